@@ -1,0 +1,175 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What does batch normalisation do to the Hessian?
+///
+/// kappa trains a two-layer network with and without batch normalisation and
+/// computes the exact Hessian of the loss with respect to the last layer's
+/// weights, and its spectrum: lambda_1, lambda_10, the condition number kappa and
+/// the pseudo-condition number kappa' = lambda_1 / lambda_10.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  kappa train configs/fc.toml configs/fc-bn.toml --hessian
+  kappa hessian --epoch 10
+  kappa hessian --checkpoint my-network.safetensors --data /usr/share/datasets/fashion-mnist
+
+KAPPA_LOG=info (or debug, trace) shows what the libraries log."
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Train(TrainArguments),
+    Hessian(HessianArguments),
+    Devices,
+    Data(DataArguments),
+}
+
+/// Train networks, one after the other, and leave a run directory for each.
+///
+/// A run directory holds the resolved configuration, metrics.csv with losses and
+/// accuracies, and a checkpoint (safetensors, PyTorch's layout) of every epoch,
+/// epoch 0 being the network before training.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kappa train configs/fc.toml configs/fc-bn.toml
+  kappa train configs/fc.toml --set training.epochs=3 --set training.adam.learning_rate=3e-4
+  kappa train configs/smoke.toml --data /usr/share/datasets/fashion-mnist --backend flex")]
+pub struct TrainArguments {
+    /// The networks' configurations
+    #[arg(required = true, value_name = "CONFIG.toml")]
+    pub configs: Vec<PathBuf>,
+    /// Override one value of the configurations; may be repeated
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Train on the IDX files in this folder instead of what the configuration says
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The folder that run directories are made in
+    #[arg(long, value_name = "DIR", default_value = "outputs")]
+    pub out: PathBuf,
+    /// Then take the spectrum of each network's last epoch, as `kappa hessian` does
+    #[arg(long)]
+    pub hessian: bool,
+    #[command(flatten)]
+    pub common: CommonArguments,
+}
+
+/// Compute the Hessian of the last layer, and its spectrum.
+///
+/// H is the Hessian of the mean loss over a split with respect to W2, without the
+/// L2 penalty; it is exact, from the Jacobian of every sample's softmax. Without
+/// further arguments the latest run of each network is taken, at its last epoch.
+/// spectrum.json and spectrum.safetensors go into the run directory.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kappa hessian --epoch 30
+  kappa hessian outputs/fc-s0-20260314-150926 --split test --save-matrix
+  kappa hessian --checkpoint my-network.safetensors --limit 10000 --out spectra
+
+kappa = lambda_1 / lambda_min is shown because it was asked for first: softmax
+ignores a shift of all logits, so at least as many eigenvalues as there are
+features are exactly zero, and lambda_min is a rounding error.")]
+pub struct HessianArguments {
+    /// Run directories; without any, the latest run of each network in --runs
+    #[arg(value_name = "RUN", conflicts_with = "checkpoint")]
+    pub runs: Vec<PathBuf>,
+    /// The folder in which the latest runs are looked for
+    #[arg(long = "runs", value_name = "DIR", default_value = "outputs")]
+    pub root: PathBuf,
+    /// The epoch whose checkpoint is taken; the last one if not given
+    #[arg(long, value_name = "N", conflicts_with = "checkpoint")]
+    pub epoch: Option<usize>,
+    /// Any two-layer network in PyTorch's layout instead of a run (see README)
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub checkpoint: Option<PathBuf>,
+    /// Take the images from the IDX files in this folder
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The split whose mean loss is differentiated. With --checkpoint, train and
+    /// test are all images of the training and test files, and there is no validation
+    #[arg(long, value_enum, default_value = "train")]
+    pub split: Split,
+    /// Take the first N images of the split only
+    #[arg(long, value_name = "N")]
+    pub limit: Option<std::num::NonZeroUsize>,
+    /// How a --checkpoint's images are scaled; a run says so itself
+    #[arg(long, value_enum, default_value = "unit", requires = "checkpoint")]
+    pub scaling: ScalingArgument,
+    /// The arithmetic of the sums over samples; f64 on a CPU and f32 on a GPU if not given
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionArgument>,
+    /// Count the bias b2 among the parameters
+    #[arg(long)]
+    pub bias: bool,
+    /// Write spectrum.json and spectrum.safetensors here
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Also save the matrix, the features and the probabilities
+    #[arg(long)]
+    pub save_matrix: bool,
+    #[command(flatten)]
+    pub common: CommonArguments,
+}
+
+/// Show what is in a data set: counts, classes, checksums.
+#[derive(Debug, Args)]
+pub struct DataArguments {
+    /// A folder of IDX files, gzipped or not; the embedded MNIST if not given
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CommonArguments {
+    /// What computes: auto takes a real GPU if there is one, and else the CPU
+    #[arg(long, value_enum, default_value = "auto")]
+    pub backend: BackendArgument,
+    /// No progress bars and no epoch lines
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendArgument {
+    /// wgpu if there is a real GPU, else flex
+    Auto,
+    /// A GPU, through Vulkan, Metal or DirectX 12
+    Wgpu,
+    /// The CPU
+    Flex,
+    /// The CPU, by burn's older backend; for portable testing
+    Ndarray,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Split {
+    Train,
+    Validation,
+    Test,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScalingArgument {
+    /// pixel / 255
+    Unit,
+    /// (pixel - mean) / deviation, over the training images
+    Standardised,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArgument {
+    F32,
+    F64,
+}

@@ -1,0 +1,165 @@
+//! `--backend`: which device burn computes on. Nothing below asks again.
+
+use kappa_study::Precision;
+use kappa_trainer::Machine;
+
+use crate::args::BackendArgument;
+
+#[cfg(feature = "wgpu")]
+pub use gpu::adapters;
+
+/// A backend that is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    #[error("this build has no backend `{0}`; it has {list}", list = compiled_in().join(", "))]
+    #[allow(dead_code)] // not with all backends compiled in
+    NotCompiledIn(&'static str),
+    #[cfg(feature = "wgpu")]
+    #[error(
+        "no GPU adapter was found: `just train-cpu`, or --backend flex, computes on the CPU. \
+         `kappa devices` shows what is found; on Linux a Vulkan driver is needed"
+    )]
+    NoAdapter,
+    #[cfg(feature = "wgpu")]
+    #[error("the GPU could not be initialised: {0}; --backend flex computes on the CPU")]
+    Initialisation(String),
+}
+
+/// The backends of this build, by the names that --backend takes.
+pub fn compiled_in() -> Vec<&'static str> {
+    vec![
+        #[cfg(feature = "wgpu")]
+        "wgpu",
+        #[cfg(feature = "flex")]
+        "flex",
+        #[cfg(feature = "ndarray")]
+        "ndarray",
+    ]
+}
+
+/// A device, and the precision that sums are taken in on it unless told otherwise.
+pub struct Chosen {
+    pub machine: Machine,
+    pub precision: Precision,
+}
+
+/// Picks the device. What it is goes to stderr.
+pub fn choose(argument: BackendArgument) -> Result<Chosen, BackendError> {
+    match argument {
+        BackendArgument::Auto => automatic(),
+        BackendArgument::Wgpu => wgpu(),
+        BackendArgument::Flex => flex(),
+        BackendArgument::Ndarray => ndarray(),
+    }
+}
+
+fn automatic() -> Result<Chosen, BackendError> {
+    #[cfg(feature = "wgpu")]
+    if adapters().iter().any(|adapter| !adapter.is_software()) {
+        return wgpu();
+    }
+    flex().or_else(|_| ndarray()).or_else(|_| wgpu())
+}
+
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+fn cpu(backend: &str, device: burn::tensor::Device) -> Chosen {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Chosen {
+        machine: Machine {
+            device,
+            backend: backend.to_owned(),
+            device_name: format!("CPU, {threads} threads"),
+            kappa_version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        precision: Precision::F64,
+    }
+}
+
+#[cfg(feature = "flex")]
+fn flex() -> Result<Chosen, BackendError> {
+    Ok(cpu("flex", burn::tensor::Device::flex()))
+}
+
+#[cfg(not(feature = "flex"))]
+fn flex() -> Result<Chosen, BackendError> {
+    Err(BackendError::NotCompiledIn("flex"))
+}
+
+#[cfg(feature = "ndarray")]
+#[allow(deprecated)] // the portable-testing backend: nothing else depends on it
+fn ndarray() -> Result<Chosen, BackendError> {
+    Ok(cpu("ndarray", burn::tensor::Device::ndarray()))
+}
+
+#[cfg(not(feature = "ndarray"))]
+fn ndarray() -> Result<Chosen, BackendError> {
+    Err(BackendError::NotCompiledIn("ndarray"))
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu() -> Result<Chosen, BackendError> {
+    Err(BackendError::NotCompiledIn("wgpu"))
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu() -> Result<Chosen, BackendError> {
+    gpu::choose()
+}
+
+#[cfg(feature = "wgpu")]
+mod gpu {
+    use burn::tensor::{
+        Device,
+        wgpu::{WgpuInitError, wgpu},
+    };
+    use kappa_study::Precision;
+    use kappa_trainer::Machine;
+
+    use super::{BackendError, Chosen};
+
+    /// An adapter, as its driver describes it.
+    pub struct Adapter {
+        pub info: wgpu::AdapterInfo,
+        pub limits: wgpu::Limits,
+    }
+
+    impl Adapter {
+        /// Whether it is a program on the CPU.
+        pub fn is_software(&self) -> bool {
+            self.info.device_type == wgpu::DeviceType::Cpu
+        }
+    }
+
+    /// All adapters, of every graphics interface that computes.
+    pub fn adapters() -> Vec<Adapter> {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        burn::backend::read_sync(instance.enumerate_adapters(wgpu::Backends::PRIMARY))
+            .into_iter()
+            .map(|adapter| Adapter { info: adapter.get_info(), limits: adapter.limits() })
+            .collect()
+    }
+
+    /// The adapter that burn chooses: the most powerful one.
+    pub fn choose() -> Result<Chosen, BackendError> {
+        let (device, setup) = Device::wgpu_options().init_with_setup().map_err(|error| match error {
+            WgpuInitError::AdapterUnavailable { .. } => BackendError::NoAdapter,
+            other => BackendError::Initialisation(other.to_string()),
+        })?;
+        let info = setup.adapter.get_info();
+        if info.device_type == wgpu::DeviceType::Cpu {
+            tracing::warn!(
+                "{} is a software adapter: it shows that the kernels work, and is slower than --backend flex",
+                info.name
+            );
+        }
+        Ok(Chosen {
+            machine: Machine {
+                device,
+                backend: "wgpu".to_owned(),
+                device_name: format!("{} ({:?}, {})", info.name, info.backend, info.driver),
+                kappa_version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            precision: Precision::F32,
+        })
+    }
+}

@@ -1,0 +1,320 @@
+//! `kappa hessian`.
+
+use std::path::{Path, PathBuf};
+
+use burn::data::dataset::Dataset;
+use kappa_data::{DataSet, LabelledImages};
+use kappa_run::{
+    Manifest, RunDir, SPECTRUM_VERSION, SavedTensor, Scaling, SpectrumRecord, SpectrumSettings,
+    SpectrumSummary, write_spectrum,
+};
+use kappa_study::{Precision, Probe, ProbeError, ProbeOptions, probe};
+use kappa_trainer::{DeviceSplit, Machine, PixelScaling, load_checkpoint, split_data};
+
+use super::{data_set, table};
+use crate::{
+    args::{HessianArguments, PrecisionArgument, ScalingArgument, Split},
+    backend::{self, Chosen},
+    error::CliError,
+    progress::bar,
+};
+
+/// A checkpoint, and where it comes from and goes to.
+struct Target {
+    checkpoint: PathBuf,
+    origin: Origin,
+    out: PathBuf,
+}
+
+enum Origin {
+    Run { manifest: Box<Manifest>, epoch: usize },
+    File { scaling: Scaling },
+}
+
+/// What holds for all targets of one call.
+struct Settings<'a> {
+    machine: &'a Machine,
+    precision: Precision,
+    data: Option<&'a Path>,
+    split: Split,
+    limit: Option<usize>,
+    bias: bool,
+    save_matrix: bool,
+    quiet: bool,
+}
+
+pub fn run(arguments: &HessianArguments) -> Result<(), CliError> {
+    let targets = targets(arguments)?;
+    let chosen = backend::choose(arguments.common.backend)?;
+    let precision = match arguments.precision {
+        None => chosen.precision,
+        Some(PrecisionArgument::F32) => Precision::F32,
+        Some(PrecisionArgument::F64) => Precision::F64,
+    };
+    let settings = Settings {
+        machine: &chosen.machine,
+        precision,
+        data: arguments.data.as_deref(),
+        split: arguments.split,
+        limit: arguments.limit.map(std::num::NonZero::get),
+        bias: arguments.bias,
+        save_matrix: arguments.save_matrix,
+        quiet: arguments.common.quiet,
+    };
+    probe_all(&targets, &settings)
+}
+
+/// The spectra of runs that were just trained, at their last epochs.
+pub fn of_last_epochs(runs: Vec<RunDir>, chosen: Chosen, quiet: bool) -> Result<(), CliError> {
+    let targets =
+        runs.iter().map(|run| of_run(run, run.manifest()?, None, None)).collect::<Result<Vec<_>, _>>()?;
+    let settings = Settings {
+        machine: &chosen.machine,
+        precision: chosen.precision,
+        data: None,
+        split: Split::Train,
+        limit: None,
+        bias: false,
+        save_matrix: false,
+        quiet,
+    };
+    probe_all(&targets, &settings)
+}
+
+fn targets(arguments: &HessianArguments) -> Result<Vec<Target>, CliError> {
+    if let Some(checkpoint) = &arguments.checkpoint {
+        let scaling = match arguments.scaling {
+            ScalingArgument::Unit => Scaling::Unit,
+            ScalingArgument::Standardised => Scaling::Standardised,
+        };
+        let stem = checkpoint.file_stem().map_or_else(Default::default, |stem| stem.to_string_lossy());
+        let out = arguments.out.clone().unwrap_or_else(|| arguments.root.join(format!("hessian-{stem}")));
+        return Ok(vec![Target { checkpoint: checkpoint.clone(), origin: Origin::File { scaling }, out }]);
+    }
+    let runs = if arguments.runs.is_empty() {
+        RunDir::latest(&arguments.root)?
+    } else {
+        let open = |path: &PathBuf| {
+            let run = RunDir::open(path)?;
+            let manifest = run.manifest()?;
+            Ok((run, manifest))
+        };
+        arguments.runs.iter().map(open).collect::<Result<Vec<_>, CliError>>()?
+    };
+    runs.into_iter()
+        .map(|(run, manifest)| of_run(&run, manifest, arguments.epoch, arguments.out.as_deref()))
+        .collect()
+}
+
+/// The checkpoint of a run's `epoch`, or of its last one.
+fn of_run(
+    run: &RunDir,
+    manifest: Manifest,
+    epoch: Option<usize>,
+    out: Option<&Path>,
+) -> Result<Target, CliError> {
+    let (epoch, checkpoint) = run.checkpoint(epoch)?;
+    let out = match out {
+        // Several runs share one folder, each under its own name.
+        Some(out) => out.join(run.path().file_name().unwrap_or_default()),
+        None => run.hessian_folder(epoch),
+    };
+    Ok(Target { checkpoint, origin: Origin::Run { manifest: Box::new(manifest), epoch }, out })
+}
+
+fn probe_all(targets: &[Target], settings: &Settings) -> Result<(), CliError> {
+    if !settings.quiet {
+        let machine = settings.machine;
+        println!(
+            "Hessian in {} by {} on {}",
+            settings.precision.name(),
+            machine.backend,
+            machine.device_name
+        );
+    }
+    let mut records = Vec::new();
+    for target in targets {
+        let record = probe_one(target, settings)?;
+        if !settings.quiet {
+            println!("{} -> {}", record.settings.network, target.out.display());
+        }
+        records.push(record);
+    }
+    table::print(&records);
+    Ok(())
+}
+
+fn probe_one(target: &Target, settings: &Settings) -> Result<SpectrumRecord, CliError> {
+    let images = images(target, settings)?;
+    let device = &settings.machine.device;
+    let network = load_checkpoint(&target.checkpoint, device)?;
+    let shape = network.shape();
+    if shape.inputs != images.chosen.inputs() {
+        // Before the images go to the device: they may be of any size.
+        return Err(ProbeError::OtherImages { network: shape.inputs, images: images.chosen.inputs() }.into());
+    }
+    let label = if shape.batch_norm.is_some() { "FC+BN" } else { "FC" };
+    let split = DeviceSplit::new(&images.chosen, images.classes, images.scaling, device);
+    let bar = bar(split.samples(), label, settings.quiet);
+    let options = ProbeOptions {
+        precision: settings.precision,
+        bias: settings.bias,
+        keep_inputs: settings.save_matrix,
+    };
+    let probe = probe(&network, &split, options, |samples| bar.set_position(samples as u64))?;
+    bar.finish_and_clear();
+
+    let (epoch, l2) = match &target.origin {
+        Origin::Run { manifest, epoch } => (Some(*epoch), manifest.config.training.l2),
+        Origin::File { .. } => (None, 0.0),
+    };
+    let record = SpectrumRecord {
+        schema_version: SPECTRUM_VERSION,
+        kappa_version: settings.machine.kappa_version.clone(),
+        settings: SpectrumSettings {
+            checkpoint: target.checkpoint.display().to_string(),
+            network: label.to_owned(),
+            epoch,
+            data: images.data,
+            split: images.split,
+            scaling: match images.scaling_name {
+                Scaling::Unit => "unit",
+                Scaling::Standardised => "standardised",
+            }
+            .to_owned(),
+            samples: probe.hessian.samples(),
+            features: probe.hessian.features(),
+            classes: probe.hessian.classes(),
+            bias: settings.bias,
+            bn_statistics: shape.batch_norm.map(|_| "running".to_owned()),
+            precision: settings.precision.name().to_owned(),
+            backend: settings.machine.backend.clone(),
+            device: settings.machine.device_name.clone(),
+            l2,
+        },
+        spectrum: summary(&probe, settings.precision, l2),
+        timings: probe.timings,
+    };
+    write_spectrum(&target.out, &record, &tensors(probe, settings.precision))?;
+    Ok(record)
+}
+
+/// The images whose mean loss is differentiated.
+struct Images {
+    chosen: LabelledImages,
+    classes: usize,
+    scaling: PixelScaling,
+    scaling_name: Scaling,
+    data: String,
+    split: String,
+}
+
+fn images(target: &Target, settings: &Settings) -> Result<Images, CliError> {
+    let name = match settings.split {
+        Split::Train => "train",
+        Split::Validation => "validation",
+        Split::Test => "test",
+    };
+    let (set, scaling_name, train, chosen) = match &target.origin {
+        Origin::Run { manifest, .. } => {
+            let data = &manifest.config.data;
+            let set = data_set(settings.data.or(data.folder.as_deref()))?;
+            if settings.data.is_none() {
+                same_data(manifest, &set, &target.checkpoint)?;
+            }
+            let splits = split_data(&set, data, manifest.config.seed)?;
+            let chosen = match settings.split {
+                Split::Train => splits.train.clone(),
+                Split::Validation => splits.validation,
+                Split::Test => splits.test,
+            };
+            (set, data.scaling, splits.train, chosen)
+        }
+        Origin::File { scaling } => {
+            let set = data_set(settings.data)?;
+            let chosen = match settings.split {
+                Split::Train => set.train.clone(),
+                Split::Test => set.test.clone(),
+                Split::Validation => {
+                    return Err(CliError::Usage(
+                        "a --checkpoint has no validation split; --split takes train or test".to_owned(),
+                    ));
+                }
+            };
+            (set.clone(), *scaling, set.train, chosen)
+        }
+    };
+    let count = settings.limit.unwrap_or(usize::MAX).min(chosen.len());
+    Ok(Images {
+        scaling: PixelScaling::new(scaling_name, &train)?,
+        scaling_name,
+        classes: set.classes,
+        data: set.name,
+        split: name.to_owned(),
+        chosen: chosen.truncated(count),
+    })
+}
+
+/// Refuses images other than those that the run was trained on.
+fn same_data(manifest: &Manifest, set: &DataSet, checkpoint: &Path) -> Result<(), CliError> {
+    let differs = manifest.data_files.iter().zip(&set.files).find(|(then, now)| then.sha256 != now.sha256);
+    match differs {
+        None => Ok(()),
+        Some((_, now)) => {
+            Err(CliError::OtherData { run: checkpoint.display().to_string(), file: now.file.clone() })
+        }
+    }
+}
+
+fn summary(probe: &Probe, precision: Precision, l2: f64) -> SpectrumSummary {
+    let spectrum = &probe.spectrum;
+    let shift = 2.0 * l2; // the Hessian of l2 * sum W2^2 is 2 l2 I
+    let with_l2 = |number: fn(&kappa_hessian::Spectrum, f64) -> Option<f64>| {
+        (l2 > 0.0).then(|| number(spectrum, shift)).flatten()
+    };
+    SpectrumSummary {
+        size: spectrum.eigenvalues().len(),
+        top: spectrum.eigenvalues().iter().take(10).copied().collect(),
+        lambda_min: spectrum.lambda_min().unwrap_or(f64::NAN),
+        kappa: spectrum.kappa(0.0),
+        kappa_prime: spectrum.kappa_prime(0.0),
+        kappa_with_l2: with_l2(kappa_hessian::Spectrum::kappa),
+        kappa_prime_with_l2: with_l2(kappa_hessian::Spectrum::kappa_prime),
+        trace: probe.hessian.trace(),
+        rank: spectrum.rank(precision.epsilon()),
+        rank_tolerance: spectrum.rank_tolerance(precision.epsilon()),
+    }
+}
+
+/// The tensors of `spectrum.safetensors`.
+fn tensors(probe: Probe, precision: Precision) -> Vec<SavedTensor> {
+    let doubles = |values: &[f64]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let (samples, features, classes) =
+        (probe.hessian.samples(), probe.hessian.features(), probe.hessian.classes());
+    let size = probe.hessian.size();
+    let double = size_of::<f64>();
+    let mut tensors = vec![SavedTensor {
+        name: "eigenvalues",
+        shape: vec![size],
+        width: double,
+        bytes: doubles(probe.spectrum.eigenvalues()),
+    }];
+    if let Some(inputs) = probe.inputs {
+        let width = match precision {
+            Precision::F32 => size_of::<f32>(),
+            Precision::F64 => double,
+        };
+        let hessian = doubles(probe.hessian.elements());
+        tensors.extend([
+            SavedTensor { name: "hessian", shape: vec![size, size], width: double, bytes: hessian },
+            SavedTensor { name: "features", shape: vec![samples, features], width, bytes: inputs.features },
+            SavedTensor {
+                name: "probabilities",
+                shape: vec![samples, classes],
+                width,
+                bytes: inputs.probabilities,
+            },
+        ]);
+    }
+    tensors
+}

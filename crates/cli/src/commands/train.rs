@@ -1,0 +1,34 @@
+//! `kappa train`.
+
+use kappa_run::{Config, RunDir};
+use kappa_trainer::train;
+
+use super::{data_set, hessian};
+use crate::{args::TrainArguments, backend, error::CliError, progress::TrainingProgress};
+
+pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
+    // All configurations first: a mistake in the last one is told before the first one trains.
+    let mut configs = Vec::new();
+    for path in &arguments.configs {
+        let mut config = Config::load(path, &arguments.set)?;
+        if let Some(folder) = &arguments.data {
+            config.data.folder = Some(folder.clone());
+        }
+        configs.push(config);
+    }
+    let chosen = backend::choose(arguments.common.backend)?;
+    let quiet = arguments.common.quiet;
+    if !quiet {
+        println!("{} on {}", chosen.machine.backend, chosen.machine.device_name);
+    }
+    let mut runs: Vec<RunDir> = Vec::new();
+    for config in &configs {
+        let set = data_set(config.data.folder.as_deref())?;
+        let mut progress = TrainingProgress::new(config.network_label(), quiet);
+        runs.push(train(config, &set, &chosen.machine, &arguments.out, &mut progress)?);
+        if quiet && let Some(run) = runs.last() {
+            println!("{}", run.path().display());
+        }
+    }
+    if arguments.hessian { hessian::of_last_epochs(runs, chosen, quiet) } else { Ok(()) }
+}

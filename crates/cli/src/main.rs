@@ -1,0 +1,40 @@
+//! `kappa`: reads arguments, calls the libraries, prints.
+//!
+//! ```text
+//! args      what can be typed
+//! backend   --backend: which device burn computes on
+//! commands  one file a subcommand
+//! progress  bars and epoch lines
+//! error     what is said when something cannot be done
+//! ```
+#![deny(missing_docs)]
+
+mod args;
+mod backend;
+mod commands;
+mod error;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{args::Arguments, error::report};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Libraries log; KAPPA_LOG chooses what is shown (warnings, if it does not).
+    let filter = EnvFilter::try_from_env("KAPPA_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time().with_target(false))
+        .init();
+    match commands::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

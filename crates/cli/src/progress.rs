@@ -1,0 +1,67 @@
+//! Bars while work goes on, a line for each epoch.
+//!
+//! Bars are drawn on stderr if that is a terminal; `--quiet` shows neither.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kappa_run::{EpochMetrics, RunDir};
+use kappa_trainer::Observer;
+
+/// A bar of `length` units, drawn only where it can be seen.
+pub fn bar(length: usize, what: &str, quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(length as u64), target);
+    if let Ok(style) = ProgressStyle::with_template("{msg:>12} {wide_bar} {pos}/{len}, {eta} left") {
+        bar.set_style(style);
+    }
+    bar.set_message(what.to_owned());
+    bar
+}
+
+/// Shows a training.
+pub struct TrainingProgress {
+    quiet: bool,
+    network: &'static str,
+    epochs: usize,
+    steps: usize,
+    bar: ProgressBar,
+}
+
+impl TrainingProgress {
+    pub fn new(network: &'static str, quiet: bool) -> Self {
+        Self { quiet, network, epochs: 0, steps: 0, bar: ProgressBar::hidden() }
+    }
+}
+
+impl Observer for TrainingProgress {
+    fn started(&mut self, run: &RunDir, epochs: usize, steps: usize) {
+        (self.epochs, self.steps) = (epochs, steps);
+        if !self.quiet {
+            println!("{} -> {}", self.network, run.path().display());
+            println!("{:>12}  {:>9}  {:>17}  {:>17}  {:>17}", "", "", "train", "validation", "test");
+        }
+        self.bar = bar(epochs * steps, self.network, self.quiet);
+    }
+
+    fn stepped(&mut self) {
+        self.bar.inc(1);
+    }
+
+    fn finished_epoch(&mut self, row: &EpochMetrics) {
+        if !self.quiet {
+            let split = |loss: f64, accuracy: f64| format!("{loss:.4}  {:6.2} %", 100.0 * accuracy);
+            let line = format!(
+                "epoch {:>2}/{:<3}  {:>7.1} s  {:>17}  {:>17}  {:>17}",
+                row.epoch,
+                self.epochs,
+                row.seconds,
+                split(row.train_loss, row.train_accuracy),
+                split(row.validation_loss, row.validation_accuracy),
+                split(row.test_loss, row.test_accuracy),
+            );
+            self.bar.suspend(|| println!("{line}"));
+        }
+        if row.epoch == self.epochs {
+            self.bar.finish_and_clear();
+        }
+    }
+}

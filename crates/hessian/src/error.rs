@@ -1,0 +1,88 @@
+//! What can go wrong between features and spectrum.
+
+/// A Hessian could not be built or decomposed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HessianError {
+    /// There is nothing to differentiate.
+    #[error("a Hessian needs at least 1 feature and 2 classes, and there are {features} and {classes}")]
+    TooSmall {
+        /// The number of features m.
+        features: usize,
+        /// The number of classes K.
+        classes: usize,
+    },
+    /// The matrix does not fit into memory.
+    #[error(
+        "the Hessian of {classes} classes x {features} features is a matrix of {size} x {size}, \
+         and {gigabytes:.1} GB could not be allocated for it"
+    )]
+    TooLarge {
+        /// The number of features m.
+        features: usize,
+        /// The number of classes K.
+        classes: usize,
+        /// K m.
+        size: usize,
+        /// What was asked for.
+        gigabytes: f64,
+    },
+    /// One block of the matrix is more than a GPU can be counted on to bind.
+    #[error(
+        "{features} features make blocks of {megabytes} MB in f32, and a GPU can be counted on to bind 128 MiB: \
+         compute in f64 on a CPU backend"
+    )]
+    BlockTooLarge {
+        /// The number of features m.
+        features: usize,
+        /// The size of an m x m block.
+        megabytes: usize,
+    },
+    /// Features and probabilities do not belong together, or to this Hessian.
+    #[error(
+        "features are {features:?} and probabilities {probabilities:?}; expected [N, {m}] and [N, {k}] with the same N"
+    )]
+    WrongShape {
+        /// The shape of the features.
+        features: [usize; 2],
+        /// The shape of the probabilities.
+        probabilities: [usize; 2],
+        /// The expected number of features.
+        m: usize,
+        /// The expected number of classes.
+        k: usize,
+    },
+    /// Features and probabilities differ in type, or have one that is not computed in.
+    #[error("features are {features} and probabilities {probabilities}; both must be f32, or both f64")]
+    WrongType {
+        /// The element type of the features.
+        features: String,
+        /// The element type of the probabilities.
+        probabilities: String,
+    },
+    /// No sample was added.
+    #[error("the Hessian is a mean over samples, and there are none")]
+    NoSamples,
+    /// A sum is not a number.
+    #[error(
+        "the Hessian holds a {value} at class {class}, feature {feature}: the features or the probabilities are not \
+         finite; the training may have diverged (try a smaller learning rate)"
+    )]
+    NotFinite {
+        /// NaN or an infinity.
+        value: f64,
+        /// The class of the row.
+        class: usize,
+        /// The feature of the row.
+        feature: usize,
+    },
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(String),
+    /// The eigensolver did not converge.
+    #[error("faer's eigensolver did not converge on this {size} x {size} matrix")]
+    NoConvergence {
+        /// The size of the matrix.
+        size: usize,
+    },
+}

@@ -1,0 +1,117 @@
+//! The Hessian as a matrix.
+
+use faer::{MatRef, Side};
+
+use crate::{
+    HessianError, Spectrum,
+    accumulator::{too_large, zeros},
+    grams::class_pairs,
+};
+
+/// The Hessian of the mean loss with respect to the last layer's weights
+/// [K, m], flattened class by class: index = k m + i.
+#[derive(Debug, Clone)]
+pub struct Hessian {
+    features: usize,
+    classes: usize,
+    samples: usize,
+    /// [K m, K m], row by row; both triangles are filled.
+    elements: Vec<f64>,
+}
+
+impl Hessian {
+    /// Assembles H from the sums S_ab over `samples` samples: for each class
+    /// pair a < b in order, the lower triangle of S_ab, row by row.
+    pub(crate) fn from_pair_sums(
+        features: usize,
+        classes: usize,
+        samples: usize,
+        sums: &[f64],
+    ) -> Result<Self, HessianError> {
+        let m = features;
+        let elements = (m * classes)
+            .checked_mul(m * classes)
+            .and_then(zeros)
+            .ok_or_else(|| too_large(features, classes))?;
+        let mut hessian = Self { features, classes, samples, elements };
+        let size = hessian.size();
+        let scale = 1.0 / samples as f64;
+        let triangles = sums.chunks_exact(m * (m + 1) / 2);
+        for ((a, b), triangle) in class_pairs(classes).zip(triangles) {
+            let mut sums = triangle.iter();
+            for i in 0..m {
+                for (j, &sum) in (0..=i).zip(&mut sums) {
+                    let element = sum * scale;
+                    if !element.is_finite() {
+                        return Err(HessianError::NotFinite { value: element, class: a, feature: i });
+                    }
+                    for (i, j) in [(i, j), (j, i)] {
+                        // H_ab = H_ba = -S_ab / N
+                        hessian.elements[(a * m + i) * size + b * m + j] = -element;
+                        hessian.elements[(b * m + i) * size + a * m + j] = -element;
+                    }
+                    for class in [a, b] {
+                        // H_aa = sum over b /= a of S_ab / N
+                        hessian.elements[(class * m + i) * size + class * m + j] += element;
+                    }
+                }
+            }
+        }
+        hessian.mirror_diagonal_blocks();
+        Ok(hessian)
+    }
+
+    fn mirror_diagonal_blocks(&mut self) {
+        let (m, size) = (self.features, self.size());
+        for start in (0..size).step_by(m) {
+            for i in start..start + m {
+                for j in start..i {
+                    self.elements[j * size + i] = self.elements[i * size + j];
+                }
+            }
+        }
+    }
+
+    /// K m, the number of rows and of columns.
+    pub fn size(&self) -> usize {
+        self.classes * self.features
+    }
+
+    /// The number of features m.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// The number of classes K.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The number of samples N that H is the mean over.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// All elements, row by row: [K m, K m].
+    pub fn elements(&self) -> &[f64] {
+        &self.elements
+    }
+
+    /// The sum of the diagonal.
+    pub fn trace(&self) -> f64 {
+        self.elements.iter().step_by(self.size() + 1).sum()
+    }
+
+    /// All eigenvalues, by faer's symmetric eigensolver in f64.
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::NoConvergence`].
+    pub fn spectrum(&self) -> Result<Spectrum, HessianError> {
+        let size = self.size();
+        MatRef::from_row_major_slice(&self.elements, size, size)
+            .self_adjoint_eigenvalues(Side::Lower)
+            .map(Spectrum::from_ascending)
+            .map_err(|_| HessianError::NoConvergence { size })
+    }
+}

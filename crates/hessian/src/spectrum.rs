@@ -1,0 +1,110 @@
+//! Eigenvalues and the numbers read off them.
+
+/// The eigenvalues of a symmetric matrix, from the largest down.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spectrum {
+    eigenvalues: Vec<f64>,
+}
+
+impl Spectrum {
+    /// From eigenvalues in ascending order, as faer gives them.
+    pub(crate) fn from_ascending(mut eigenvalues: Vec<f64>) -> Self {
+        eigenvalues.reverse();
+        Self { eigenvalues }
+    }
+
+    /// All eigenvalues, largest first: lambda_1, lambda_2, ..
+    pub fn eigenvalues(&self) -> &[f64] {
+        &self.eigenvalues
+    }
+
+    /// lambda_`rank`, counted from 1, if there are that many.
+    pub fn lambda(&self, rank: usize) -> Option<f64> {
+        self.eigenvalues.get(rank.checked_sub(1)?).copied()
+    }
+
+    /// The smallest eigenvalue.
+    pub fn lambda_min(&self) -> Option<f64> {
+        self.eigenvalues.last().copied()
+    }
+
+    /// The condition number lambda_1 / lambda_min of the matrix with
+    /// `shift` added to its diagonal (0 for the matrix itself).
+    ///
+    /// The Hessian of a softmax layer is singular: its lambda_min is zero up to
+    /// rounding, of either sign, and without a shift this number is a rounding
+    /// error's reciprocal. `None` if the denominator is exactly zero.
+    pub fn kappa(&self, shift: f64) -> Option<f64> {
+        ratio(self.lambda(1)? + shift, self.lambda_min()? + shift)
+    }
+
+    /// The pseudo-condition number kappa' = lambda_1 / lambda_10 (Reyes and
+    /// Levy), again with `shift` added to every eigenvalue. `None` if there are
+    /// fewer than ten eigenvalues, or the tenth is zero.
+    pub fn kappa_prime(&self, shift: f64) -> Option<f64> {
+        ratio(self.lambda(1)? + shift, self.lambda(10)? + shift)
+    }
+
+    /// The sum of the eigenvalues.
+    pub fn trace(&self) -> f64 {
+        self.eigenvalues.iter().sum()
+    }
+
+    /// The eigenvalue below which there is only rounding: size x `epsilon` x
+    /// the largest magnitude, `epsilon` being the unit of the arithmetic that
+    /// the matrix was summed in. The convention of LAPACK's users (MATLAB's and
+    /// numpy's rank).
+    pub fn rank_tolerance(&self, epsilon: f64) -> f64 {
+        let largest = self.eigenvalues.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
+        self.eigenvalues.len() as f64 * epsilon * largest
+    }
+
+    /// The numerical rank: how many eigenvalues are larger in magnitude than
+    /// [`Self::rank_tolerance`].
+    pub fn rank(&self, epsilon: f64) -> usize {
+        let tolerance = self.rank_tolerance(epsilon);
+        self.eigenvalues.iter().filter(|value| value.abs() > tolerance).count()
+    }
+}
+
+fn ratio(numerator: f64, denominator: f64) -> Option<f64> {
+    (denominator != 0.0).then(|| numerator / denominator)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn twelve() -> Spectrum {
+        Spectrum::from_ascending((0..12).map(f64::from).collect())
+    }
+
+    #[test]
+    fn the_largest_comes_first() {
+        let spectrum = twelve();
+        assert_eq!(spectrum.lambda(1), Some(11.0));
+        assert_eq!(spectrum.lambda(12), Some(0.0));
+        assert_eq!(spectrum.lambda(13), None);
+        assert_eq!(spectrum.lambda(0), None);
+        assert_eq!(spectrum.lambda_min(), Some(0.0));
+        assert_eq!(spectrum.trace(), 66.0);
+    }
+
+    #[test]
+    fn condition_numbers_are_ratios_of_shifted_eigenvalues() {
+        let spectrum = twelve();
+        assert_eq!(spectrum.kappa(0.0), None);
+        assert_eq!(spectrum.kappa(1.0), Some(12.0));
+        assert_eq!(spectrum.kappa_prime(0.0), Some(11.0 / 2.0));
+        assert_eq!(spectrum.kappa_prime(1.0), Some(4.0));
+        let short = Spectrum::from_ascending(vec![1.0, 2.0]);
+        assert_eq!(short.kappa_prime(0.0), None);
+    }
+
+    #[test]
+    fn rank_counts_what_stands_above_rounding() {
+        let spectrum = Spectrum::from_ascending(vec![-1e-16, 1e-17, 1e-10, 0.5, 1.0]);
+        assert_eq!(spectrum.rank(f64::EPSILON), 3);
+        assert_eq!(spectrum.rank(f64::from(f32::EPSILON)), 2);
+    }
+}

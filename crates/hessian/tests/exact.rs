@@ -1,0 +1,243 @@
+//! The Hessian on a CPU, in f64, against three references that share no code
+//! with it and none with each other: the explicit sum of Kronecker products,
+//! central differences of the gradient, and burn's autodiff of the gradient.
+//!
+//! Shapes are ragged on purpose: no multiple of any tile, and the degenerate ones.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use burn::tensor::{DType, Device, Tensor, TensorData, activation::softmax};
+use common::{Samples, relative_error};
+use kappa_hessian::{Accumulator, HessianError, with_constant_feature};
+
+/// N, m, K.
+const SHAPES: [[usize; 3]; 8] =
+    [[1, 1, 2], [1, 5, 3], [7, 1, 4], [5, 3, 2], [33, 7, 5], [65, 17, 3], [129, 5, 10], [300, 35, 4]];
+
+/// Backends that compute on the CPU.
+fn cpu_devices() -> Vec<Device> {
+    vec![
+        Device::flex(),
+        #[cfg(feature = "ndarray")]
+        #[allow(deprecated)]
+        Device::ndarray(),
+    ]
+}
+
+#[test]
+fn equals_the_explicit_kronecker_sum() {
+    for [n, m, k] in SHAPES {
+        let samples = Samples::new(n, m, k, 1);
+        let expected = samples.kronecker_sum();
+        for device in cpu_devices() {
+            let found = samples.hessian(&device, DType::F64, n);
+            let error = relative_error(found.elements(), &expected);
+            // Both sum N <= 300 terms in f64; N epsilon = 7e-14 bounds either. The issue's
+            // bound is 1e-10.
+            assert!(error < 1e-12, "{n} {m} {k}: {error}");
+        }
+    }
+}
+
+#[test]
+fn in_single_precision_it_is_right_to_single_precision() {
+    for [n, m, k] in SHAPES {
+        let samples = Samples::new(n, m, k, 2);
+        for device in cpu_devices() {
+            let found = samples.hessian(&device, DType::F32, n);
+            let error = relative_error(found.elements(), &samples.kronecker_sum());
+            // Four roundings in each term, and sqrt(N) of them in the sum at the most: 1.2e-7 * (2 + 17 / 3).
+            assert!(error < 1e-6, "{n} {m} {k}: {error}");
+        }
+    }
+}
+
+/// The gradient of the mean loss, from its definition: 1/N sum_n (p_n - y_n) g_n^T.
+/// The labels drop out of its derivative; here every sample's class is 0.
+fn gradient(samples: &Samples, weights: &[f64]) -> Vec<f64> {
+    let (m, k) = (samples.m, samples.k);
+    let mut gradient = vec![0.0; m * k];
+    for n in 0..samples.n {
+        let g = samples.feature(n);
+        let logits: Vec<f64> = (0..k)
+            .map(|class| {
+                let offset = samples.logits[n * k + class];
+                offset + (0..m).map(|i| weights[class * m + i] * g[i]).sum::<f64>()
+            })
+            .collect();
+        let p = common::softmax(&logits);
+        for class in 0..k {
+            let residual = p[class] - if class == 0 { 1.0 } else { 0.0 };
+            for i in 0..m {
+                gradient[class * m + i] += residual * g[i] / samples.n as f64;
+            }
+        }
+    }
+    gradient
+}
+
+#[test]
+fn equals_central_differences_of_the_gradient() {
+    // Logits are z_n + W g_n at W = 0, so the probabilities there are softmax(z_n).
+    const STEP: f64 = 1e-4;
+    for [n, m, k] in SHAPES {
+        let samples = Samples::new(n, m, k, 3);
+        let size = m * k;
+        let mut differences = vec![0.0; size * size];
+        for parameter in 0..size {
+            let shifted = |step: f64| {
+                let mut weights = vec![0.0; size];
+                weights[parameter] = step;
+                gradient(&samples, &weights)
+            };
+            let (up, down) = (shifted(STEP), shifted(-STEP));
+            for (row, (up, down)) in up.iter().zip(&down).enumerate() {
+                differences[row * size + parameter] = (up - down) / (2.0 * STEP);
+            }
+        }
+        let found = samples.hessian(&Device::flex(), DType::F64, n);
+        let error = relative_error(found.elements(), &differences);
+        // Truncation h^2/6 times the third derivative, at most |g|^3 with |g|^2 <= 4 m: below
+        // 1e-8/6 * 4^1.5 * m^0.5 relative to H; rounding epsilon / h = 2e-12 relative to the gradient.
+        // A sample that the softmax is sure of has a small H and makes the ratio worse: one digit more.
+        assert!(error < 1e-6, "{n} {m} {k}: {error}");
+    }
+}
+
+#[test]
+fn equals_autodiff_of_the_gradient() {
+    for [n, m, k] in SHAPES.into_iter().filter(|[_, m, k]| m * k <= 60) {
+        let samples = Samples::new(n, m, k, 4);
+        let size = m * k;
+        let device = Device::flex().autodiff();
+        let tensor = |values: &[f64], columns: usize| {
+            let data = TensorData::new(values.to_vec(), [n, columns]);
+            Tensor::<2>::from_data(data, (&device, DType::F64))
+        };
+        let (features, offsets) = (tensor(&samples.features, m), tensor(&samples.logits, k));
+        let mut rows = Vec::new();
+        for parameter in 0..size {
+            let weights = Tensor::<2>::zeros([k, m], (&device, DType::F64)).require_grad();
+            let logits = offsets.clone() + features.clone().matmul(weights.clone().transpose());
+            // The gradient [K, m], of which one component is differentiated again.
+            // The division by N is left to the end: burn's backward pass of div_scalar rounds
+            // its scalar to f32, whatever the tensor is.
+            let gradient = softmax(logits, 1).transpose().matmul(features.clone());
+            let (class, i) = (parameter / m, parameter % m);
+            let component = gradient.slice([class..class + 1, i..i + 1]).sum();
+            let row = weights.grad(&component.backward()).unwrap();
+            rows.extend(row.into_data().iter::<f64>().map(|element| element / n as f64));
+        }
+        let found = samples.hessian(&Device::flex(), DType::F64, n);
+        let error = relative_error(found.elements(), &rows);
+        // Both are f64 all the way.
+        assert!(error < 1e-12, "{n} {m} {k}: {error}");
+    }
+}
+
+#[test]
+fn does_not_depend_on_the_chunks() {
+    let samples = Samples::new(50, 6, 4, 5);
+    let whole = samples.hessian(&Device::flex(), DType::F64, 50);
+    for chunk in [1, 7, 49] {
+        let found = samples.hessian(&Device::flex(), DType::F64, chunk);
+        // Another order of 50 additions in f64.
+        assert!(relative_error(found.elements(), whole.elements()) < 1e-14);
+        assert_eq!(found.samples(), 50);
+    }
+}
+
+#[test]
+fn wide_layers_are_computed_in_several_launches() {
+    // 1,500^2 elements of 8 bytes are more than one launch computes (16 MiB): one pair a launch.
+    let samples = Samples::new(3, 1500, 3, 6);
+    let found = samples.hessian(&Device::flex(), DType::F64, 3);
+    let size = found.size();
+    for (row, column) in [(0, 0), (1499, 1500), (3000, 1), (4499, 4499), (2999, 3001)] {
+        let (a, i, b, j) = (row / 1500, row % 1500, column / 1500, column % 1500);
+        let expected: f64 = (0..3)
+            .map(|n| {
+                let (g, p) = (samples.feature(n), samples.probabilities(n));
+                (if a == b { p[a] } else { 0.0 } - p[a] * p[b]) * g[i] * g[j] / 3.0
+            })
+            .sum();
+        let element = found.elements()[row * size + column];
+        assert!((element - expected).abs() <= 1e-14 * expected.abs().max(1e-3), "{row} {column}");
+    }
+}
+
+#[test]
+fn a_constant_feature_stands_for_the_bias() {
+    let samples = Samples::new(9, 3, 4, 7);
+    let mut with_one = Samples::new(9, 4, 4, 7);
+    with_one.features = (0..9).flat_map(|n| [samples.feature(n), &[1.0]].concat()).collect();
+    with_one.logits.clone_from(&samples.logits);
+    let (features, probabilities) = samples.tensors(&Device::flex(), DType::F64);
+    let mut sums = Accumulator::new(4, 4).unwrap();
+    sums.add(with_constant_feature(features), probabilities).unwrap();
+    let error = relative_error(sums.finish().unwrap().elements(), &with_one.kronecker_sum());
+    assert!(error < 1e-13, "{error}");
+}
+
+#[test]
+fn the_spectrum_of_equal_classes_and_one_feature_is_known() {
+    // p = 1/K and g = c for all samples: H = c^2 (I/K - 11^T/K^2), eigenvalues c^2/K (K-1 times) and 0.
+    let device = Device::flex();
+    let (k, c) = (12, 3.0);
+    let features = Tensor::<2>::full([5, 1], c, (&device, DType::F64));
+    let probabilities = Tensor::<2>::full([5, k], 1.0 / k as f64, (&device, DType::F64));
+    let mut sums = Accumulator::new(1, k).unwrap();
+    sums.add(features, probabilities).unwrap();
+    let hessian = sums.finish().unwrap();
+    let spectrum = hessian.spectrum().unwrap();
+    let expected = c * c / k as f64;
+    for rank in 1..k {
+        assert!((spectrum.lambda(rank).unwrap() - expected).abs() < 1e-15 * k as f64, "{rank}");
+    }
+    assert!(spectrum.lambda_min().unwrap().abs() < 1e-15);
+    assert!((spectrum.kappa_prime(0.0).unwrap() - 1.0).abs() < 1e-13);
+    assert_eq!(spectrum.rank(f64::EPSILON), k - 1);
+    assert!((hessian.trace() - spectrum.trace()).abs() < 1e-14);
+}
+
+#[test]
+fn certain_samples_have_no_curvature() {
+    let device = Device::flex();
+    let features = Tensor::<2>::full([4, 3], 2.0, (&device, DType::F64));
+    let probabilities = Tensor::<2>::from_data([[0.0, 1.0, 0.0]; 4], (&device, DType::F64));
+    let mut sums = Accumulator::new(3, 3).unwrap();
+    sums.add(features, probabilities).unwrap();
+    assert!(sums.finish().unwrap().elements().iter().all(|&element| element == 0.0));
+}
+
+#[test]
+fn what_cannot_be_computed_is_refused_and_changes_nothing() {
+    assert!(matches!(Accumulator::new(0, 3), Err(HessianError::TooSmall { .. })));
+    assert!(matches!(Accumulator::new(3, 1), Err(HessianError::TooSmall { .. })));
+    assert!(matches!(Accumulator::new(usize::MAX / 4, 9), Err(HessianError::TooLarge { .. })));
+    assert!(matches!(Accumulator::new(1 << 31, 1 << 15), Err(HessianError::TooLarge { .. })));
+    assert!(matches!(Accumulator::new(2, 2).unwrap().finish(), Err(HessianError::NoSamples)));
+
+    let device = Device::flex();
+    let ones = |shape: [usize; 2], dtype| Tensor::<2>::ones(shape, (&device, dtype));
+    let mut sums = Accumulator::new(2, 3).unwrap();
+    for (features, probabilities) in [([4, 3], [4, 3]), ([4, 2], [4, 2]), ([4, 2], [5, 3])] {
+        let error = sums.add(ones(features, DType::F64), ones(probabilities, DType::F64)).unwrap_err();
+        assert!(matches!(error, HessianError::WrongShape { .. }), "{error}");
+    }
+    let error = sums.add(ones([4, 2], DType::F64), ones([4, 3], DType::F32)).unwrap_err();
+    assert!(matches!(error, HessianError::WrongType { .. }), "{error}");
+    assert!(matches!(sums.finish(), Err(HessianError::NoSamples)));
+}
+
+#[test]
+fn a_feature_that_is_not_a_number_is_told_by_its_place() {
+    let device = Device::flex();
+    let features = Tensor::<2>::from_data([[1.0, f64::NAN], [1.0, 1.0]], (&device, DType::F64));
+    let probabilities = Tensor::<2>::from_data([[0.5, 0.5]; 2], (&device, DType::F64));
+    let mut sums = Accumulator::new(2, 2).unwrap();
+    sums.add(features, probabilities).unwrap();
+    let message = sums.finish().unwrap_err().to_string();
+    assert!(message.contains("feature 1") && message.contains("learning rate"), "{message}");
+}

@@ -1,0 +1,135 @@
+//! The network itself.
+
+use burn::{
+    module::{Module, Param},
+    nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig},
+    tensor::{Device, Tensor, TensorData, activation::relu},
+};
+
+use crate::initialisation::{Initialisation, Layer};
+
+/// How wide the network's layers are, and whether it normalises.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NetworkShape {
+    /// Inputs d: pixels per image.
+    pub inputs: usize,
+    /// Hidden units m: features of the last layer.
+    pub hidden: usize,
+    /// Classes K.
+    pub classes: usize,
+    /// Batch norm after the ReLU, if any.
+    pub batch_norm: Option<BatchNormSettings>,
+}
+
+/// The two numbers of a batch norm layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BatchNormSettings {
+    /// Added to the variance before its root is taken.
+    pub epsilon: f64,
+    /// The weight of the newest batch in the running statistics, in [0, 1].
+    pub momentum: f64,
+}
+
+/// `logits = W2 norm(relu(W1 x + b1)) + b2`, with `norm` present or not.
+///
+/// The names of the fields are those of the checkpoint's tensors.
+#[derive(Module, Debug)]
+pub struct TwoLayerNet {
+    /// W1, b1.
+    hidden: Linear,
+    /// Batch norm over the hidden units.
+    norm: Option<BatchNorm>,
+    /// W2, b2: the layer whose Hessian is taken.
+    output: Linear,
+}
+
+impl TwoLayerNet {
+    /// A network with weights drawn from `seed` and biases at zero, on `device`.
+    ///
+    /// The same seed gives the same weights whether there is batch norm or not.
+    pub fn new(shape: &NetworkShape, initialisation: Initialisation, seed: u64, device: &Device) -> Self {
+        let linear = |layer, fan_in: usize, fan_out: usize| {
+            let drawn = initialisation.weights(layer, fan_in, fan_out, seed);
+            // Drawn as [fan_out, fan_in], PyTorch's layout; burn keeps [fan_in, fan_out]. Transposed
+            // here and not as a view, so that a network computes the same bits before it is saved
+            // and after it is loaded.
+            let weights =
+                (0..fan_in).flat_map(|i| drawn.iter().skip(i).step_by(fan_in).copied()).collect::<Vec<f32>>();
+            let weight = Tensor::<2>::from_data(TensorData::new(weights, [fan_in, fan_out]), device);
+            Linear {
+                weight: Param::from_tensor(weight),
+                bias: Some(Param::from_tensor(Tensor::zeros([fan_out], device))),
+            }
+        };
+        Self {
+            hidden: linear(Layer::Hidden, shape.inputs, shape.hidden),
+            norm: shape.batch_norm.map(|settings| norm(shape.hidden, settings, device)),
+            output: linear(Layer::Output, shape.hidden, shape.classes),
+        }
+    }
+
+    /// A network of this shape whose parameters are placeholders, to be replaced
+    /// by those of a checkpoint.
+    pub fn blank(shape: &NetworkShape, device: &Device) -> Self {
+        Self {
+            hidden: LinearConfig::new(shape.inputs, shape.hidden).init(device),
+            norm: shape.batch_norm.map(|settings| norm(shape.hidden, settings, device)),
+            output: LinearConfig::new(shape.hidden, shape.classes).init(device),
+        }
+    }
+
+    /// z = W1 x + b1: [N, d] -> [N, m].
+    pub fn preactivations(&self, inputs: Tensor<2>) -> Tensor<2> {
+        self.hidden.forward(inputs)
+    }
+
+    /// g = norm(relu(z)), or relu(z) without batch norm: [N, m] -> [N, m].
+    ///
+    /// With batch norm on a device that records gradients, the N rows are one
+    /// batch, normalised by its own mean and (biased) variance.
+    pub fn features_of(&self, preactivations: Tensor<2>) -> Tensor<2> {
+        let activations = relu(preactivations);
+        match &self.norm {
+            Some(norm) => norm.forward(activations),
+            None => activations,
+        }
+    }
+
+    /// The last layer's input g for images x: [N, d] -> [N, m].
+    pub fn features(&self, inputs: Tensor<2>) -> Tensor<2> {
+        self.features_of(self.preactivations(inputs))
+    }
+
+    /// W2 g + b2: [N, m] -> [N, K].
+    pub fn logits(&self, features: Tensor<2>) -> Tensor<2> {
+        self.output.forward(features)
+    }
+
+    /// sum W1^2 + sum W2^2, a tensor of one element: what an L2 penalty weighs.
+    pub fn squared_weights(&self) -> Tensor<1> {
+        let sum = |layer: &Linear| layer.weight.val().powi_scalar(2).sum();
+        sum(&self.hidden) + sum(&self.output)
+    }
+
+    /// The network's shape.
+    pub fn shape(&self) -> NetworkShape {
+        let [inputs, hidden] = self.hidden.weight.dims();
+        let [_, classes] = self.output.weight.dims();
+        NetworkShape {
+            inputs,
+            hidden,
+            classes,
+            batch_norm: self
+                .norm
+                .as_ref()
+                .map(|norm| BatchNormSettings { epsilon: norm.epsilon, momentum: norm.momentum }),
+        }
+    }
+}
+
+fn norm(features: usize, settings: BatchNormSettings, device: &Device) -> BatchNorm {
+    BatchNormConfig::new(features)
+        .with_epsilon(settings.epsilon)
+        .with_momentum(settings.momentum)
+        .init(device)
+}

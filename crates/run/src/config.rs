@@ -1,0 +1,473 @@
+//! An experiment's numbers, as TOML.
+//!
+//! A configuration names every value or takes the default written here; unknown
+//! keys, wrong types and values out of range are refused with their line. What a
+//! run resolved is written beside it as `config.toml`.
+
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use toml::{Table, Value};
+
+use crate::RunError;
+
+/// One network, trained once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What the run directories' names begin with: letters, digits, `-`, `_`, `.`.
+    #[serde(deserialize_with = "file_name")]
+    pub name: String,
+    /// The seed of the initial weights, the batch order and shuffled splits.
+    #[serde(default)]
+    pub seed: u64,
+    /// The images.
+    pub data: DataConfig,
+    /// The network.
+    pub network: NetworkConfig,
+    /// How it is trained.
+    pub training: TrainingConfig,
+}
+
+/// Which images, and how they are split and scaled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// A folder of IDX files; the embedded MNIST if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// Images to train on.
+    pub train: NonZeroUsize,
+    /// Images to validate on, from the training files too.
+    pub validation: NonZeroUsize,
+    /// Images to test on, from the test files.
+    pub test: NonZeroUsize,
+    /// In which order the splits take them.
+    #[serde(default)]
+    pub order: Order,
+    /// How pixels become inputs.
+    #[serde(default)]
+    pub scaling: Scaling,
+}
+
+/// In which order splits take images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// As they stand in the files.
+    #[default]
+    File,
+    /// Shuffled by the seed.
+    Shuffled,
+}
+
+/// How pixels 0..255 become inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scaling {
+    /// pixel / 255.
+    #[default]
+    Unit,
+    /// (pixel - mean) / standard deviation, one mean and one deviation over all
+    /// pixels of the training split.
+    Standardised,
+}
+
+/// The network between pixels and classes, whose numbers come from the data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// Hidden units m.
+    #[serde(deserialize_with = "width")]
+    pub hidden: usize,
+    /// The law of the initial weights.
+    #[serde(default)]
+    pub initialisation: Initialisation,
+    /// Batch norm after the ReLU; none if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_norm: Option<BatchNormConfig>,
+}
+
+/// The law of the initial weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Initialisation {
+    /// Uniform in +-sqrt(6 / (fan_in + fan_out)).
+    #[default]
+    GlorotUniform,
+    /// Uniform in +-sqrt(6 / fan_in).
+    KaimingUniform,
+}
+
+/// Batch norm's two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchNormConfig {
+    /// Added to the variance.
+    #[serde(deserialize_with = "positive", default = "default_norm_epsilon")]
+    pub epsilon: f64,
+    /// The weight of the newest batch in the running statistics.
+    #[serde(deserialize_with = "fraction", default = "default_norm_momentum")]
+    pub momentum: f64,
+}
+
+/// How the network is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Passes over the training split.
+    pub epochs: NonZeroUsize,
+    /// Samples a step: a number, or "full" for one step an epoch.
+    pub batch_size: BatchSize,
+    /// Whether a step's loss is the mean or the sum over its samples.
+    #[serde(default)]
+    pub reduction: Reduction,
+    /// The penalty l2 * (sum W1^2 + sum W2^2) added to the loss.
+    #[serde(default, deserialize_with = "non_negative")]
+    pub l2: f64,
+    /// The optimiser.
+    pub adam: AdamConfig,
+}
+
+/// Mean or sum over the samples of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reduction {
+    /// The mean.
+    #[default]
+    Mean,
+    /// The sum, as the paper writes it.
+    Sum,
+}
+
+/// Adam's four numbers (Kingma and Ba 2015, algorithm 1).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdamConfig {
+    /// The learning rate alpha.
+    #[serde(deserialize_with = "positive")]
+    pub learning_rate: f64,
+    /// The decay of the first moment.
+    #[serde(deserialize_with = "decay", default = "default_beta_1")]
+    pub beta_1: f64,
+    /// The decay of the second moment.
+    #[serde(deserialize_with = "decay", default = "default_beta_2")]
+    pub beta_2: f64,
+    /// Added to the root of the second moment.
+    #[serde(deserialize_with = "positive", default = "default_adam_epsilon")]
+    pub epsilon: f64,
+}
+
+/// Samples a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchSize {
+    /// The whole training split, so one step an epoch.
+    Full,
+    /// That many; the last batch of an epoch may be smaller.
+    Samples(NonZeroUsize),
+}
+
+fn default_norm_epsilon() -> f64 {
+    1e-5
+}
+fn default_norm_momentum() -> f64 {
+    0.1
+}
+fn default_beta_1() -> f64 {
+    0.9
+}
+fn default_beta_2() -> f64 {
+    0.999
+}
+fn default_adam_epsilon() -> f64 {
+    1e-8
+}
+
+impl Config {
+    /// Reads `path` and applies `assignments` (`path.to.key=value`, the value as
+    /// in TOML, quotes optional around a word).
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] names the file and line, or the assignment.
+    pub fn load(path: &Path, assignments: &[String]) -> Result<Self, RunError> {
+        let text = std::fs::read_to_string(path).map_err(|source| RunError::read(path, source))?;
+        Self::parse(&path.display().to_string(), &text, assignments)
+    }
+
+    fn parse(origin: &str, text: &str, assignments: &[String]) -> Result<Self, RunError> {
+        let refuse =
+            |origin: String, error: toml::de::Error| RunError::Config { origin, problem: error.to_string() };
+        if assignments.is_empty() {
+            return toml::from_str(text).map_err(|error| refuse(origin.to_owned(), error));
+        }
+        let mut table: Table = toml::from_str(text).map_err(|error| refuse(origin.to_owned(), error))?;
+        for assignment in assignments {
+            set(&mut table, assignment)?;
+        }
+        table
+            .try_into()
+            .map_err(|error| refuse(format!("{origin} with --set {}", assignments.join(" --set ")), error))
+    }
+
+    /// The configuration as TOML, every value written out.
+    pub fn to_toml(&self) -> Result<String, RunError> {
+        toml::to_string(self)
+            .map_err(|error| RunError::Config { origin: self.name.clone(), problem: error.to_string() })
+    }
+
+    /// "FC" or "FC+BN".
+    pub fn network_label(&self) -> &'static str {
+        match self.network.batch_norm {
+            None => "FC",
+            Some(_) => "FC+BN",
+        }
+    }
+}
+
+/// Sets one value of a table; tables on the way are made where they are missing.
+fn set(table: &mut Table, assignment: &str) -> Result<(), RunError> {
+    let problem = |problem: String| RunError::Set { assignment: assignment.to_owned(), problem };
+    let (path, value) = assignment.split_once('=').ok_or_else(|| {
+        problem("expected path=value, for example training.adam.learning_rate=1e-3".to_owned())
+    })?;
+    let keys: Vec<&str> = path.trim().split('.').collect();
+    let Some((last, parents)) = keys.split_last().filter(|_| keys.iter().all(|key| !key.is_empty())) else {
+        return Err(problem("the path has an empty part".to_owned()));
+    };
+    let mut table = table;
+    for key in parents {
+        table = table
+            .entry(*key)
+            .or_insert_with(|| Value::Table(Table::new()))
+            .as_table_mut()
+            .ok_or_else(|| problem(format!("`{key}` is a value, not a section")))?;
+    }
+    let value = value.trim();
+    let parsed = toml::from_str::<Table>(&format!("value = {value}"))
+        .ok()
+        .filter(|table| table.len() == 1)
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(value.to_owned()));
+    table.insert((*last).to_owned(), parsed);
+    Ok(())
+}
+
+impl Serialize for BatchSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Full => serializer.serialize_str("full"),
+            Self::Samples(samples) => samples.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BatchSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = BatchSize;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a batch size: a positive whole number, or \"full\"")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<BatchSize, E> {
+                (value == "full")
+                    .then_some(BatchSize::Full)
+                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(value), &self))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<BatchSize, E> {
+                usize::try_from(value)
+                    .ok()
+                    .and_then(NonZeroUsize::new)
+                    .map(BatchSize::Samples)
+                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(value), &self))
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<BatchSize, E> {
+                u64::try_from(value)
+                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(value), &self))
+                    .and_then(|value| self.visit_u64(value))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// A number that `allowed` accepts, or an error that says `what` is expected.
+fn number<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    what: &str,
+    allowed: impl Fn(f64) -> bool,
+) -> Result<f64, D::Error> {
+    let value = f64::deserialize(deserializer)?;
+    if value.is_finite() && allowed(value) {
+        Ok(value)
+    } else {
+        Err(D::Error::custom(format!("invalid value: {value}, expected {what}")))
+    }
+}
+
+/// Learning rates and epsilons: beyond 1000 there is a typing error, not an experiment.
+fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    number(deserializer, "a number above 0, 1000 at most", |value| value > 0.0 && value <= 1e3)
+}
+
+fn non_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    number(deserializer, "a number from 0 to 1000", |value| (0.0..=1e3).contains(&value))
+}
+
+fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    number(deserializer, "a number from 0 to 1", |value| (0.0..=1.0).contains(&value))
+}
+
+fn decay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    number(deserializer, "a number from 0, below 1", |value| (0.0..1.0).contains(&value))
+}
+
+fn width<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    const MOST: usize = 1 << 16;
+    let value = usize::deserialize(deserializer)?;
+    if (1..=MOST).contains(&value) {
+        Ok(value)
+    } else {
+        Err(D::Error::custom(format!("invalid value: {value}, expected 1 to {MOST} hidden units")))
+    }
+}
+
+fn file_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if (1..=64).contains(&name.len()) && name.chars().all(plain) && !name.starts_with('.') {
+        Ok(name)
+    } else {
+        Err(D::Error::custom(format!(
+            "invalid name: {name:?}, expected 1 to 64 letters, digits, `-`, `_` or `.`, not beginning with `.`"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+name = "fc"
+[data]
+train = 6
+validation = 3
+test = 2
+[network]
+hidden = 4
+[training]
+epochs = 2
+batch_size = 3
+[training.adam]
+learning_rate = 1e-3
+"#;
+
+    fn parse(text: &str, assignments: &[&str]) -> Result<Config, RunError> {
+        let assignments: Vec<String> = assignments.iter().map(ToString::to_string).collect();
+        Config::parse("x.toml", text, &assignments)
+    }
+
+    fn complaint(text: &str, assignments: &[&str]) -> String {
+        parse(text, assignments).map_or_else(|error| error.to_string(), |_| "none".to_owned())
+    }
+
+    #[test]
+    fn defaults_are_resolved_and_written_out() {
+        let config = parse(TEXT, &[]).unwrap();
+        assert_eq!(config.network_label(), "FC");
+        let written = config.to_toml().unwrap();
+        for line in ["seed = 0", "scaling = \"unit\"", "order = \"file\"", "l2 = 0.0", "beta_1 = 0.9"] {
+            assert!(written.contains(line), "{line} in {written}");
+        }
+        assert_eq!(parse(&written, &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn every_shipped_configuration_is_valid() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let config = Config::load(&entry.unwrap().path(), &[]).unwrap();
+            assert_eq!(parse(&config.to_toml().unwrap(), &[]).unwrap(), config);
+            count += 1;
+        }
+        assert!(count >= 3);
+    }
+
+    #[test]
+    fn values_can_be_set_from_the_command_line() {
+        let config = parse(
+            TEXT,
+            &[
+                "training.adam.learning_rate=0.5",
+                "training.batch_size=full",
+                "network.batch_norm.epsilon=1e-3",
+                "data.scaling=standardised",
+                "data.folder=/a b",
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.training.adam.learning_rate, 0.5);
+        assert_eq!(config.training.batch_size, BatchSize::Full);
+        assert_eq!(config.network.batch_norm, Some(BatchNormConfig { epsilon: 1e-3, momentum: 0.1 }));
+        assert_eq!(config.data.scaling, Scaling::Standardised);
+        assert_eq!(config.data.folder, Some(PathBuf::from("/a b")));
+        assert_eq!(config.network_label(), "FC+BN");
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_types_are_told_with_their_line() {
+        let misspelt = complaint(&TEXT.replace("learning_rate", "lr"), &[]);
+        assert!(misspelt.contains("line 13") && misspelt.contains("unknown field `lr`"), "{misspelt}");
+        let wrong = complaint(&TEXT.replace("hidden = 4", "hidden = \"many\""), &[]);
+        assert!(wrong.contains("line 8") && wrong.contains("invalid type"), "{wrong}");
+        assert!(complaint(&TEXT.replace("epochs = 2", ""), &[]).contains("missing field `epochs`"));
+        assert!(complaint("name = [", &[]).contains("line 1"));
+    }
+
+    #[test]
+    fn absurd_values_are_told_with_their_line() {
+        for (from, to, told) in [
+            ("learning_rate = 1e-3", "learning_rate = -1e-3", "above 0"),
+            ("learning_rate = 1e-3", "learning_rate = inf", "above 0"),
+            ("learning_rate = 1e-3", "learning_rate = nan", "above 0"),
+            ("learning_rate = 1e-3", "learning_rate = 1e-3\nbeta_1 = 1.0", "below 1"),
+            ("epochs = 2", "epochs = 2\nl2 = -1.0", "from 0"),
+            ("epochs = 2", "epochs = 0", "nonzero"),
+            ("hidden = 4", "hidden = 0", "hidden units"),
+            ("hidden = 4", "hidden = 10000000000", "hidden units"),
+            ("batch_size = 3", "batch_size = 0", "a batch size"),
+            ("batch_size = 3", "batch_size = -1", "a batch size"),
+            ("batch_size = 3", "batch_size = \"half\"", "a batch size"),
+            ("train = 6", "train = -6", "invalid value"),
+            ("\"fc\"", "\"../fc\"", "invalid name"),
+            ("\"fc\"", "\"\"", "invalid name"),
+        ] {
+            let message = complaint(&TEXT.replace(from, to), &[]);
+            assert!(message.contains(told) && message.contains("line "), "{to}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_bad_assignment_is_told_as_it_was_typed() {
+        assert!(complaint(TEXT, &["seed"]).contains("--set seed: expected path=value"));
+        assert!(complaint(TEXT, &["a..b=1"]).contains("empty part"));
+        assert!(complaint(TEXT, &["name.x=1"]).contains("`name` is a value"));
+        let unknown = complaint(TEXT, &["training.lr=1"]);
+        assert!(
+            unknown.contains("--set training.lr=1") && unknown.contains("unknown field `lr`"),
+            "{unknown}"
+        );
+        assert!(complaint(TEXT, &["seed=-1"]).contains("--set seed=-1"));
+    }
+}

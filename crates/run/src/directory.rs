@@ -1,0 +1,340 @@
+//! A run directory: its names, and reading and writing what has them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::{EpochMetrics, MANIFEST_VERSION, Manifest, RunError, write_atomically};
+
+const MANIFEST: &str = "run.json";
+const CONFIG: &str = "config.toml";
+const METRICS: &str = "metrics.csv";
+const CHECKPOINTS: &str = "checkpoints";
+const HESSIAN: &str = "hessian";
+
+/// The directory of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// Makes a new directory under `root`, named by the configuration, the seed
+    /// and the time, and writes manifest and configuration into it.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Write`].
+    pub fn create(root: &Path, manifest: &Manifest) -> Result<Self, RunError> {
+        fs::create_dir_all(root).map_err(|source| RunError::write(root, source))?;
+        let stem = format!(
+            "{}-s{}-{}",
+            manifest.config.name,
+            manifest.config.seed,
+            manifest.started.strftime("%Y%m%d-%H%M%S")
+        );
+        let run = Self { path: make_new_folder(root, &stem)? };
+        let checkpoints = run.path.join(CHECKPOINTS);
+        fs::create_dir(&checkpoints).map_err(|source| RunError::write(&checkpoints, source))?;
+        write_atomically(&run.path.join(CONFIG), manifest.config.to_toml()?.as_bytes())?;
+        run.write_manifest(manifest)?;
+        Ok(run)
+    }
+
+    /// The run directory at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NotARun`] if it has no manifest.
+    pub fn open(path: &Path) -> Result<Self, RunError> {
+        if path.join(MANIFEST).is_file() {
+            Ok(Self { path: path.to_owned() })
+        } else {
+            Err(RunError::NotARun(path.to_owned()))
+        }
+    }
+
+    /// The latest run of each network under `root`, FC before FC+BN.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NoRun`] if there is none, or what is wrong with a manifest.
+    pub fn latest(root: &Path) -> Result<Vec<(Self, Manifest)>, RunError> {
+        let entries = match fs::read_dir(root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(RunError::NoRun(root.to_owned()));
+            }
+            Err(source) => return Err(RunError::read(root, source)),
+        };
+        let mut latest: Vec<(Self, Manifest)> = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|source| RunError::read(root, source))?.path();
+            let Ok(run) = Self::open(&path) else { continue };
+            let manifest = run.manifest()?;
+            match latest.iter_mut().find(|(_, other)| other.network == manifest.network) {
+                Some(other) if (other.1.started, &other.0.path) < (manifest.started, &run.path) => {
+                    *other = (run, manifest);
+                }
+                Some(_) => {}
+                None => latest.push((run, manifest)),
+            }
+        }
+        if latest.is_empty() {
+            return Err(RunError::NoRun(root.to_owned()));
+        }
+        latest.sort_by(|(_, a), (_, b)| a.network.cmp(&b.network));
+        Ok(latest)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the manifest.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Read`], [`RunError::Malformed`] or [`RunError::UnknownVersion`].
+    pub fn manifest(&self) -> Result<Manifest, RunError> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema_version: u32,
+        }
+        let path = self.path.join(MANIFEST);
+        let bytes = fs::read(&path).map_err(|source| RunError::read(&path, source))?;
+        let version: Version =
+            serde_json::from_slice(&bytes).map_err(|error| RunError::malformed(&path, error))?;
+        if version.schema_version != MANIFEST_VERSION {
+            return Err(RunError::UnknownVersion {
+                path,
+                found: version.schema_version,
+                expected: MANIFEST_VERSION,
+            });
+        }
+        serde_json::from_slice(&bytes).map_err(|error| RunError::malformed(&path, error))
+    }
+
+    /// Writes the manifest.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Write`].
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), RunError> {
+        let path = self.path.join(MANIFEST);
+        let mut bytes =
+            serde_json::to_vec_pretty(manifest).map_err(|error| RunError::malformed(&path, error))?;
+        bytes.push(b'\n');
+        write_atomically(&path, &bytes)
+    }
+
+    /// Writes the metrics of all epochs so far.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Write`].
+    pub fn write_metrics(&self, metrics: &[EpochMetrics]) -> Result<(), RunError> {
+        let path = self.path.join(METRICS);
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        for row in metrics {
+            writer.serialize(row).map_err(|error| RunError::malformed(&path, error))?;
+        }
+        let bytes = writer.into_inner().map_err(|error| RunError::malformed(&path, error))?;
+        write_atomically(&path, &bytes)
+    }
+
+    /// Reads the metrics, in the order of their epochs.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Malformed`] with the line that is wrong.
+    pub fn metrics(&self) -> Result<Vec<EpochMetrics>, RunError> {
+        let path = self.path.join(METRICS);
+        let mut reader = csv::Reader::from_path(&path).map_err(|error| RunError::malformed(&path, error))?;
+        reader.deserialize().collect::<Result<_, _>>().map_err(|error| RunError::malformed(&path, error))
+    }
+
+    /// Where the checkpoint of `epoch` goes.
+    pub fn checkpoint_path(&self, epoch: usize) -> PathBuf {
+        self.path.join(CHECKPOINTS).join(format!("{}.safetensors", epoch_name(epoch)))
+    }
+
+    /// The epochs that have a checkpoint, ascending.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Read`].
+    pub fn epochs(&self) -> Result<Vec<usize>, RunError> {
+        let folder = self.path.join(CHECKPOINTS);
+        let entries = fs::read_dir(&folder).map_err(|source| RunError::read(&folder, source))?;
+        let mut epochs = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|source| RunError::read(&folder, source))?.file_name();
+            let epoch: Option<usize> = name
+                .to_str()
+                .and_then(|name| name.strip_prefix("epoch-")?.strip_suffix(".safetensors")?.parse().ok());
+            epochs.extend(epoch);
+        }
+        epochs.sort_unstable();
+        Ok(epochs)
+    }
+
+    /// The checkpoint of `epoch`, or of the last epoch that has one.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NoSuchEpoch`] says which epochs exist.
+    pub fn checkpoint(&self, epoch: Option<usize>) -> Result<(usize, PathBuf), RunError> {
+        let existing = self.epochs()?;
+        let found = match epoch {
+            Some(epoch) => existing.iter().find(|&&other| other == epoch),
+            None => existing.last(),
+        };
+        match found {
+            Some(&epoch) => Ok((epoch, self.checkpoint_path(epoch))),
+            None => {
+                Err(RunError::NoSuchEpoch { run: self.path.clone(), epoch: epoch.unwrap_or(0), existing })
+            }
+        }
+    }
+
+    /// Where the spectrum of `epoch` goes.
+    pub fn hessian_folder(&self, epoch: usize) -> PathBuf {
+        self.path.join(HESSIAN).join(epoch_name(epoch))
+    }
+}
+
+fn epoch_name(epoch: usize) -> String {
+    format!("epoch-{epoch:04}")
+}
+
+/// Makes `root/stem`, or `root/stem-2`, .. where that is taken.
+fn make_new_folder(root: &Path, stem: &str) -> Result<PathBuf, RunError> {
+    let mut path = root.join(stem);
+    let mut number = 1;
+    loop {
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                number += 1;
+                path = root.join(format!("{stem}-{number}"));
+            }
+            Err(source) => return Err(RunError::write(&path, source)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use jiff::Timestamp;
+
+    fn manifest(name: &str, batch_norm: bool, second: i64) -> Manifest {
+        let norm = if batch_norm { "[network.batch_norm]" } else { "" };
+        let config: Config = toml::from_str(&format!(
+            "name = \"{name}\"\n[data]\ntrain = 2\nvalidation = 1\ntest = 1\n[network]\nhidden = 2\n{norm}\n\
+             [training]\nepochs = 1\nbatch_size = 1\n[training.adam]\nlearning_rate = 0.1"
+        ))
+        .unwrap();
+        Manifest {
+            schema_version: MANIFEST_VERSION,
+            kappa_version: "0".to_owned(),
+            network: config.network_label().to_owned(),
+            config,
+            data: "made up".to_owned(),
+            inputs: 4,
+            classes: 2,
+            data_files: Vec::new(),
+            backend: "flex".to_owned(),
+            device: "CPU".to_owned(),
+            started: Timestamp::from_second(1_800_000_000 + second).unwrap(),
+            finished: None,
+        }
+    }
+
+    #[test]
+    fn a_run_is_read_as_it_was_written() {
+        let root = tempfile::tempdir().unwrap();
+        let manifest = manifest("fc", false, 0);
+        let run = RunDir::create(root.path(), &manifest).unwrap();
+        assert_eq!(run.manifest().unwrap(), manifest);
+        let rows: Vec<EpochMetrics> = (0..3)
+            .map(|epoch| EpochMetrics {
+                epoch,
+                seconds: 0.1,
+                training_seconds: 1.0 / 3.0,
+                objective: (epoch > 0).then_some(2.5e-8),
+                train_loss: 1e-300,
+                train_accuracy: 0.5,
+                validation_loss: f64::MAX,
+                validation_accuracy: 0.25,
+                test_loss: 2.302585092994046,
+                test_accuracy: 0.0,
+            })
+            .collect();
+        run.write_metrics(&rows).unwrap();
+        assert_eq!(run.metrics().unwrap(), rows);
+    }
+
+    #[test]
+    fn two_runs_of_one_second_get_two_directories() {
+        let root = tempfile::tempdir().unwrap();
+        let one = RunDir::create(root.path(), &manifest("fc", false, 0)).unwrap();
+        let two = RunDir::create(root.path(), &manifest("fc", false, 0)).unwrap();
+        assert_ne!(one, two);
+    }
+
+    #[test]
+    fn the_latest_run_of_each_network_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        for (name, norm, second) in
+            [("b", true, 5), ("z", false, 1), ("a", false, 3), ("z", false, 2), ("c", true, 4)]
+        {
+            RunDir::create(root.path(), &manifest(name, norm, second)).unwrap();
+        }
+        std::fs::create_dir(root.path().join("something else")).unwrap();
+        let names: Vec<_> = RunDir::latest(root.path())
+            .unwrap()
+            .into_iter()
+            .map(|(_, manifest)| (manifest.network, manifest.config.name))
+            .collect();
+        assert_eq!(names, [("FC".to_owned(), "a".to_owned()), ("FC+BN".to_owned(), "b".to_owned())]);
+    }
+
+    #[test]
+    fn no_run_is_told_with_the_way_to_one() {
+        let root = tempfile::tempdir().unwrap();
+        for path in [root.path().to_owned(), root.path().join("missing")] {
+            let message = RunDir::latest(&path).unwrap_err().to_string();
+            assert!(message.contains("just train-cpu"), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_epoch_that_does_not_exist_is_told_with_those_that_do() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create(root.path(), &manifest("fc", false, 0)).unwrap();
+        for epoch in [0, 1, 2, 10] {
+            write_atomically(&run.checkpoint_path(epoch), b"").unwrap();
+        }
+        let message = run.checkpoint(Some(30)).unwrap_err().to_string();
+        assert!(message.contains("no checkpoint of epoch 30; it has epochs 0 to 2, 10"), "{message}");
+        assert_eq!(run.checkpoint(None).unwrap().0, 10);
+        assert_eq!(run.checkpoint(Some(1)).unwrap().1, run.checkpoint_path(1));
+    }
+
+    #[test]
+    fn an_unknown_version_is_refused_by_name() {
+        let root = tempfile::tempdir().unwrap();
+        let mut manifest = manifest("fc", false, 0);
+        manifest.schema_version = 99;
+        let run = RunDir::create(root.path(), &manifest).unwrap();
+        let message = run.manifest().unwrap_err().to_string();
+        assert!(message.contains("run.json") && message.contains("version 99"), "{message}");
+    }
+}

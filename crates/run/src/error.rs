@@ -1,0 +1,120 @@
+//! What can be wrong with a configuration or a run directory.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// A configuration or a run directory could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A file could not be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file or a folder could not be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A configuration is not valid TOML, or a value is not what it should be.
+    #[error("{origin} is not a configuration:\n{problem}")]
+    Config {
+        /// The file, and what was set on the command line.
+        origin: String,
+        /// The problem, with its line.
+        problem: String,
+    },
+    /// A `--set` is not `path=value`, or its path leads through a value.
+    #[error("--set {assignment}: {problem}")]
+    Set {
+        /// The argument.
+        assignment: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file is there and not what it should be.
+    #[error("{path} is not usable: {problem}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file was written by another version.
+    #[error("{path} has schema version {found}, and this kappa reads version {expected}")]
+    UnknownVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The version that is read.
+        expected: u32,
+    },
+    /// There is no run where one was looked for.
+    #[error("no run in {0}: train one first, for example with `just train-cpu`")]
+    NoRun(PathBuf),
+    /// The folder is not a run directory.
+    #[error("{0} is not a run directory: it has no run.json")]
+    NotARun(PathBuf),
+    /// The run has no checkpoint of that epoch.
+    #[error("{run} has no checkpoint of epoch {epoch}; it has {}", describe(.existing))]
+    NoSuchEpoch {
+        /// The run directory.
+        run: PathBuf,
+        /// The epoch that was asked for.
+        epoch: usize,
+        /// The epochs that exist, ascending.
+        existing: Vec<usize>,
+    },
+}
+
+impl RunError {
+    pub(crate) fn read(path: &Path, source: io::Error) -> Self {
+        Self::Read { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn write(path: &Path, source: io::Error) -> Self {
+        Self::Write { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn malformed(path: &Path, problem: impl ToString) -> Self {
+        Self::Malformed { path: path.to_owned(), problem: problem.to_string() }
+    }
+}
+
+/// "epochs 0 to 7, 9" for [0, 1, .., 7, 9].
+fn describe(epochs: &[usize]) -> String {
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for &epoch in epochs {
+        match ranges.last_mut() {
+            Some((_, end)) if *end + 1 == epoch => *end = epoch,
+            _ => ranges.push((epoch, epoch)),
+        }
+    }
+    let ranges: Vec<String> = ranges
+        .into_iter()
+        .map(|(start, end)| if start == end { start.to_string() } else { format!("{start} to {end}") })
+        .collect();
+    if ranges.is_empty() { "none".to_owned() } else { format!("epochs {}", ranges.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::describe;
+
+    #[test]
+    fn epochs_are_told_as_ranges() {
+        assert_eq!(describe(&[]), "none");
+        assert_eq!(describe(&[3]), "epochs 3");
+        assert_eq!(describe(&[0, 1, 2, 5, 7, 8]), "epochs 0 to 2, 5, 7 to 8");
+    }
+}

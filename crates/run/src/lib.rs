@@ -1,0 +1,39 @@
+//! Everything a run leaves on disk: names, schemas, atomic writes.
+//!
+//! ```text
+//! outputs/
+//!   fc-bn-s0-20260314-150926/            RunDir
+//!     run.json                           Manifest: what ran, on what, from when to when
+//!     config.toml                        Config: every value, resolved
+//!     metrics.csv                        EpochMetrics, one row an epoch, epoch 0 first
+//!     checkpoints/epoch-0030.safetensors the network in PyTorch's layout
+//!     hessian/epoch-0030/
+//!       spectrum.json                    SpectrumRecord
+//!       spectrum.safetensors             eigenvalues [K m] f64 (and, if asked for, the matrix)
+//! ```
+//!
+//! No other room knows a path inside a run directory. Every file is written
+//! aside, synced and renamed, so it is there whole or not at all.
+#![deny(missing_docs)]
+
+mod config;
+mod directory;
+mod error;
+mod manifest;
+mod metrics;
+mod spectrum;
+mod write;
+
+pub use config::{
+    AdamConfig, BatchNormConfig, BatchSize, Config, DataConfig, Initialisation, NetworkConfig, Order,
+    Reduction, Scaling, TrainingConfig,
+};
+pub use directory::RunDir;
+pub use error::RunError;
+pub use manifest::{FileChecksum, MANIFEST_VERSION, Manifest};
+pub use metrics::EpochMetrics;
+pub use spectrum::{
+    SPECTRUM_VERSION, SavedTensor, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings,
+    write_spectrum,
+};
+pub use write::write_atomically;

@@ -1,0 +1,51 @@
+//! Writing a file whole or not at all.
+
+use std::{fs::File, io::Write, path::Path};
+
+use crate::RunError;
+
+/// Writes `bytes` beside `path`, syncs them, and renames them into place.
+///
+/// # Errors
+///
+/// [`RunError::Write`]; what stood at `path` still stands there then.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".partial-").tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        // The rename itself is durable once the folder is.
+        File::open(folder)?.sync_all()
+    };
+    written().map_err(|source| RunError::write(path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write_atomically(&path, b"one").unwrap();
+        write_atomically(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_write_that_fails_names_the_file_and_keeps_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        // A folder cannot be replaced by a file, whoever asks for it.
+        let path = folder.path().join("file");
+        std::fs::create_dir_all(path.join("kept")).unwrap();
+        let message = write_atomically(&path, b"x").unwrap_err().to_string();
+        assert!(message.contains("file"), "{message}");
+        assert!(path.join("kept").is_dir());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(write_atomically(&folder.path().join("no/such/folder"), b"x").is_err());
+    }
+}

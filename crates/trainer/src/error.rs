@@ -1,0 +1,42 @@
+//! Why a training did not finish.
+
+use kappa_data::DataError;
+use kappa_run::RunError;
+
+use crate::CheckpointError;
+
+/// A training could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The data set cannot be split as asked.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The run directory cannot be written.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A checkpoint cannot be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// All pixels are equal, so they have no scale.
+    #[error(
+        "every pixel of the training split is {0}: there is nothing to standardise, and nothing to learn from"
+    )]
+    ConstantPixels(u8),
+    /// A loss is not a number.
+    #[error(
+        "the {what} is {value} after epoch {epoch}: training diverged; try a smaller learning rate \
+         (--set training.adam.learning_rate=..). Earlier epochs are kept"
+    )]
+    Diverged {
+        /// Which loss.
+        what: &'static str,
+        /// NaN or an infinity.
+        value: f64,
+        /// The epoch it was seen after.
+        epoch: usize,
+    },
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(String),
+}

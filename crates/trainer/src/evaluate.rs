@@ -1,0 +1,45 @@
+//! Loss and accuracy on a whole split.
+
+use burn::{
+    module::Module,
+    tensor::{Int, Tensor, activation::softmax},
+};
+use kappa_model::TwoLayerNet;
+
+use crate::{DeviceSplit, TrainError, loss::summed_cross_entropy};
+
+/// What a network does on a split.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// The mean cross-entropy in nats.
+    pub loss: f64,
+    /// The fraction of samples whose most probable class is theirs.
+    pub accuracy: f64,
+}
+
+/// Evaluates `network` on `split`, batch norm by its running statistics.
+///
+/// # Errors
+///
+/// [`TrainError::Device`] if the sums cannot be read back.
+pub fn evaluate(network: &TwoLayerNet, split: &DeviceSplit) -> Result<Evaluation, TrainError> {
+    let network = network.valid();
+    let mut losses: Option<Tensor<1>> = None;
+    let mut hits: Option<Tensor<1, Int>> = None;
+    for chunk in split.chunks() {
+        let logits = network.logits(network.features(chunk.inputs));
+        let right = softmax(logits.clone(), 1).argmax(1).equal(chunk.targets.clone().argmax(1)).int().sum();
+        let loss = summed_cross_entropy(logits, chunk.targets);
+        losses = Some(losses.map_or_else(|| loss.clone(), |losses| losses + loss.clone()));
+        hits = Some(hits.map_or_else(|| right.clone(), |hits| hits + right.clone()));
+    }
+    let samples = split.samples() as f64;
+    Ok(Evaluation { loss: read(losses)? / samples, accuracy: read(hits.map(|hits| hits.float()))? / samples })
+}
+
+/// The one number of a tensor, 0 if there is no tensor.
+pub(crate) fn read(number: Option<Tensor<1>>) -> Result<f64, TrainError> {
+    number.map_or(Ok(0.0), |number| {
+        number.try_into_scalar::<f64>().map_err(|error| TrainError::Device(error.to_string()))
+    })
+}

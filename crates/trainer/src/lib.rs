@@ -1,0 +1,27 @@
+//! One network, trained.
+//!
+//! ```text
+//! Config + DataSet --> DeviceSplit (images on the device, once, as bytes)
+//!                  --> Trainer (one epoch at a time: steps of burn's autodiff and Adam)
+//!                  --> EpochMetrics + checkpoint, an epoch --> RunDir
+//! ```
+//!
+//! Inside an epoch no tensor goes to the host: losses are summed on the device
+//! and read once at the epoch's end. The order of the batches comes from the seed
+//! on the host, so it is the same on every backend and for both networks.
+#![deny(missing_docs)]
+
+mod checkpoint;
+mod error;
+mod evaluate;
+mod loss;
+mod run;
+mod split;
+mod trainer;
+
+pub use checkpoint::{CheckpointError, load_checkpoint, save_checkpoint};
+pub use error::TrainError;
+pub use evaluate::{Evaluation, evaluate};
+pub use run::{Machine, Observer, network_shape, split_data, train};
+pub use split::{DeviceSplit, PixelScaling};
+pub use trainer::Trainer;

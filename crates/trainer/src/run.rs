@@ -1,0 +1,167 @@
+//! A whole run: from a configuration and a data set to a run directory.
+
+use std::{path::Path, time::Instant};
+
+use burn::tensor::Device;
+use jiff::Timestamp;
+use kappa_data::{DataSet, SplitOrder, SplitSizes, Splits};
+use kappa_model::{BatchNormSettings, Initialisation, NetworkShape, TwoLayerNet};
+use kappa_run::{Config, DataConfig, EpochMetrics, FileChecksum, MANIFEST_VERSION, Manifest, Order, RunDir};
+
+use crate::{DeviceSplit, Evaluation, PixelScaling, TrainError, Trainer, evaluate, save_checkpoint};
+
+/// What a run ran on, for its manifest.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The device that burn computes on.
+    pub device: Device,
+    /// The backend's name.
+    pub backend: String,
+    /// The adapter's or processor's name.
+    pub device_name: String,
+    /// The program's version.
+    pub kappa_version: String,
+}
+
+/// Is told how far a run is.
+pub trait Observer {
+    /// The run directory is there, and epochs of `steps` steps begin.
+    fn started(&mut self, run: &RunDir, epochs: usize, steps: usize);
+    /// A step of the current epoch is queued.
+    fn stepped(&mut self);
+    /// An epoch is trained, evaluated and saved (epoch 0: evaluated and saved).
+    fn finished_epoch(&mut self, metrics: &EpochMetrics);
+}
+
+/// Trains the network of `config` on `set` and leaves a run directory under `root`.
+///
+/// # Errors
+///
+/// [`TrainError`]; the epochs that were finished stay in the run directory.
+pub fn train(
+    config: &Config,
+    set: &DataSet,
+    machine: &Machine,
+    root: &Path,
+    observer: &mut dyn Observer,
+) -> Result<RunDir, TrainError> {
+    let splits = split_data(set, &config.data, config.seed)?;
+    let scaling = PixelScaling::new(config.data.scaling, &splits.train)?;
+    let shape = network_shape(config, set);
+    let manifest = manifest(config, set, machine);
+    let run = RunDir::create(root, &manifest)?;
+    tracing::info!(run = %run.path().display(), network = manifest.network, "training");
+
+    let start = Instant::now();
+    let on_device = |images| DeviceSplit::new(images, set.classes, scaling, &machine.device);
+    let train = on_device(&splits.train);
+    let evaluated = [train.clone(), on_device(&splits.validation), on_device(&splits.test)];
+    let device = machine.device.clone().autodiff();
+    let network = TwoLayerNet::new(&shape, initialisation(config), config.seed, &device);
+    let mut trainer = Trainer::new(network, train, &config.training, &device, config.seed);
+
+    let epochs = config.training.epochs.get();
+    observer.started(&run, epochs, trainer.steps());
+    let mut rows = Vec::with_capacity(epochs + 1);
+    let mut training_seconds = 0.0;
+    for epoch in 0..=epochs {
+        let mut objective = None;
+        if epoch > 0 {
+            let epoch_start = Instant::now();
+            objective = Some(trainer.epoch(|_| observer.stepped())?);
+            training_seconds += epoch_start.elapsed().as_secs_f64();
+        }
+        let [train, validation, test] = evaluate_all(trainer.network(), &evaluated, epoch)?;
+        save_checkpoint(trainer.network(), &run.checkpoint_path(epoch))?;
+        let row = EpochMetrics {
+            epoch,
+            seconds: start.elapsed().as_secs_f64(),
+            training_seconds,
+            objective,
+            train_loss: train.loss,
+            train_accuracy: train.accuracy,
+            validation_loss: validation.loss,
+            validation_accuracy: validation.accuracy,
+            test_loss: test.loss,
+            test_accuracy: test.accuracy,
+        };
+        rows.push(row);
+        run.write_metrics(&rows)?;
+        observer.finished_epoch(&row);
+    }
+    run.write_manifest(&Manifest { finished: Some(Timestamp::now()), ..manifest })?;
+    Ok(run)
+}
+
+fn evaluate_all(
+    network: &TwoLayerNet,
+    splits: &[DeviceSplit; 3],
+    epoch: usize,
+) -> Result<[Evaluation; 3], TrainError> {
+    let mut evaluations = [Evaluation { loss: 0.0, accuracy: 0.0 }; 3];
+    let names = ["training loss", "validation loss", "test loss"];
+    for ((evaluation, split), what) in evaluations.iter_mut().zip(splits).zip(names) {
+        *evaluation = evaluate(network, split)?;
+        if !evaluation.loss.is_finite() {
+            return Err(TrainError::Diverged { what, value: evaluation.loss, epoch });
+        }
+    }
+    Ok(evaluations)
+}
+
+/// The splits that a configuration asks for.
+///
+/// # Errors
+///
+/// [`kappa_data::DataError::SplitTooLarge`] if the set has too few images.
+pub fn split_data(set: &DataSet, config: &DataConfig, seed: u64) -> Result<Splits, TrainError> {
+    let sizes = SplitSizes {
+        train: config.train.get(),
+        validation: config.validation.get(),
+        test: config.test.get(),
+    };
+    let order = match config.order {
+        Order::File => SplitOrder::File,
+        Order::Shuffled => SplitOrder::Shuffled { seed },
+    };
+    Ok(set.split(sizes, order)?)
+}
+
+/// The network that a configuration describes, for the inputs and classes of `set`.
+pub fn network_shape(config: &Config, set: &DataSet) -> NetworkShape {
+    NetworkShape {
+        inputs: set.train.inputs(),
+        hidden: config.network.hidden,
+        classes: set.classes,
+        batch_norm: config
+            .network
+            .batch_norm
+            .map(|norm| BatchNormSettings { epsilon: norm.epsilon, momentum: norm.momentum }),
+    }
+}
+
+fn initialisation(config: &Config) -> Initialisation {
+    match config.network.initialisation {
+        kappa_run::Initialisation::GlorotUniform => Initialisation::GlorotUniform,
+        kappa_run::Initialisation::KaimingUniform => Initialisation::KaimingUniform,
+    }
+}
+
+fn manifest(config: &Config, set: &DataSet, machine: &Machine) -> Manifest {
+    let checksum =
+        |file: &kappa_data::FileDigest| FileChecksum { file: file.file.clone(), sha256: file.sha256.clone() };
+    Manifest {
+        schema_version: MANIFEST_VERSION,
+        kappa_version: machine.kappa_version.clone(),
+        network: config.network_label().to_owned(),
+        config: config.clone(),
+        data: set.name.clone(),
+        inputs: set.train.inputs(),
+        classes: set.classes,
+        data_files: set.files.iter().map(checksum).collect(),
+        backend: machine.backend.clone(),
+        device: machine.device_name.clone(),
+        started: Timestamp::now(),
+        finished: None,
+    }
+}

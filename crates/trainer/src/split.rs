@@ -1,0 +1,254 @@
+//! A split on the device, once, as bytes.
+
+use burn::{
+    data::dataset::Dataset,
+    tensor::{DType, Device, Int, Tensor, TensorData},
+};
+use kappa_data::LabelledImages;
+use kappa_run::Scaling;
+
+use crate::TrainError;
+
+/// Bytes of f32 inputs that one chunk of a pass over a split holds: a quarter of
+/// the smallest maximal binding of a WebGPU adapter (128 MiB).
+const CHUNK_BYTES: usize = 32 << 20;
+
+/// Labelled images on a device: a byte a pixel, scaled when a batch is taken.
+#[derive(Debug, Clone)]
+pub struct DeviceSplit {
+    pixels: Pixels,
+    /// [N]
+    labels: Tensor<1, Int>,
+    /// The identity [K, K], whose rows are the classes as distributions.
+    one_hot: Tensor<2>,
+    scaling: PixelScaling,
+    inputs: usize,
+    samples: usize,
+}
+
+/// How the bytes lie on the device.
+#[derive(Debug, Clone)]
+enum Pixels {
+    /// [N, d] bytes.
+    Bytes(Tensor<2, Int>),
+    /// [N, q] words of 32 bits, q = ceil(d / 4), for devices without bytes.
+    /// Word w holds pixels w, w + q, w + 2q and w + 3q from its lowest byte up,
+    /// so that unpacking is four shifts side by side.
+    Words(Tensor<2, Int>),
+}
+
+/// input = factor * pixel + offset.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PixelScaling {
+    factor: f64,
+    offset: f64,
+}
+
+impl PixelScaling {
+    /// The scaling that `scaling` names; [`Scaling::Standardised`] takes mean and
+    /// deviation from all pixels of `train`.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::ConstantPixels`] if they are all equal.
+    pub fn new(scaling: Scaling, train: &LabelledImages) -> Result<Self, TrainError> {
+        if scaling == Scaling::Unit {
+            return Ok(Self { factor: 1.0 / 255.0, offset: 0.0 });
+        }
+        let (sum, squares) = train
+            .pixels()
+            .iter()
+            .map(|&pixel| u64::from(pixel))
+            .fold((0u64, 0u64), |(sum, squares), pixel| (sum + pixel, squares + pixel * pixel));
+        let count = train.pixels().len() as f64;
+        let mean = sum as f64 / count;
+        let variance = squares as f64 / count - mean * mean;
+        if variance <= 0.0 {
+            return Err(TrainError::ConstantPixels(train.pixels().first().copied().unwrap_or(0)));
+        }
+        let factor = variance.sqrt().recip();
+        Ok(Self { factor, offset: -mean * factor })
+    }
+}
+
+impl DeviceSplit {
+    /// Puts `images` on `device`.
+    pub fn new(images: &LabelledImages, classes: usize, scaling: PixelScaling, device: &Device) -> Self {
+        let device = device.clone().without_autodiff();
+        let (samples, inputs) = (images.len(), images.inputs());
+        let labels = images.labels().iter().map(|&label| i32::from(label)).collect();
+        Self {
+            pixels: Pixels::new(images.pixels(), [samples, inputs], &device),
+            labels: Tensor::from_data(TensorData::new::<i32, _>(labels, [samples]), &device),
+            one_hot: Tensor::eye(classes, &device),
+            scaling,
+            inputs,
+            samples,
+        }
+    }
+
+    /// The number of samples N.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// The number of inputs d: pixels an image.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Inputs [n, d] of the samples at `indices` [n].
+    pub fn inputs_at(&self, indices: Tensor<1, Int>) -> Tensor<2> {
+        let pixels = match &self.pixels {
+            Pixels::Bytes(bytes) => bytes.clone().select(0, indices).float(),
+            Pixels::Words(words) => unpack(words.clone().select(0, indices), self.inputs),
+        };
+        self.scaled(pixels)
+    }
+
+    /// Classes of the samples at `indices` [n], each as a distribution: [n, K].
+    pub fn targets_at(&self, indices: Tensor<1, Int>) -> Tensor<2> {
+        self.one_hot.clone().select(0, self.labels.clone().select(0, indices))
+    }
+
+    /// The whole split in its order, in chunks that any adapter can bind.
+    pub fn chunks(&self) -> impl Iterator<Item = Chunk> {
+        let length = (CHUNK_BYTES / (self.inputs * size_of::<f32>())).max(1);
+        (0..self.samples).step_by(length).map(move |start| {
+            let range = start..(start + length).min(self.samples);
+            let pixels = match &self.pixels {
+                Pixels::Bytes(bytes) => bytes.clone().slice(range.clone()).float(),
+                Pixels::Words(words) => unpack(words.clone().slice(range.clone()), self.inputs),
+            };
+            Chunk {
+                inputs: self.scaled(pixels),
+                targets: self.one_hot.clone().select(0, self.labels.clone().slice(range)),
+            }
+        })
+    }
+
+    fn scaled(&self, pixels: Tensor<2>) -> Tensor<2> {
+        let scaled = pixels.mul_scalar(self.scaling.factor);
+        if self.scaling.offset == 0.0 { scaled } else { scaled.add_scalar(self.scaling.offset) }
+    }
+}
+
+/// Consecutive samples of a split.
+pub struct Chunk {
+    /// [n, d]
+    pub inputs: Tensor<2>,
+    /// [n, K], one 1 a row.
+    pub targets: Tensor<2>,
+}
+
+impl Pixels {
+    fn new(pixels: &[u8], [samples, inputs]: [usize; 2], device: &Device) -> Self {
+        if device.supports_dtype(DType::U8) {
+            let data = TensorData::new(pixels.to_vec(), [samples, inputs]);
+            return Self::Bytes(Tensor::from_data(data, (device, DType::U8)));
+        }
+        let width = inputs.div_ceil(4);
+        let words: Vec<i32> = pixels
+            .chunks_exact(inputs)
+            .flat_map(|image| {
+                (0..width).map(move |word| {
+                    let byte = |plane: usize| image.get(plane * width + word).copied().unwrap_or(0);
+                    i32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)])
+                })
+            })
+            .collect();
+        Self::Words(Tensor::from_data(TensorData::new(words, [samples, width]), (device, DType::I32)))
+    }
+}
+
+/// [n, q] words -> [n, d] pixels.
+fn unpack(words: Tensor<2, Int>, inputs: usize) -> Tensor<2> {
+    let planes = (0..4)
+        .map(|plane| words.clone().bitwise_right_shift_scalar(8 * plane).bitwise_and_scalar(255).float())
+        .collect();
+    let pixels = Tensor::cat(planes, 1);
+    let [samples, padded] = pixels.dims();
+    if padded == inputs { pixels } else { pixels.slice([0..samples, 0..inputs]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(samples: usize, size: [usize; 2]) -> LabelledImages {
+        let count = samples * size[0] * size[1];
+        let pixels = (0..count).map(|i| (i * 89 % 256) as u8).collect();
+        let labels = (0..samples).map(|i| (i % 3) as u8).collect();
+        LabelledImages::new("made up", size, pixels, labels).unwrap()
+    }
+
+    fn numbers(tensor: Tensor<2>) -> Vec<f64> {
+        tensor.into_data().iter::<f64>().collect()
+    }
+
+    #[test]
+    fn words_unpack_to_the_pixels_whatever_their_number() {
+        let device = Device::flex();
+        for inputs in 1..=9 {
+            let images = images(5, [1, inputs]);
+            let width = inputs.div_ceil(4);
+            let Pixels::Words(words) = pack_for_test(&images, &device) else { unreachable!() };
+            assert_eq!(words.dims(), [5, width]);
+            let expected: Vec<f64> = images.pixels().iter().map(|&p| f64::from(p)).collect();
+            assert_eq!(numbers(unpack(words, inputs)), expected, "{inputs} pixels");
+        }
+    }
+
+    /// The packed form, also on a device that has bytes.
+    fn pack_for_test(images: &LabelledImages, device: &Device) -> Pixels {
+        let inputs = images.inputs();
+        let width = inputs.div_ceil(4);
+        let mut words = vec![0i32; images.len() * width];
+        for (n, image) in images.pixels().chunks(inputs).enumerate() {
+            for (i, &pixel) in image.iter().enumerate() {
+                words[n * width + i % width] |= i32::from(pixel) << (8 * (i / width));
+            }
+        }
+        Pixels::Words(Tensor::from_data(TensorData::new(words, [images.len(), width]), device))
+    }
+
+    #[test]
+    fn batches_and_chunks_are_the_scaled_images_with_their_classes() {
+        let device = Device::flex();
+        let images = images(4, [2, 3]);
+        let split = DeviceSplit::new(&images, 3, PixelScaling::new(Scaling::Unit, &images).unwrap(), &device);
+        let all: Vec<f64> =
+            images.pixels().iter().map(|&p| f64::from((f64::from(p) / 255.0) as f32)).collect();
+        let chunks: Vec<Chunk> = split.chunks().collect();
+        assert_eq!(chunks.len(), 1);
+        // One rounding of the factor and one of the product, in f32.
+        for (found, expected) in numbers(chunks[0].inputs.clone()).iter().zip(&all) {
+            assert!((found - expected).abs() <= 2.0 * f64::from(f32::EPSILON));
+        }
+        let indices = || Tensor::<1, Int>::from_data([2, 0], &device);
+        let batch = numbers(split.inputs_at(indices()));
+        let chunk = numbers(chunks[0].inputs.clone());
+        assert_eq!(batch, [&chunk[12..18], &chunk[0..6]].concat());
+        assert_eq!(numbers(split.targets_at(indices())), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn standardised_pixels_have_mean_zero_and_variance_one() {
+        let images = images(7, [3, 5]);
+        let scaling = PixelScaling::new(Scaling::Standardised, &images).unwrap();
+        let scaled: Vec<f64> =
+            images.pixels().iter().map(|&p| scaling.factor * f64::from(p) + scaling.offset).collect();
+        let n = scaled.len() as f64;
+        let mean = scaled.iter().sum::<f64>() / n;
+        let variance = scaled.iter().map(|x| x * x).sum::<f64>() / n;
+        // f64 sums of 105 numbers of order one.
+        assert!(mean.abs() < 1e-13 && (variance - 1.0).abs() < 1e-13, "{mean} {variance}");
+    }
+
+    #[test]
+    fn constant_pixels_cannot_be_standardised() {
+        let images = LabelledImages::new("flat", [1, 2], vec![9; 4], vec![0, 1]).unwrap();
+        assert!(PixelScaling::new(Scaling::Standardised, &images).is_err());
+        assert!(PixelScaling::new(Scaling::Unit, &images).is_ok());
+    }
+}

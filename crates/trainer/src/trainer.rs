@@ -1,0 +1,159 @@
+//! Steps and epochs.
+
+use std::num::NonZeroUsize;
+
+use burn::{
+    optim::{AdamConfig, GradientsParams, ModuleOptimizer},
+    tensor::{Device, Int, Tensor, TensorData},
+};
+use kappa_model::TwoLayerNet;
+use kappa_run::{BatchSize, Reduction, TrainingConfig};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{DeviceSplit, TrainError, evaluate::read, loss::summed_cross_entropy};
+
+/// The ChaCha stream of epoch 0; see ARCHITECTURE.md, "Randomness".
+const EPOCH_STREAM: u64 = 1000;
+/// Bytes of f32 inputs that are taken through the first layer at once: half of
+/// the smallest maximal binding of a WebGPU adapter (128 MiB).
+const INPUT_BYTES: usize = 64 << 20;
+
+/// A network being trained on a split.
+pub struct Trainer {
+    network: TwoLayerNet,
+    optimizer: ModuleOptimizer,
+    split: DeviceSplit,
+    settings: TrainingConfig,
+    inputs: usize,
+    device: Device,
+    seed: u64,
+    epoch: usize,
+}
+
+impl Trainer {
+    /// A trainer of `network`, which must be on `device` with autodiff.
+    pub fn new(
+        network: TwoLayerNet,
+        split: DeviceSplit,
+        settings: &TrainingConfig,
+        device: &Device,
+        seed: u64,
+    ) -> Self {
+        let optimizer = AdamConfig::new()
+            .with_beta_1(settings.adam.beta_1 as f32)
+            .with_beta_2(settings.adam.beta_2 as f32)
+            .with_epsilon(settings.adam.epsilon as f32)
+            .init();
+        Self {
+            inputs: network.shape().inputs,
+            network,
+            optimizer,
+            split,
+            settings: settings.clone(),
+            device: device.clone().without_autodiff(),
+            seed,
+            epoch: 0,
+        }
+    }
+
+    /// The network as it is now.
+    pub fn network(&self) -> &TwoLayerNet {
+        &self.network
+    }
+
+    /// Samples a step.
+    fn batch_size(&self) -> usize {
+        match self.settings.batch_size {
+            BatchSize::Full => self.split.samples(),
+            BatchSize::Samples(size) => size.get().min(self.split.samples()),
+        }
+    }
+
+    /// Steps an epoch; the last one may have fewer samples.
+    pub fn steps(&self) -> usize {
+        self.split.samples().div_ceil(self.batch_size())
+    }
+
+    /// Trains for one epoch. `after_step` is called after each step is queued,
+    /// with that step's objective, which is still on the device.
+    ///
+    /// Returns the mean over the steps of what was minimised: the batch's loss
+    /// plus the penalty.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Diverged`] if that is not a finite number,
+    /// [`TrainError::Device`] if the device failed.
+    pub fn epoch(&mut self, mut after_step: impl FnMut(&Tensor<1>)) -> Result<f64, TrainError> {
+        self.epoch += 1;
+        let order = self.order();
+        let mut objectives: Option<Tensor<1>> = None;
+        for start in (0..self.split.samples()).step_by(self.batch_size()) {
+            let end = (start + self.batch_size()).min(self.split.samples());
+            let objective = self.step(order.clone().slice(start..end));
+            after_step(&objective);
+            objectives = Some(match objectives {
+                Some(sum) => sum + objective,
+                None => objective,
+            });
+        }
+        let mean = read(objectives)? / self.steps() as f64;
+        if mean.is_finite() {
+            Ok(mean)
+        } else {
+            Err(TrainError::Diverged { what: "objective", value: mean, epoch: self.epoch })
+        }
+    }
+
+    /// One step on the samples at `indices`; returns the objective before it.
+    fn step(&mut self, indices: Tensor<1, Int>) -> Tensor<1> {
+        let [samples] = indices.dims();
+        let logits = self.network.logits(self.network.features_of(self.preactivations(&indices)));
+        let loss = summed_cross_entropy(logits, self.split.targets_at(indices).autodiff());
+        let loss = match self.settings.reduction {
+            Reduction::Mean => loss.div_scalar(samples as f64),
+            Reduction::Sum => loss,
+        };
+        // l2 * (sum W1^2 + sum W2^2), the Keras convention
+        let objective = match self.settings.l2 {
+            0.0 => loss,
+            l2 => loss + self.network.squared_weights().mul_scalar(l2),
+        };
+        let gradients = GradientsParams::from_grads(objective.backward(), &self.network);
+        let learning_rate = self.settings.adam.learning_rate;
+        self.network = self.optimizer.step(learning_rate, self.network.clone(), gradients);
+        objective.inner()
+    }
+
+    /// W1 x + b1 for the samples at `indices`. Inputs are many times wider than
+    /// hidden units, so a full batch goes through the first layer in pieces; from
+    /// there on it is whole, as batch norm needs it.
+    fn preactivations(&self, indices: &Tensor<1, Int>) -> Tensor<2> {
+        let [samples] = indices.dims();
+        let most =
+            NonZeroUsize::new(INPUT_BYTES / (self.inputs * size_of::<f32>())).map_or(1, NonZeroUsize::get);
+        let piece = |start: usize| {
+            let indices = indices.clone().slice(start..(start + most).min(samples));
+            self.network.preactivations(self.split.inputs_at(indices).autodiff())
+        };
+        if samples <= most {
+            piece(0)
+        } else {
+            Tensor::cat((0..samples).step_by(most).map(piece).collect(), 0)
+        }
+    }
+
+    /// This epoch's order of the samples, from the seed; the files' order if an
+    /// epoch is one step.
+    fn order(&self) -> Tensor<1, Int> {
+        let samples = self.split.samples();
+        let mut order: Vec<i32> = (0..samples as i32).collect();
+        if self.steps() > 1 {
+            let mut generator = ChaCha8Rng::seed_from_u64(self.seed);
+            generator.set_stream(EPOCH_STREAM + self.epoch as u64);
+            order.shuffle(&mut generator);
+        }
+        Tensor::from_data(TensorData::new(order, [samples]), &self.device)
+    }
+}

@@ -1,0 +1,157 @@
+//! Checkpoints: what is written is read back, and what is not a checkpoint is told.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::path::{Path, PathBuf};
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, TensorData},
+};
+use kappa_model::{BatchNormSettings, Initialisation, NetworkShape, TwoLayerNet};
+use kappa_trainer::{load_checkpoint, save_checkpoint};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+const NORM: BatchNormSettings = BatchNormSettings { epsilon: 2e-3, momentum: 0.5 };
+const SHAPE: NetworkShape = NetworkShape { inputs: 3, hidden: 4, classes: 2, batch_norm: Some(NORM) };
+
+fn inputs(device: &Device) -> Tensor<2> {
+    let values: Vec<f32> = (0..15).map(|i| ((i * 7 % 5) as f32 - 2.0) / 3.0).collect();
+    Tensor::from_data(TensorData::new(values, [5, 3]), device)
+}
+
+/// A network whose running statistics have moved.
+fn network(shape: &NetworkShape) -> TwoLayerNet {
+    let device = Device::flex().autodiff();
+    let network = TwoLayerNet::new(shape, Initialisation::KaimingUniform, 2, &device);
+    network.features(inputs(&device));
+    network
+}
+
+fn logits(network: &TwoLayerNet) -> Vec<f32> {
+    let network = network.valid();
+    let features = network.features(inputs(&Device::flex()));
+    network.logits(features).into_data().iter::<f32>().collect()
+}
+
+/// Writes f32 zeros of the given names and shapes.
+fn write(folder: &Path, tensors: &[(&str, &[usize])], dtype: Dtype) -> PathBuf {
+    let path = folder.join("made-up.safetensors");
+    let bytes = vec![0; 4096];
+    let size = if dtype == Dtype::F32 { 4 } else { 8 };
+    let views: Vec<_> = tensors
+        .iter()
+        .map(|(name, shape)| {
+            let length = shape.iter().product::<usize>() * size;
+            (*name, TensorView::new(dtype, shape.to_vec(), &bytes[..length]).unwrap())
+        })
+        .collect();
+    std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+    path
+}
+
+const PLAIN: [(&str, &[usize]); 4] =
+    [("hidden.weight", &[4, 3]), ("hidden.bias", &[4]), ("output.weight", &[2, 4]), ("output.bias", &[2])];
+
+fn complaint(path: &Path) -> String {
+    load_checkpoint(path, &Device::flex()).map_or_else(|error| error.to_string(), |_| "none".to_owned())
+}
+
+#[test]
+fn a_network_is_read_as_it_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    for shape in [SHAPE, NetworkShape { batch_norm: None, ..SHAPE }] {
+        let saved = network(&shape);
+        save_checkpoint(&saved, &path).unwrap();
+        let loaded = load_checkpoint(&path, &Device::flex()).unwrap();
+        assert_eq!(logits(&loaded), logits(&saved));
+        assert_eq!(loaded.shape().batch_norm.map(|norm| norm.epsilon), shape.batch_norm.map(|n| n.epsilon));
+    }
+}
+
+#[test]
+fn the_same_network_gives_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = [folder.path().join("a"), folder.path().join("b")];
+    for path in &paths {
+        save_checkpoint(&network(&SHAPE), path).unwrap();
+    }
+    assert_eq!(std::fs::read(&paths[0]).unwrap(), std::fs::read(&paths[1]).unwrap());
+}
+
+#[test]
+fn the_file_has_pytorchs_names_and_shapes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    save_checkpoint(&network(&SHAPE), &path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut found: Vec<_> =
+        file.tensors().into_iter().map(|(name, view)| (name, view.shape().to_vec())).collect();
+    found.sort();
+    let expected: Vec<(String, Vec<usize>)> = [
+        ("hidden.bias", vec![4]),
+        ("hidden.weight", vec![4, 3]),
+        ("norm.bias", vec![4]),
+        ("norm.running_mean", vec![4]),
+        ("norm.running_var", vec![4]),
+        ("norm.weight", vec![4]),
+        ("output.bias", vec![2]),
+        ("output.weight", vec![2, 4]),
+    ]
+    .into_iter()
+    .map(|(name, shape)| (name.to_owned(), shape))
+    .collect();
+    assert_eq!(found, expected);
+
+    // The elements too: torch computes x W^T + b, so with x the identity the
+    // preactivations are the transpose of what the file holds.
+    let device = Device::flex();
+    let identity = Tensor::<2>::eye(3, &device);
+    let z: Vec<f32> = network(&SHAPE).valid().preactivations(identity).into_data().iter().collect();
+    let weight = file.tensor("hidden.weight").unwrap();
+    for (index, bytes) in weight.data().chunks(4).enumerate() {
+        let value = f32::from_le_bytes(bytes.try_into().unwrap());
+        assert_eq!(value, z[(index % 3) * 4 + index / 3]);
+    }
+}
+
+#[test]
+fn a_file_from_elsewhere_may_be_of_any_width_and_in_double_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let shape = load_checkpoint(&write(folder.path(), &PLAIN, Dtype::F64), &Device::flex()).unwrap().shape();
+    assert_eq!(shape, NetworkShape { batch_norm: None, ..SHAPE });
+    let norm: [(&str, &[usize]); 4] =
+        [("norm.weight", &[4]), ("norm.bias", &[4]), ("norm.running_mean", &[4]), ("norm.running_var", &[4])];
+    let path = write(folder.path(), &[PLAIN, norm].concat(), Dtype::F32);
+    let norm = load_checkpoint(&path, &Device::flex()).unwrap().shape().batch_norm.unwrap();
+    assert_eq!(norm.epsilon, 1e-5, "PyTorch's default where the file does not say");
+}
+
+#[test]
+fn other_names_and_shapes_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |tensors: &[(&str, &[usize])], told: &str| {
+        let message = complaint(&write(folder.path(), tensors, Dtype::F32));
+        assert!(message.contains(told) && message.contains("made-up.safetensors"), "{message}");
+    };
+    check(&PLAIN[..3], "no tensor `output.bias`");
+    check(&[&PLAIN[..], &[("fc1.weight", &[1])]].concat(), "a tensor `fc1.weight`");
+    check(&[&PLAIN[1..], &[("hidden.weight", &[5, 3])]].concat(), "5 hidden units and 4");
+    check(&[&PLAIN[..3], &[("output.bias", &[3])]].concat(), "`output.bias` has shape [3], expected [2]");
+    check(&[&PLAIN[..3], &[("output.bias", &[2, 1])]].concat(), "expected 1 dimension(s)");
+    check(&[&PLAIN[..], &[("norm.bias", &[4])]].concat(), "no tensor `norm.weight`");
+}
+
+#[test]
+fn every_cut_of_a_checkpoint_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    save_checkpoint(&network(&SHAPE), &path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    for length in 0..bytes.len() {
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        assert_ne!(complaint(&path), "none", "cut at {length}");
+    }
+    assert!(complaint(&folder.path().join("missing")).contains("cannot read"));
+}
