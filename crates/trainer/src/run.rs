@@ -165,3 +165,25 @@ fn manifest(config: &Config, set: &DataSet, machine: &Machine) -> Manifest {
         finished: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroUsize;
+
+    #[test]
+    fn shuffled_splits_come_from_the_seed_and_the_others_from_the_files() {
+        let set = DataSet::mnist().unwrap();
+        let size = |count| NonZeroUsize::new(count).unwrap();
+        let split = |order, seed| {
+            let (train, validation, test) = (size(50), size(5), size(5));
+            let scaling = kappa_run::Scaling::Unit;
+            let config = DataConfig { folder: None, train, validation, test, order, scaling };
+            split_data(&set, &config, seed).unwrap().train
+        };
+        assert_eq!(split(Order::File, 1), split(Order::File, 2));
+        assert_eq!(split(Order::Shuffled, 1), split(Order::Shuffled, 1));
+        assert_ne!(split(Order::Shuffled, 1), split(Order::Shuffled, 2));
+        assert_ne!(split(Order::Shuffled, 1), split(Order::File, 1));
+    }
+}

@@ -25,7 +25,8 @@ pub struct Trainer {
     optimizer: ModuleOptimizer,
     split: DeviceSplit,
     settings: TrainingConfig,
-    inputs: usize,
+    /// Samples that go through the first layer at once, at the most.
+    piece: NonZeroUsize,
     device: Device,
     seed: u64,
     epoch: usize,
@@ -45,8 +46,9 @@ impl Trainer {
             .with_beta_2(settings.adam.beta_2 as f32)
             .with_epsilon(settings.adam.epsilon as f32)
             .init();
+        let input_bytes = network.shape().inputs * size_of::<f32>();
         Self {
-            inputs: network.shape().inputs,
+            piece: NonZeroUsize::new(INPUT_BYTES / input_bytes).unwrap_or(NonZeroUsize::MIN),
             network,
             optimizer,
             split,
@@ -55,6 +57,13 @@ impl Trainer {
             seed,
             epoch: 0,
         }
+    }
+
+    /// Takes at most `piece` samples through the first layer at once, instead of
+    /// as many as every adapter can bind. It changes rounding, and nothing else.
+    pub fn in_pieces_of(mut self, piece: NonZeroUsize) -> Self {
+        self.piece = piece;
+        self
     }
 
     /// The network as it is now.
@@ -131,8 +140,7 @@ impl Trainer {
     /// there on it is whole, as batch norm needs it.
     fn preactivations(&self, indices: &Tensor<1, Int>) -> Tensor<2> {
         let [samples] = indices.dims();
-        let most =
-            NonZeroUsize::new(INPUT_BYTES / (self.inputs * size_of::<f32>())).map_or(1, NonZeroUsize::get);
+        let most = self.piece.get();
         let piece = |start: usize| {
             let indices = indices.clone().slice(start..(start + most).min(samples));
             self.network.preactivations(self.split.inputs_at(indices).autodiff())

@@ -1,0 +1,202 @@
+//! Training against a reference in f64 that shares no code with it: the loss
+//! written out, its gradient by central differences, Adam by its paper.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::num::NonZeroUsize;
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+use kappa_data::LabelledImages;
+use kappa_model::{BatchNormSettings, Initialisation, NetworkShape, TwoLayerNet};
+use kappa_run::{AdamConfig, BatchSize, Reduction, Scaling, TrainingConfig};
+use kappa_trainer::{DeviceSplit, PixelScaling, Trainer, evaluate};
+
+/// Inputs, hidden units, classes, samples.
+const D: usize = 6;
+const M: usize = 4;
+const K: usize = 3;
+const N: usize = 11;
+const NORM: BatchNormSettings = BatchNormSettings { epsilon: 1e-2, momentum: 0.1 };
+
+fn images() -> LabelledImages {
+    let pixels = (0..N * D).map(|i| (i * i * 83 % 256) as u8).collect();
+    LabelledImages::new("made up", [2, 3], pixels, (0..N).map(|n| (n * 5 % K) as u8).collect()).unwrap()
+}
+
+fn settings(reduction: Reduction, l2: f64) -> TrainingConfig {
+    TrainingConfig {
+        epochs: NonZeroUsize::MIN,
+        batch_size: BatchSize::Full,
+        reduction,
+        l2,
+        // A large epsilon keeps a step in proportion to its gradient, so that the rounding
+        // of a small gradient is not blown up to a whole step.
+        adam: AdamConfig { learning_rate: 0.05, beta_1: 0.8, beta_2: 0.9, epsilon: 0.1 },
+    }
+}
+
+fn network(batch_norm: Option<BatchNormSettings>) -> TwoLayerNet {
+    let shape = NetworkShape { inputs: D, hidden: M, classes: K, batch_norm };
+    TwoLayerNet::new(&shape, Initialisation::GlorotUniform, 5, &Device::flex().autodiff())
+}
+
+fn trainer(network: TwoLayerNet, settings: &TrainingConfig) -> Trainer {
+    let scaling = PixelScaling::new(Scaling::Unit, &images()).unwrap();
+    let device = Device::flex();
+    Trainer::new(network, DeviceSplit::new(&images(), K, scaling, &device), settings, &device, 1)
+}
+
+/// W1 [M, D], b1, gamma, beta, W2 [K, M], b2, one after the other.
+fn parameters(network: &TwoLayerNet) -> Vec<f64> {
+    let network = network.valid();
+    let device = Device::flex();
+    let transposed = |tensor: Tensor<2>| tensor.transpose().into_data().iter::<f64>().collect::<Vec<_>>();
+    // Biases are zero at the start: the response to unit vectors is the weights.
+    let w1 = transposed(network.preactivations(Tensor::eye(D, &device)));
+    let w2 = transposed(network.logits(Tensor::eye(M, &device)));
+    [w1, vec![0.0; M], vec![1.0; M], vec![0.0; M], w2, vec![0.0; K]].concat()
+}
+
+/// The objective of the whole split as one batch.
+fn objective(parameters: &[f64], norm: Option<BatchNormSettings>, settings: &TrainingConfig) -> f64 {
+    let (w1, rest) = parameters.split_at(M * D);
+    let (b1, rest) = rest.split_at(M);
+    let (gamma, rest) = rest.split_at(M);
+    let (beta, rest) = rest.split_at(M);
+    let (w2, b2) = rest.split_at(K * M);
+    let images = images();
+    let mut activations = vec![[0.0; M]; N];
+    for (activation, pixels) in activations.iter_mut().zip(images.pixels().chunks(D)) {
+        for (j, activation) in activation.iter_mut().enumerate() {
+            let z: f64 = pixels.iter().zip(&w1[j * D..]).map(|(&x, w)| f64::from(x) / 255.0 * w).sum();
+            *activation = (z + b1[j]).max(0.0);
+        }
+    }
+    if let Some(norm) = norm {
+        for j in 0..M {
+            let mean = activations.iter().map(|a| a[j]).sum::<f64>() / N as f64;
+            let variance = activations.iter().map(|a| (a[j] - mean).powi(2)).sum::<f64>() / N as f64;
+            for a in &mut activations {
+                a[j] = gamma[j] * (a[j] - mean) / (variance + norm.epsilon).sqrt() + beta[j];
+            }
+        }
+    }
+    let mut loss = 0.0;
+    for (g, &label) in activations.iter().zip(images.labels()) {
+        let z: Vec<f64> =
+            (0..K).map(|k| b2[k] + g.iter().zip(&w2[k * M..]).map(|(g, w)| g * w).sum::<f64>()).collect();
+        loss += z.iter().map(|z| z.exp()).sum::<f64>().ln() - z[usize::from(label)];
+    }
+    if settings.reduction == Reduction::Mean {
+        loss /= N as f64;
+    }
+    loss + settings.l2 * [w1, w2].concat().iter().map(|w| w * w).sum::<f64>()
+}
+
+/// Objectives of the first steps, by central differences and Adam
+/// (Kingma and Ba 2015, algorithm 1).
+fn reference(
+    mut parameters: Vec<f64>,
+    norm: Option<BatchNormSettings>,
+    settings: &TrainingConfig,
+    steps: i32,
+) -> Vec<f64> {
+    const STEP: f64 = 1e-6;
+    let adam = settings.adam;
+    let (mut first, mut second) = (vec![0.0; parameters.len()], vec![0.0; parameters.len()]);
+    let mut objectives = Vec::new();
+    for t in 1..=steps {
+        objectives.push(objective(&parameters, norm, settings));
+        let gradient: Vec<f64> = (0..parameters.len())
+            .map(|i| {
+                let shifted = |step: f64| {
+                    let mut parameters = parameters.clone();
+                    parameters[i] += step;
+                    objective(&parameters, norm, settings)
+                };
+                (shifted(STEP) - shifted(-STEP)) / (2.0 * STEP)
+            })
+            .collect();
+        for (i, g) in gradient.into_iter().enumerate() {
+            first[i] = adam.beta_1 * first[i] + (1.0 - adam.beta_1) * g;
+            second[i] = adam.beta_2 * second[i] + (1.0 - adam.beta_2) * g * g;
+            let m = first[i] / (1.0 - adam.beta_1.powi(t));
+            let v = second[i] / (1.0 - adam.beta_2.powi(t));
+            parameters[i] -= adam.learning_rate * m / (v.sqrt() + adam.epsilon);
+        }
+    }
+    objectives
+}
+
+#[test]
+fn steps_are_adams_on_the_gradient_of_the_objective() {
+    for (reduction, l2, norm) in [
+        (Reduction::Mean, 0.0, None),
+        (Reduction::Mean, 0.3, None),
+        (Reduction::Sum, 0.02, None),
+        (Reduction::Mean, 0.0, Some(NORM)),
+        (Reduction::Mean, 0.1, Some(NORM)),
+        (Reduction::Sum, 0.5, Some(NORM)),
+    ] {
+        let settings = settings(reduction, l2);
+        let network = network(norm);
+        let expected = reference(parameters(&network), norm, &settings, 8);
+        let mut trainer = trainer(network, &settings);
+        let found: Vec<f64> = (0..8).map(|_| trainer.epoch(|_| {}).unwrap()).collect();
+        assert!(found[7] < found[0]);
+        for (step, (a, b)) in found.iter().zip(&expected).enumerate() {
+            // Central differences are right to 1e-9; each f32 step rounds parameters and gradient
+            // by 6e-8 of sums of a dozen terms, and eight steps add up.
+            assert!((a - b).abs() < 1e-5 * b, "{reduction:?} {l2} {norm:?}, step {step}: {a} {b}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_taken_in_pieces_is_one_batch() {
+    for norm in [None, Some(NORM)] {
+        let settings = settings(Reduction::Mean, 0.1);
+        let run = |piece: Option<usize>| -> Vec<f64> {
+            let mut trainer = trainer(network(norm), &settings);
+            if let Some(piece) = piece {
+                trainer = trainer.in_pieces_of(NonZeroUsize::new(piece).unwrap());
+            }
+            (0..4).map(|_| trainer.epoch(|_| {}).unwrap()).collect()
+        };
+        let whole = run(None);
+        for piece in [1, 4, 10] {
+            for (a, b) in run(Some(piece)).iter().zip(&whole) {
+                // Another order of the sums in the products: 1e-7, over four steps.
+                assert!((a - b).abs() < 2e-6 * b, "{piece}: {a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn mini_batches_cover_the_split_once_in_another_order_each_epoch() {
+    // With a learning rate that moves nothing, an epoch's mean objective over equal batches is the
+    // loss of the split, and the batches of two epochs differ.
+    let mut settings = settings(Reduction::Mean, 0.0);
+    settings.batch_size = BatchSize::Samples(NonZeroUsize::MIN);
+    settings.adam.learning_rate = 1e-30;
+    let network = network(None);
+    let scaling = PixelScaling::new(Scaling::Unit, &images()).unwrap();
+    let split = DeviceSplit::new(&images(), K, scaling, &Device::flex());
+    let loss = evaluate(&network, &split).unwrap().loss;
+    let mut trainer = trainer(network, &settings);
+    assert_eq!(trainer.steps(), N);
+    let mut epochs = Vec::new();
+    for _ in 0..2 {
+        let mut losses: Vec<f64> = Vec::new();
+        let mean = trainer.epoch(|objective| losses.push(objective.clone().into_scalar())).unwrap();
+        // Eleven losses of order one, rounded in f32.
+        assert!((mean - loss).abs() < 1e-6, "{mean} {loss}");
+        epochs.push(losses);
+    }
+    assert_ne!(epochs[0], epochs[1]);
+    epochs.iter_mut().for_each(|losses| losses.sort_by(f64::total_cmp));
+    assert_eq!(epochs[0], epochs[1]);
+}
