@@ -273,7 +273,7 @@ mod tests {
                 train_accuracy: 0.5,
                 validation_loss: f64::MAX,
                 validation_accuracy: 0.25,
-                test_loss: 2.302585092994046,
+                test_loss: 2.25,
                 test_accuracy: 0.0,
             })
             .collect();

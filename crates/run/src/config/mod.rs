@@ -4,15 +4,20 @@
 //! keys, wrong types and values out of range are refused with their line. What a
 //! run resolved is written beside it as `config.toml`.
 
+mod batch_size;
+mod bounds;
+mod set;
+
 use std::{
-    fmt,
     num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use toml::{Table, Value};
+use serde::{Deserialize, Serialize};
+use toml::Table;
 
+pub use self::batch_size::BatchSize;
+use self::bounds::{decay, file_name, fraction, non_negative, positive, width};
 use crate::RunError;
 
 /// One network, trained once.
@@ -162,15 +167,6 @@ pub struct AdamConfig {
     pub epsilon: f64,
 }
 
-/// Samples a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BatchSize {
-    /// The whole training split, so one step an epoch.
-    Full,
-    /// That many; the last batch of an epoch may be smaller.
-    Samples(NonZeroUsize),
-}
-
 fn default_norm_epsilon() -> f64 {
     1e-5
 }
@@ -207,7 +203,7 @@ impl Config {
         }
         let mut table: Table = toml::from_str(text).map_err(|error| refuse(origin.to_owned(), error))?;
         for assignment in assignments {
-            set(&mut table, assignment)?;
+            set::set(&mut table, assignment)?;
         }
         table
             .try_into()
@@ -226,130 +222,6 @@ impl Config {
             None => "FC",
             Some(_) => "FC+BN",
         }
-    }
-}
-
-/// Sets one value of a table; tables on the way are made where they are missing.
-fn set(table: &mut Table, assignment: &str) -> Result<(), RunError> {
-    let problem = |problem: String| RunError::Set { assignment: assignment.to_owned(), problem };
-    let (path, value) = assignment.split_once('=').ok_or_else(|| {
-        problem("expected path=value, for example training.adam.learning_rate=1e-3".to_owned())
-    })?;
-    let keys: Vec<&str> = path.trim().split('.').collect();
-    let Some((last, parents)) = keys.split_last().filter(|_| keys.iter().all(|key| !key.is_empty())) else {
-        return Err(problem("the path has an empty part".to_owned()));
-    };
-    let mut table = table;
-    for key in parents {
-        table = table
-            .entry(*key)
-            .or_insert_with(|| Value::Table(Table::new()))
-            .as_table_mut()
-            .ok_or_else(|| problem(format!("`{key}` is a value, not a section")))?;
-    }
-    let value = value.trim();
-    let parsed = toml::from_str::<Table>(&format!("value = {value}"))
-        .ok()
-        .filter(|table| table.len() == 1)
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| Value::String(value.to_owned()));
-    table.insert((*last).to_owned(), parsed);
-    Ok(())
-}
-
-impl Serialize for BatchSize {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Full => serializer.serialize_str("full"),
-            Self::Samples(samples) => samples.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for BatchSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = BatchSize;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a batch size: a positive whole number, or \"full\"")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<BatchSize, E> {
-                (value == "full")
-                    .then_some(BatchSize::Full)
-                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(value), &self))
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<BatchSize, E> {
-                usize::try_from(value)
-                    .ok()
-                    .and_then(NonZeroUsize::new)
-                    .map(BatchSize::Samples)
-                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(value), &self))
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<BatchSize, E> {
-                u64::try_from(value)
-                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(value), &self))
-                    .and_then(|value| self.visit_u64(value))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// A number that `allowed` accepts, or an error that says `what` is expected.
-fn number<'de, D: Deserializer<'de>>(
-    deserializer: D,
-    what: &str,
-    allowed: impl Fn(f64) -> bool,
-) -> Result<f64, D::Error> {
-    let value = f64::deserialize(deserializer)?;
-    if value.is_finite() && allowed(value) {
-        Ok(value)
-    } else {
-        Err(D::Error::custom(format!("invalid value: {value}, expected {what}")))
-    }
-}
-
-/// Learning rates and epsilons: beyond 1000 there is a typing error, not an experiment.
-fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    number(deserializer, "a number above 0, 1000 at most", |value| value > 0.0 && value <= 1e3)
-}
-
-fn non_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    number(deserializer, "a number from 0 to 1000", |value| (0.0..=1e3).contains(&value))
-}
-
-fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    number(deserializer, "a number from 0 to 1", |value| (0.0..=1.0).contains(&value))
-}
-
-fn decay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    number(deserializer, "a number from 0, below 1", |value| (0.0..1.0).contains(&value))
-}
-
-fn width<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    const MOST: usize = 1 << 16;
-    let value = usize::deserialize(deserializer)?;
-    if (1..=MOST).contains(&value) {
-        Ok(value)
-    } else {
-        Err(D::Error::custom(format!("invalid value: {value}, expected 1 to {MOST} hidden units")))
-    }
-}
-
-fn file_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if (1..=64).contains(&name.len()) && name.chars().all(plain) && !name.starts_with('.') {
-        Ok(name)
-    } else {
-        Err(D::Error::custom(format!(
-            "invalid name: {name:?}, expected 1 to 64 letters, digits, `-`, `_` or `.`, not beginning with `.`"
-        )))
     }
 }
 

@@ -1,0 +1,57 @@
+//! What a configuration's numbers and names may be; for serde's `deserialize_with`,
+//! so that toml tells the line of one that is out of bounds.
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+/// A number that `allowed` accepts, or an error that says `what` is expected.
+fn number<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    what: &str,
+    allowed: impl Fn(f64) -> bool,
+) -> Result<f64, D::Error> {
+    let value = f64::deserialize(deserializer)?;
+    if value.is_finite() && allowed(value) {
+        Ok(value)
+    } else {
+        Err(D::Error::custom(format!("invalid value: {value}, expected {what}")))
+    }
+}
+
+/// Learning rates and epsilons: beyond 1000 there is a typing error, not an experiment.
+pub(super) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    number(deserializer, "a number above 0, 1000 at most", |value| value > 0.0 && value <= 1e3)
+}
+
+pub(super) fn non_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    number(deserializer, "a number from 0 to 1000", |value| (0.0..=1e3).contains(&value))
+}
+
+pub(super) fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    number(deserializer, "a number from 0 to 1", |value| (0.0..=1.0).contains(&value))
+}
+
+pub(super) fn decay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    number(deserializer, "a number from 0, below 1", |value| (0.0..1.0).contains(&value))
+}
+
+pub(super) fn width<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    const MOST: usize = 1 << 16;
+    let value = usize::deserialize(deserializer)?;
+    if (1..=MOST).contains(&value) {
+        Ok(value)
+    } else {
+        Err(D::Error::custom(format!("invalid value: {value}, expected 1 to {MOST} hidden units")))
+    }
+}
+
+pub(super) fn file_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if (1..=64).contains(&name.len()) && name.chars().all(plain) && !name.starts_with('.') {
+        Ok(name)
+    } else {
+        Err(D::Error::custom(format!(
+            "invalid name: {name:?}, expected 1 to 64 letters, digits, `-`, `_` or `.`, not beginning with `.`"
+        )))
+    }
+}
