@@ -30,6 +30,7 @@ pub struct Arguments {
 pub enum Command {
     Train(TrainArguments),
     Hessian(HessianArguments),
+    /// List the backends of this build and the GPU adapters found: name, type, driver, limits.
     Devices,
     Data(DataArguments),
 }

@@ -4,6 +4,7 @@
 //! args      what can be typed
 //! backend   --backend: which device burn computes on
 //! commands  one file a subcommand
+//! output    lines on stdout
 //! progress  bars and epoch lines
 //! error     what is said when something cannot be done
 //! ```
@@ -13,6 +14,7 @@ mod args;
 mod backend;
 mod commands;
 mod error;
+mod output;
 mod progress;
 
 use std::process::ExitCode;

@@ -6,6 +6,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kappa_run::{EpochMetrics, RunDir};
 use kappa_trainer::Observer;
 
+use crate::output::say;
+
 /// A bar of `length` units, drawn only where it can be seen.
 pub fn bar(length: usize, what: &str, quiet: bool) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
@@ -36,8 +38,8 @@ impl Observer for TrainingProgress {
     fn started(&mut self, run: &RunDir, epochs: usize, steps: usize) {
         (self.epochs, self.steps) = (epochs, steps);
         if !self.quiet {
-            println!("{} -> {}", self.network, run.path().display());
-            println!("{:>12}  {:>9}  {:>17}  {:>17}  {:>17}", "", "", "train", "validation", "test");
+            say(format_args!("{} -> {}", self.network, run.path().display()));
+            say(format_args!("{:>12}  {:>9}  {:>17}  {:>17}  {:>17}", "", "", "train", "validation", "test"));
         }
         self.bar = bar(epochs * steps, self.network, self.quiet);
     }
@@ -58,7 +60,7 @@ impl Observer for TrainingProgress {
                 split(row.validation_loss, row.validation_accuracy),
                 split(row.test_loss, row.test_accuracy),
             );
-            self.bar.suspend(|| println!("{line}"));
+            self.bar.suspend(|| say(format_args!("{line}")));
         }
         if row.epoch == self.epochs {
             self.bar.finish_and_clear();

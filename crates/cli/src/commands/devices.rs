@@ -1,9 +1,9 @@
 //! `kappa devices`.
 
-use crate::backend;
+use crate::{backend, output::say};
 
 pub fn run() {
-    println!("backends in this build: {}", backend::compiled_in().join(", "));
+    say(format_args!("backends in this build: {}", backend::compiled_in().join(", ")));
     #[cfg(feature = "wgpu")]
     adapters();
 }
@@ -12,19 +12,28 @@ pub fn run() {
 fn adapters() {
     let adapters = backend::adapters();
     if adapters.is_empty() {
-        println!("no GPU adapter found; --backend auto computes on the CPU");
+        say(format_args!("no GPU adapter found; --backend auto computes on the CPU"));
     }
     for adapter in adapters {
         let (info, limits) = (&adapter.info, &adapter.limits);
-        println!("{}", info.name);
+        say(format_args!("{}", info.name));
         let software = if adapter.is_software() { " (software: auto leaves it aside)" } else { "" };
-        println!("  type                          {:?}{software}", info.device_type);
-        println!("  driver                        {:?}, {} {}", info.backend, info.driver, info.driver_info);
-        println!("  storage binding               {} MiB", limits.max_storage_buffer_binding_size >> 20);
-        println!("  buffer                        {} MiB", limits.max_buffer_size >> 20);
-        println!("  storage buffers a stage       {}", limits.max_storage_buffers_per_shader_stage);
-        println!("  invocations a workgroup       {}", limits.max_compute_invocations_per_workgroup);
-        println!("  memory of a workgroup         {} KiB", limits.max_compute_workgroup_storage_size >> 10);
-        println!("  workgroups along a dimension  {}", limits.max_compute_workgroups_per_dimension);
+        say(format_args!("  type                          {:?}{software}", info.device_type));
+        say(format_args!(
+            "  driver                        {:?}, {} {}",
+            info.backend, info.driver, info.driver_info
+        ));
+        say(format_args!(
+            "  storage binding               {} MiB",
+            limits.max_storage_buffer_binding_size >> 20
+        ));
+        say(format_args!("  buffer                        {} MiB", limits.max_buffer_size >> 20));
+        say(format_args!("  storage buffers a stage       {}", limits.max_storage_buffers_per_shader_stage));
+        say(format_args!("  invocations a workgroup       {}", limits.max_compute_invocations_per_workgroup));
+        say(format_args!(
+            "  memory of a workgroup         {} KiB",
+            limits.max_compute_workgroup_storage_size >> 10
+        ));
+        say(format_args!("  workgroups along a dimension  {}", limits.max_compute_workgroups_per_dimension));
     }
 }

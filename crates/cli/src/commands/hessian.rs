@@ -16,6 +16,7 @@ use crate::{
     args::{HessianArguments, PrecisionArgument, ScalingArgument, Split},
     backend::{self, Chosen},
     error::CliError,
+    output::say,
     progress::bar,
 };
 
@@ -125,18 +126,18 @@ fn of_run(
 fn probe_all(targets: &[Target], settings: &Settings) -> Result<(), CliError> {
     if !settings.quiet {
         let machine = settings.machine;
-        println!(
+        say(format_args!(
             "Hessian in {} by {} on {}",
             settings.precision.name(),
             machine.backend,
             machine.device_name
-        );
+        ));
     }
     let mut records = Vec::new();
     for target in targets {
         let record = probe_one(target, settings)?;
         if !settings.quiet {
-            println!("{} -> {}", record.settings.network, target.out.display());
+            say(format_args!("{} -> {}", record.settings.network, target.out.display()));
         }
         records.push(record);
     }

@@ -2,10 +2,12 @@
 
 use kappa_run::SpectrumRecord;
 
+use crate::output::say;
+
 /// Prints a column for each spectrum, a row for each number.
 pub fn print(records: &[SpectrumRecord]) {
     for line in lines(records) {
-        println!("{line}");
+        say(format_args!("{line}"));
     }
 }
 

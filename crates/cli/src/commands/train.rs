@@ -4,7 +4,7 @@ use kappa_run::{Config, RunDir};
 use kappa_trainer::train;
 
 use super::{data_set, hessian};
-use crate::{args::TrainArguments, backend, error::CliError, progress::TrainingProgress};
+use crate::{args::TrainArguments, backend, error::CliError, output::say, progress::TrainingProgress};
 
 pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
     // All configurations first: a mistake in the last one is told before the first one trains.
@@ -19,7 +19,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
     let chosen = backend::choose(arguments.common.backend)?;
     let quiet = arguments.common.quiet;
     if !quiet {
-        println!("{} on {}", chosen.machine.backend, chosen.machine.device_name);
+        say(format_args!("{} on {}", chosen.machine.backend, chosen.machine.device_name));
     }
     let mut runs: Vec<RunDir> = Vec::new();
     for config in &configs {
@@ -27,7 +27,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
         let mut progress = TrainingProgress::new(config.network_label(), quiet);
         runs.push(train(config, &set, &chosen.machine, &arguments.out, &mut progress)?);
         if quiet && let Some(run) = runs.last() {
-            println!("{}", run.path().display());
+            say(format_args!("{}", run.path().display()));
         }
     }
     if arguments.hessian { hessian::of_last_epochs(runs, chosen, quiet) } else { Ok(()) }

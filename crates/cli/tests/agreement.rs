@@ -1,0 +1,159 @@
+//! The backends agree with each other: same seed, same losses; same checkpoint,
+//! same spectrum. And what the configurations train is as good as it should be.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use kappa_data::DataSet;
+use kappa_model::{Initialisation, TwoLayerNet};
+use kappa_run::{Config, EpochMetrics, RunDir};
+use kappa_study::{Precision, ProbeOptions, probe};
+use kappa_trainer::{
+    DeviceSplit, Machine, Observer, PixelScaling, Trainer, load_checkpoint, network_shape, split_data,
+};
+
+fn config(name: &str, assignments: &[&str]) -> Config {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs").join(name);
+    let assignments: Vec<String> = assignments.iter().map(ToString::to_string).collect();
+    Config::load(&path, &assignments).unwrap()
+}
+
+/// Every backend there is, the first one being the reference. A missing GPU
+/// adapter is said, and is a failure if KAPPA_REQUIRE_GPU is set, as in CI.
+#[allow(deprecated)]
+fn backends() -> Vec<(&'static str, Device)> {
+    let mut backends = vec![("flex", Device::flex()), ("ndarray", Device::ndarray())];
+    static GPU: std::sync::OnceLock<Option<Device>> = std::sync::OnceLock::new();
+    match GPU.get_or_init(|| Device::wgpu_options().init().ok()) {
+        Some(device) => backends.push(("wgpu", device.clone())),
+        None => {
+            assert!(std::env::var_os("KAPPA_REQUIRE_GPU").is_none(), "there is no GPU adapter");
+            eprintln!("skipped: wgpu, for want of an adapter");
+        }
+    }
+    backends
+}
+
+/// The losses of the first twenty steps of `config` on `device`.
+fn losses(config: &Config, set: &DataSet, device: &Device) -> Vec<f64> {
+    let splits = split_data(set, &config.data, config.seed).unwrap();
+    let scaling = PixelScaling::new(config.data.scaling, &splits.train).unwrap();
+    let split = DeviceSplit::new(&splits.train, set.classes, scaling, device);
+    let device = device.clone().autodiff();
+    let shape = network_shape(config, set);
+    let network = TwoLayerNet::new(&shape, Initialisation::GlorotUniform, config.seed, &device);
+    let mut trainer = Trainer::new(network, split, &config.training, &device, config.seed);
+    let mut losses = Vec::new();
+    while losses.len() < 20 {
+        trainer.epoch(|objective| losses.push(objective.clone())).unwrap();
+    }
+    losses.truncate(20);
+    losses.into_iter().map(|loss| loss.into_scalar::<f64>()).collect()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_losses_on_every_backend() {
+    let set = DataSet::mnist().unwrap();
+    // 20 steps of 64 in an order drawn from the seed; and 20 full batches, standardised, summed.
+    for assignments in [
+        &["data.train=1280", "training.batch_size=64", "training.adam.learning_rate=1e-3"][..],
+        &[
+            "data.train=300",
+            "training.batch_size=full",
+            "training.epochs=20",
+            "training.adam.learning_rate=1e-3",
+            "training.reduction=sum",
+            "data.scaling=standardised",
+            "network.initialisation=kaiming_uniform",
+        ],
+    ] {
+        for network in ["fc.toml", "fc-bn.toml"] {
+            let config = config(network, assignments);
+            let mut reference: Option<Vec<f64>> = None;
+            for (name, device) in backends() {
+                let found = losses(&config, &set, &device);
+                assert!(found[19] < found[0], "{name} does not learn: {found:?}");
+                let expected = reference.get_or_insert_with(|| found.clone());
+                for (step, (a, b)) in found.iter().zip(expected.iter()).enumerate() {
+                    // The bound that was set. Rounding differs by 1e-7 a step, and Adam's first
+                    // steps, +-alpha whatever a gradient's size is, carry it on.
+                    assert!((a - b).abs() <= 1e-4 * b.abs(), "{network} on {name}, step {step}: {a} and {b}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_has_the_same_spectrum_on_every_backend() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = DataSet::mnist().unwrap();
+    for network in ["fc.toml", "fc-bn.toml"] {
+        let config = config(network, &["data.train=2000", "network.hidden=20", "training.epochs=2"]);
+        let run = train(&config, &set, folder.path());
+        let (_, checkpoint) = run.checkpoint(None).unwrap();
+        let splits = split_data(&set, &config.data, config.seed).unwrap();
+        let scaling = PixelScaling::new(config.data.scaling, &splits.train).unwrap();
+        let mut reference: Option<Vec<f64>> = None;
+        for (name, device) in backends() {
+            let split = DeviceSplit::new(&splits.train, set.classes, scaling, &device);
+            let network = load_checkpoint(&checkpoint, &device).unwrap();
+            for precision in [Precision::F64, Precision::F32] {
+                if name == "wgpu" && precision == Precision::F64 {
+                    continue;
+                }
+                let options = ProbeOptions { precision, bias: false, keep_inputs: false };
+                let found = probe(&network, &split, options, |_| {}).unwrap();
+                let top = found.spectrum.eigenvalues()[..10].to_vec();
+                let expected = reference.get_or_insert_with(|| top.clone());
+                for (rank, (a, b)) in top.iter().zip(expected.iter()).enumerate() {
+                    assert!((a - b).abs() <= 1e-5 * b, "{name} {precision:?} lambda_{}: {a}, {b}", rank + 1);
+                }
+            }
+        }
+    }
+}
+
+struct Silent;
+
+impl Observer for Silent {
+    fn started(&mut self, _: &RunDir, _: usize, _: usize) {}
+    fn stepped(&mut self) {}
+    fn finished_epoch(&mut self, _: &EpochMetrics) {}
+}
+
+fn train(config: &Config, set: &DataSet, root: &Path) -> RunDir {
+    let machine = Machine {
+        device: Device::flex(),
+        backend: "flex".to_owned(),
+        device_name: "CPU".to_owned(),
+        kappa_version: "test".to_owned(),
+    };
+    kappa_trainer::train(config, set, &machine, root, &mut Silent).unwrap()
+}
+
+#[test]
+fn both_networks_reach_97_and_a_half_percent_on_the_test_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = DataSet::mnist().unwrap();
+    for network in ["fc.toml", "fc-bn.toml"] {
+        let run = train(&config(network, &[]), &set, folder.path());
+        let metrics = run.metrics().unwrap();
+        let last = metrics.last().unwrap();
+        assert_eq!(last.epoch, 30);
+        assert!(last.test_accuracy >= 0.975, "{network}: {}", last.test_accuracy);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_on_the_cpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = DataSet::mnist().unwrap();
+    let config = config("smoke.toml", &[]);
+    let checkpoints = [0, 1].map(|_| {
+        let (_, path) = train(&config, &set, folder.path()).checkpoint(None).unwrap();
+        std::fs::read(path).unwrap()
+    });
+    assert!(checkpoints[0] == checkpoints[1]);
+}

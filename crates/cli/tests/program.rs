@@ -1,0 +1,363 @@
+//! The program as its users meet it: what it prints, writes and returns.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use safetensors::{Dtype, SafeTensors};
+
+struct Kappa {
+    folder: tempfile::TempDir,
+}
+
+impl Kappa {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn outputs(&self) -> PathBuf {
+        self.folder.path().join("outputs")
+    }
+
+    /// Runs kappa in a folder of its own.
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_kappa"))
+            .current_dir(self.folder.path())
+            .env_remove("KAPPA_LOG")
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// What it prints, if it succeeds.
+    fn says(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What it complains of: the exit status must not be 0, and there must be no backtrace.
+    fn complains(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{arguments:?} succeeded");
+        assert!(stderr.contains("error: "), "{stderr}");
+        assert!(!stderr.contains("panicked") && !stderr.contains("stack backtrace"), "{stderr}");
+        stderr
+    }
+
+    /// Trains the smoke configuration on the CPU and returns its run directory.
+    fn train(&self, more: &[&str]) -> PathBuf {
+        let config = config("smoke.toml");
+        let arguments = [&["train", &config, "--backend", "flex", "--quiet"], more].concat();
+        self.folder.path().join(self.says(&arguments).trim())
+    }
+}
+
+fn config(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs").join(name);
+    path.to_str().unwrap().to_owned()
+}
+
+/// An IDX set of 4 x 5 images in three classes.
+fn write_idx(folder: &Path, train: u8, test: u8) {
+    std::fs::create_dir_all(folder).unwrap();
+    for (name, count) in [("train", train), ("t10k", test)] {
+        let mut images = vec![0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, 4, 0, 0, 0, 5];
+        images.extend((0..u32::from(count) * 20).map(|i| (i * 97 % 251) as u8));
+        std::fs::write(folder.join(format!("{name}-images-idx3-ubyte")), images).unwrap();
+        let mut labels = vec![0, 0, 8, 1, 0, 0, 0, count];
+        labels.extend((0..count).map(|i| i % 3));
+        std::fs::write(folder.join(format!("{name}-labels-idx1-ubyte")), labels).unwrap();
+    }
+}
+
+#[test]
+fn help_says_what_there_is() {
+    let kappa = Kappa::new();
+    let help = kappa.says(&["--help"]);
+    for word in ["train", "hessian", "devices", "data", "batch normalisation", "Examples"] {
+        assert!(help.contains(word), "{word}");
+    }
+    for (command, words) in [
+        ("train", &["--set", "--backend", "--quiet", "--out", "Examples"][..]),
+        ("hessian", &["--epoch", "--checkpoint", "--limit", "--save-matrix", "--precision", "lambda_min"]),
+        ("data", &["IDX"]),
+        ("devices", &["adapters"]),
+    ] {
+        let help = kappa.says(&[command, "--help"]);
+        for word in words {
+            assert!(help.contains(word), "{command}: {word}");
+        }
+    }
+}
+
+#[test]
+fn data_counts_and_checksums_mnist() {
+    let text = Kappa::new().says(&["data"]);
+    assert!(text.contains("10 classes, images of 28 x 28 pixels"), "{text}");
+    assert!(text.contains("60000") && text.contains("ba891046e6505d7a"), "{text}");
+}
+
+#[test]
+fn devices_lists_the_backends() {
+    let text = Kappa::new().says(&["devices"]);
+    assert!(text.contains("flex"), "{text}");
+    #[cfg(feature = "wgpu")]
+    if std::env::var_os("KAPPA_REQUIRE_GPU").is_some() {
+        assert!(text.contains("type") && text.contains("driver") && text.contains("MiB"), "{text}");
+    }
+}
+
+#[test]
+fn a_run_leaves_its_story_and_the_hessian_its_spectrum() {
+    let kappa = Kappa::new();
+    let run = kappa.train(&[]);
+    for file in ["run.json", "config.toml", "metrics.csv", "checkpoints/epoch-0002.safetensors"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    let metrics = std::fs::read_to_string(run.join("metrics.csv")).unwrap();
+    assert_eq!(metrics.lines().count(), 4, "{metrics}");
+    assert!(metrics.starts_with("epoch,seconds,"), "{metrics}");
+
+    let text =
+        kappa.says(&["hessian", "--epoch", "2", "--limit", "700", "--save-matrix", "--backend", "flex"]);
+    for row in ["lambda_1", "lambda_10", "kappa'", "trace", "numerical rank", "eigenvalues", "FC+BN"] {
+        assert!(text.contains(row), "{row} in {text}");
+    }
+    let folder = run.join("hessian/epoch-0002");
+    let json = std::fs::read(folder.join("spectrum.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["schema_version"], 1);
+    assert_eq!(json["settings"]["samples"], 700);
+    assert_eq!(json["settings"]["bn_statistics"], "running");
+
+    let bytes = std::fs::read(folder.join("spectrum.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let doubles = |name: &str| -> Vec<f64> {
+        let view = file.tensor(name).unwrap();
+        assert_eq!(view.dtype(), Dtype::F64);
+        view.data().chunks(8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap())).collect()
+    };
+    let (eigenvalues, hessian) = (doubles("eigenvalues"), doubles("hessian"));
+    let (features, probabilities) = (doubles("features"), doubles("probabilities"));
+    assert_eq!((eigenvalues.len(), hessian.len()), (160, 160 * 160));
+    assert_eq!((features.len(), probabilities.len()), (700 * 16, 700 * 10));
+    assert!(eigenvalues.is_sorted_by(|a, b| a >= b), "largest first");
+    // The saved matrix is the one that the saved features and probabilities give, in the
+    // class-major index: H[k m + i, l m + j] = mean (p_k [k = l] - p_k p_l) g_i g_j.
+    for (row, column) in [(0, 0), (17, 3), (159, 159), (35, 150)] {
+        let (k, i, l, j) = (row / 16, row % 16, column / 16, column % 16);
+        let expected: f64 = features
+            .chunks(16)
+            .zip(probabilities.chunks(10))
+            .map(|(g, p)| (if k == l { p[k] } else { 0.0 } - p[k] * p[l]) * g[i] * g[j] / 700.0)
+            .sum();
+        let found = hessian[row * 160 + column];
+        // 700 additions in f64, and p (1 - p) against sums of products of probabilities.
+        assert!((found - expected).abs() < 1e-12, "{row} {column}: {found} {expected}");
+    }
+    // trace = sum of the eigenvalues = |spectrum.json's trace|.
+    let trace: f64 = eigenvalues.iter().sum();
+    assert!((trace - json["spectrum"]["trace"].as_f64().unwrap()).abs() < 1e-12 * trace);
+}
+
+#[test]
+fn a_checkpoint_needs_no_run() {
+    let kappa = Kappa::new();
+    let run = kappa.train(&["--set", "network.hidden=7"]);
+    let alone = kappa.folder.path().join("alone.safetensors");
+    std::fs::rename(run.join("checkpoints/epoch-0002.safetensors"), &alone).unwrap();
+    std::fs::remove_dir_all(kappa.outputs()).unwrap();
+    let text = kappa.says(&[
+        "hessian",
+        "--checkpoint",
+        "alone.safetensors",
+        "--limit",
+        "100",
+        "--split",
+        "test",
+        "--out",
+        "here",
+        "--backend",
+        "flex",
+        "--bias",
+    ]);
+    assert!(text.contains("10 x 8") && text.contains("100 (test)"), "{text}");
+    assert!(kappa.folder.path().join("here/spectrum.json").is_file());
+    assert!(!kappa.outputs().exists());
+    let message = kappa.complains(&["hessian", "--checkpoint", "alone.safetensors", "--split", "validation"]);
+    assert!(message.contains("train or test"), "{message}");
+}
+
+#[test]
+fn any_image_size_and_number_of_classes_will_do() {
+    let kappa = Kappa::new();
+    write_idx(&kappa.folder.path().join("tiny"), 30, 9);
+    let text = kappa.says(&["data", "tiny"]);
+    assert!(text.contains("3 classes, images of 4 x 5 pixels"), "{text}");
+    kappa.train(&[
+        "--data",
+        "tiny",
+        "--set",
+        "data.train=20",
+        "--set",
+        "data.validation=10",
+        "--set",
+        "data.test=9",
+        "--set",
+        "training.batch_size=7",
+    ]);
+    let text = kappa.says(&["hessian", "--backend", "flex"]);
+    assert!(text.contains("3 x 16") && text.contains("20 (train)"), "{text}");
+    // The set is gone or altered: the run says which images it was trained on.
+    write_idx(&kappa.folder.path().join("tiny"), 31, 9);
+    let message = kappa.complains(&["hessian", "--backend", "flex"]);
+    assert!(message.contains("train-images-idx3-ubyte") && message.contains("--data"), "{message}");
+    let message = kappa.complains(&["hessian", "--backend", "flex", "--data", "missing"]);
+    assert!(message.contains("no file `train-images-idx3-ubyte`"), "{message}");
+}
+
+#[test]
+fn quiet_is_quiet_and_progress_goes_to_terminals_only() {
+    let kappa = Kappa::new();
+    let smoke = config("smoke.toml");
+    let output = kappa.run(&["train", &smoke, "--backend", "flex"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("epoch  2/2"));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("left"), "no bar without a terminal");
+    let output = kappa.run(&["train", &smoke, "--backend", "flex", "--quiet"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1, "the run directory alone");
+}
+
+#[test]
+fn mistakes_are_told_and_leave_nothing_behind() {
+    let kappa = Kappa::new();
+    let smoke = config("smoke.toml");
+    let typo = kappa.folder.path().join("typo.toml");
+    let text = std::fs::read_to_string(&smoke).unwrap();
+    std::fs::write(&typo, text.replace("learning_rate", "learning_rat")).unwrap();
+
+    for (arguments, told) in [
+        (&["train", "no-such.toml"][..], "cannot read no-such.toml"),
+        (&["train", "typo.toml"], "unknown field `learning_rat`"),
+        (&["train", &smoke, "--set", "training.adam.learning_rate=-1"], "above 0"),
+        (&["train", &smoke, "--set", "network.hiden=3"], "unknown field `hiden`"),
+        (&["train", &smoke, "--set", "data.train=60000"], "the set has 60000"),
+        (&["train", &smoke, "--data", "nowhere"], "no file `train-images-idx3-ubyte`"),
+        (&["hessian"], "just train-cpu"),
+        (&["hessian", "nowhere"], "not a run directory"),
+        (&["hessian", "--checkpoint", "nowhere.safetensors"], "cannot read nowhere.safetensors"),
+        (&["hessian", "--checkpoint", "typo.toml"], "not a checkpoint of a two-layer network"),
+        (&["data", "nowhere"], "no file `train-images-idx3-ubyte`"),
+        (&["train", &smoke, "--backend", "cuda"], "[possible values: auto, wgpu, flex, ndarray]"),
+        (&["train"], "required"),
+    ] {
+        let message = kappa.complains(arguments);
+        assert!(message.contains(told), "{arguments:?}: {message}");
+    }
+    assert!(!kappa.outputs().exists(), "a mistake must not leave a run directory");
+    let line = text.lines().position(|line| line.contains("learning_rate")).unwrap() + 1;
+    assert!(kappa.complains(&["train", "typo.toml"]).contains(&format!("line {line}")));
+}
+
+#[test]
+fn an_epoch_that_does_not_exist_is_told_with_those_that_do() {
+    let kappa = Kappa::new();
+    kappa.train(&[]);
+    let message = kappa.complains(&["hessian", "--epoch", "30", "--backend", "flex"]);
+    assert!(message.contains("no checkpoint of epoch 30; it has epochs 0 to 2"), "{message}");
+}
+
+#[test]
+fn a_training_that_diverges_stops_and_keeps_what_was_good() {
+    let kappa = Kappa::new();
+    // All weights become infinite once Adam's step is 1000 and the penalty squares it.
+    let smoke = config("smoke.toml");
+    let message = kappa.complains(&[
+        "train",
+        &smoke,
+        "--backend",
+        "flex",
+        "--set",
+        "training.adam.learning_rate=1000",
+        "--set",
+        "training.l2=1000",
+        "--set",
+        "training.adam.epsilon=1e-30",
+        "--set",
+        "training.epochs=400",
+        "--set",
+        "training.adam.beta_2=0",
+    ]);
+    assert!(message.contains("diverged") && message.contains("learning rate"), "{message}");
+    let run = std::fs::read_dir(kappa.outputs()).unwrap().next().unwrap().unwrap().path();
+    assert!(run.join("checkpoints/epoch-0000.safetensors").is_file());
+}
+
+#[test]
+fn a_checkpoint_for_other_images_is_told() {
+    let kappa = Kappa::new();
+    write_idx(&kappa.folder.path().join("tiny"), 30, 9);
+    let run = kappa.train(&[]);
+    let checkpoint = run.join("checkpoints/epoch-0000.safetensors");
+    let message = kappa.complains(&[
+        "hessian",
+        "--checkpoint",
+        checkpoint.to_str().unwrap(),
+        "--data",
+        "tiny",
+        "--backend",
+        "flex",
+    ]);
+    assert!(message.contains("784 inputs") && message.contains("20 pixels"), "{message}");
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn wgpu_without_an_adapter_names_the_way_out_and_with_a_software_one_warns() {
+    let kappa = Kappa::new();
+    let smoke = config("smoke.toml");
+    let arguments =
+        ["train", &smoke, "--backend", "wgpu", "--set", "data.train=200", "--set", "training.epochs=1"];
+    // No driver: the Vulkan loader is pointed at a manifest that is not there.
+    let output = Command::new(env!("CARGO_BIN_EXE_kappa"))
+        .current_dir(kappa.folder.path())
+        .env("VK_DRIVER_FILES", "/nonexistent.json")
+        .env("VK_ICD_FILENAMES", "/nonexistent.json")
+        .env("__EGL_VENDOR_LIBRARY_FILENAMES", "/nonexistent.json")
+        .args(arguments)
+        .output()
+        .unwrap();
+    // macOS and Windows find their adapters without these variables.
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("just train-cpu"), "{stderr}");
+    }
+    let devices = kappa.says(&["devices"]);
+    if devices.contains("software") && !devices.contains("Gpu") {
+        let output = kappa.run(&arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && stderr.contains("software adapter"), "{stderr}");
+        assert!(kappa.says(&["train", &smoke]).starts_with("flex"), "auto leaves it aside");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_does_not_end_a_training() {
+    // A regression: the first line that could not be written was a panic.
+    let kappa = Kappa::new();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kappa"))
+        .current_dir(kappa.folder.path())
+        .args(["train", &config("smoke.toml"), "--backend", "flex"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+    let run = std::fs::read_dir(kappa.outputs()).unwrap().next().unwrap().unwrap().path();
+    assert!(run.join("checkpoints/epoch-0002.safetensors").is_file());
+}
