@@ -112,6 +112,53 @@ impl Accumulator {
     }
 }
 
+/// An affine map of the features, g'_i = scale_i (g_i - shift_i).
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureMap {
+    /// What is taken from each feature: [m].
+    pub shift: Vec<f64>,
+    /// What the difference is multiplied by: [m].
+    pub scale: Vec<f64>,
+}
+
+impl Accumulator {
+    /// The Hessian for mapped features and the same probabilities, from sums that
+    /// were taken with a constant last feature ([`with_constant_feature`]). With
+    /// S for one class pair, c for the constant's index and mu for the shift,
+    ///
+    /// ```text
+    /// S'[i, j] = scale_i scale_j (S[i, j] - mu_i S[c, j] - mu_j S[i, c] + mu_i mu_j S[c, c])
+    /// ```
+    ///
+    /// so that centring and scaling cost no second pass over the samples. The
+    /// constant itself is left out: m features where m + 1 were added.
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::WrongMap`] if the map is not for m features, and as [`Self::finish`].
+    pub fn finish_mapped(&self, map: &FeatureMap) -> Result<Hessian, HessianError> {
+        let m = self.features - 1;
+        if map.shift.len() != m || map.scale.len() != m || m == 0 {
+            return Err(HessianError::WrongMap { found: [map.shift.len(), map.scale.len()], expected: m });
+        }
+        if self.samples == 0 {
+            return Err(HessianError::NoSamples);
+        }
+        let mut sums = Vec::with_capacity(m * (m + 1) / 2 * pairs(self.classes));
+        for triangle in self.sums.chunks_exact((m + 1) * (m + 2) / 2) {
+            let at = |i: usize, j: usize| triangle[i * (i + 1) / 2 + j];
+            for i in 0..m {
+                for j in 0..=i {
+                    let (mu_i, mu_j) = (map.shift[i], map.shift[j]);
+                    let centred = at(i, j) - mu_i * at(m, j) - mu_j * at(m, i) + mu_i * mu_j * at(m, m);
+                    sums.push(map.scale[i] * map.scale[j] * centred);
+                }
+            }
+        }
+        Hessian::from_pair_sums(m, self.classes, self.samples, &sums)
+    }
+}
+
 /// Appends a feature that is 1 for every sample, so that the Hessian is with
 /// respect to the bias too: [N, m] -> [N, m + 1].
 pub fn with_constant_feature(features: Tensor<2>) -> Tensor<2> {

@@ -63,6 +63,14 @@ pub enum HessianError {
     /// No sample was added.
     #[error("the Hessian is a mean over samples, and there are none")]
     NoSamples,
+    /// A map of the features has another number of them.
+    #[error("the feature map has {found:?} shifts and scales, and there are {expected} features")]
+    WrongMap {
+        /// The number of shifts and of scales.
+        found: [usize; 2],
+        /// The number of features m, without the constant one.
+        expected: usize,
+    },
     /// A sum is not a number.
     #[error(
         "the Hessian holds a {value} at class {class}, feature {feature}: the features or the probabilities are not \

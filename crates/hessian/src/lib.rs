@@ -58,7 +58,7 @@ pub mod grams;
 mod matrix;
 mod spectrum;
 
-pub use accumulator::{Accumulator, with_constant_feature};
+pub use accumulator::{Accumulator, FeatureMap, with_constant_feature};
 pub use error::HessianError;
 pub use matrix::Hessian;
 pub use spectrum::Spectrum;

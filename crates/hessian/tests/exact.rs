@@ -9,7 +9,7 @@ mod common;
 
 use burn::tensor::{DType, Device, Tensor, TensorData, activation::softmax};
 use common::{Samples, relative_error};
-use kappa_hessian::{Accumulator, HessianError, with_constant_feature};
+use kappa_hessian::{Accumulator, FeatureMap, HessianError, with_constant_feature};
 
 /// N, m, K.
 const SHAPES: [[usize; 3]; 8] =
@@ -178,6 +178,30 @@ fn a_constant_feature_stands_for_the_bias() {
     sums.add(with_constant_feature(features), probabilities).unwrap();
     let error = relative_error(sums.finish().unwrap().elements(), &with_one.kronecker_sum());
     assert!(error < 1e-13, "{error}");
+}
+
+#[test]
+fn mapped_features_need_no_second_pass() {
+    let samples = Samples::new(40, 5, 4, 13);
+    let (features, probabilities) = samples.tensors(&Device::flex(), DType::F64);
+    let mut sums = Accumulator::new(6, 4).unwrap();
+    sums.add(with_constant_feature(features), probabilities).unwrap();
+    let map = FeatureMap { shift: vec![0.7, -1.0, 0.0, 2.5, 1e-3], scale: vec![1.0, 3.0, 0.5, -2.0, 0.0] };
+    let mut mapped = Samples::new(40, 5, 4, 13);
+    for g in mapped.features.chunks_mut(5) {
+        for ((g, shift), scale) in g.iter_mut().zip(&map.shift).zip(&map.scale) {
+            *g = scale * (*g - shift);
+        }
+    }
+    let found = sums.finish_mapped(&map).unwrap();
+    // The difference of four sums of order one, in f64.
+    assert!(relative_error(found.elements(), &mapped.kronecker_sum()) < 1e-13);
+
+    let identity = FeatureMap { shift: vec![0.0; 5], scale: vec![1.0; 5] };
+    let found = sums.finish_mapped(&identity).unwrap();
+    assert!(relative_error(found.elements(), &samples.kronecker_sum()) < 1e-13);
+    let short = FeatureMap { shift: vec![0.0; 4], scale: vec![1.0; 5] };
+    assert!(matches!(sums.finish_mapped(&short), Err(HessianError::WrongMap { .. })));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The network itself.
 
 use burn::{
-    module::{Module, Param},
+    module::{Module, Param, RunningState},
     nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig},
     tensor::{Device, Tensor, TensorData, activation::relu},
 };
@@ -98,6 +98,25 @@ impl TwoLayerNet {
     /// The last layer's input g for images x: [N, d] -> [N, m].
     pub fn features(&self, inputs: Tensor<2>) -> Tensor<2> {
         self.features_of(self.preactivations(inputs))
+    }
+
+    /// g as [`Self::features_of`] gives it when training, on any device: the N
+    /// rows are one batch, normalised by its own mean and (biased) variance.
+    pub fn features_of_batch(&self, preactivations: Tensor<2>) -> Tensor<2> {
+        let activations = relu(preactivations.clone());
+        let mean = activations.clone().mean_dim(0);
+        let variance = (activations - mean.clone()).powi_scalar(2).mean_dim(0);
+        self.clone().with_statistics(mean.squeeze_dim(0), variance.squeeze_dim(0)).features_of(preactivations)
+    }
+
+    /// The network with batch norm's running statistics replaced by `mean` [m] and
+    /// `variance` [m]; without batch norm it stays as it is.
+    pub fn with_statistics(mut self, mean: Tensor<1>, variance: Tensor<1>) -> Self {
+        if let Some(norm) = &mut self.norm {
+            norm.running_mean = RunningState::new(mean);
+            norm.running_var = RunningState::new(variance);
+        }
+        self
     }
 
     /// W2 g + b2: [N, m] -> [N, K].

@@ -95,6 +95,21 @@ fn batch_norm_uses_the_batch_when_training_and_the_running_statistics_otherwise(
 }
 
 #[test]
+fn a_batch_can_be_normalised_by_itself_on_any_device() {
+    let shape = NetworkShape { batch_norm: Some(NORM), ..SHAPE };
+    let training = Device::flex().autodiff();
+    let network = TwoLayerNet::new(&shape, Initialisation::GlorotUniform, 1, &training);
+    let x = inputs(7);
+    let expected = numbers(network.features(tensor(&x, &training)));
+    let network = network.valid();
+    let z = network.preactivations(tensor(&x, &Device::flex()));
+    assert_close(&numbers(network.features_of_batch(z.clone())), &expected);
+    // Its own running statistics are left as they were.
+    let running = numbers(network.features_of(z));
+    assert!(running.iter().zip(&expected).any(|(a, b)| (a - b).abs() > 0.1));
+}
+
+#[test]
 fn a_seed_gives_one_start_to_both_networks() {
     let device = Device::flex();
     let new = |batch_norm, seed| {
