@@ -36,7 +36,29 @@ impl RunDir {
             manifest.config.seed,
             manifest.started.strftime("%Y%m%d-%H%M%S")
         );
-        let run = Self { path: make_new_folder(root, &stem)? };
+        Self::fill(make_new_folder(root, &stem)?, manifest)
+    }
+
+    /// Makes the directory `root/name`, in place of an unfinished run of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Write`].
+    pub fn create_named(root: &Path, name: &str, manifest: &Manifest) -> Result<Self, RunError> {
+        let path = root.join(name);
+        match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(RunError::write(&path, source));
+            }
+            _ => {}
+        }
+        fs::create_dir_all(&path).map_err(|source| RunError::write(&path, source))?;
+        Self::fill(path, manifest)
+    }
+
+    /// Writes manifest and configuration into a new directory.
+    fn fill(path: PathBuf, manifest: &Manifest) -> Result<Self, RunError> {
+        let run = Self { path };
         let checkpoints = run.path.join(CHECKPOINTS);
         fs::create_dir(&checkpoints).map_err(|source| RunError::write(&checkpoints, source))?;
         write_atomically(&run.path.join(CONFIG), manifest.config.to_toml()?.as_bytes())?;

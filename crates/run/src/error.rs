@@ -59,6 +59,9 @@ pub enum RunError {
         /// The version that is read.
         expected: u32,
     },
+    /// A study's directory belongs to another configuration.
+    #[error("{0} holds a study with another configuration: name yours otherwise (--set name=..), or move it")]
+    OtherStudy(PathBuf),
     /// There is no run where one was looked for.
     #[error("no run in {0}: train one first, for example with `just train-cpu`")]
     NoRun(PathBuf),

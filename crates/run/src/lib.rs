@@ -22,11 +22,12 @@ mod error;
 mod manifest;
 mod metrics;
 mod spectrum;
+mod study;
 mod write;
 
 pub use config::{
-    AdamConfig, BatchNormConfig, BatchSize, Config, DataConfig, Initialisation, NetworkConfig, Order,
-    Reduction, Scaling, TrainingConfig,
+    AdamConfig, BatchNormConfig, BatchSize, Config, DataConfig, GridConfig, Initialisation, NetworkConfig,
+    Order, Reduction, Scaling, StudyConfig, SweepConfig, TrainingConfig,
 };
 pub use directory::RunDir;
 pub use error::RunError;
@@ -36,4 +37,5 @@ pub use spectrum::{
     SPECTRUM_VERSION, SavedTensor, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings,
     write_spectrum,
 };
+pub use study::{RunSpectra, SPECTRA_VERSION, SpectraRow, StudyDir};
 pub use write::write_atomically;

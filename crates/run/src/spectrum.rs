@@ -126,7 +126,15 @@ pub fn write_spectrum(
     tensors: &[SavedTensor],
 ) -> Result<(), RunError> {
     fs::create_dir_all(folder).map_err(|source| RunError::write(folder, source))?;
-    let path = folder.join("spectrum.safetensors");
+    write_tensors(&folder.join("spectrum.safetensors"), tensors)?;
+    let path = folder.join("spectrum.json");
+    let mut json = serde_json::to_vec_pretty(record).map_err(|error| RunError::malformed(&path, error))?;
+    json.push(b'\n');
+    write_atomically(&path, &json)
+}
+
+/// Writes `tensors` as one safetensors file.
+pub(crate) fn write_tensors(path: &Path, tensors: &[SavedTensor]) -> Result<(), RunError> {
     let views = tensors
         .iter()
         .map(|tensor| {
@@ -134,12 +142,7 @@ pub fn write_spectrum(
             TensorView::new(dtype, tensor.shape.clone(), &tensor.bytes).map(|view| (tensor.name, view))
         })
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| RunError::malformed(&path, error))?;
-    let bytes = safetensors::serialize(views, None).map_err(|error| RunError::malformed(&path, error))?;
-    write_atomically(&path, &bytes)?;
-
-    let path = folder.join("spectrum.json");
-    let mut json = serde_json::to_vec_pretty(record).map_err(|error| RunError::malformed(&path, error))?;
-    json.push(b'\n');
-    write_atomically(&path, &json)
+        .map_err(|error| RunError::malformed(path, error))?;
+    let bytes = safetensors::serialize(views, None).map_err(|error| RunError::malformed(path, error))?;
+    write_atomically(path, &bytes)
 }

@@ -33,7 +33,9 @@ pub trait Observer {
     fn finished_epoch(&mut self, metrics: &EpochMetrics);
 }
 
-/// Trains the network of `config` on `set` and leaves a run directory under `root`.
+/// Trains the network of `config` on `set` and leaves a run directory under
+/// `root`: `name`, or, if there is none, one named by configuration, seed and time.
+/// An unfinished run of that `name` is replaced.
 ///
 /// # Errors
 ///
@@ -43,13 +45,17 @@ pub fn train(
     set: &DataSet,
     machine: &Machine,
     root: &Path,
+    name: Option<&str>,
     observer: &mut dyn Observer,
 ) -> Result<RunDir, TrainError> {
     let splits = split_data(set, &config.data, config.seed)?;
     let scaling = PixelScaling::new(config.data.scaling, &splits.train)?;
     let shape = network_shape(config, set);
     let manifest = manifest(config, set, machine);
-    let run = RunDir::create(root, &manifest)?;
+    let run = match name {
+        Some(name) => RunDir::create_named(root, name, &manifest)?,
+        None => RunDir::create(root, &manifest)?,
+    };
     tracing::info!(run = %run.path().display(), network = manifest.network, "training");
 
     let start = Instant::now();

@@ -113,7 +113,14 @@ impl DeviceSplit {
 
     /// The whole split in its order, in chunks that any adapter can bind.
     pub fn chunks(&self) -> impl Iterator<Item = Chunk> {
-        let length = (CHUNK_BYTES / (self.inputs * size_of::<f32>())).max(1);
+        self.chunks_of_multiples(1)
+    }
+
+    /// The same, in chunks of a multiple of `granularity` samples (the last one
+    /// may have fewer).
+    pub fn chunks_of_multiples(&self, granularity: usize) -> impl Iterator<Item = Chunk> {
+        let most = CHUNK_BYTES / (self.inputs * size_of::<f32>());
+        let length = (most / granularity).max(1) * granularity;
         (0..self.samples).step_by(length).map(move |start| {
             let range = start..(start + length).min(self.samples);
             let pixels = match &self.pixels {

@@ -55,3 +55,41 @@ pub(super) fn file_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<St
         )))
     }
 }
+
+/// At least one learning rate.
+pub(super) fn positives<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    at_least_one(positives_or_none(deserializer)?)
+}
+
+/// At least one L2 parameter.
+pub(super) fn non_negatives<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    at_least_one(non_negatives_or_none(deserializer)?)
+}
+
+/// Learning rates.
+pub(super) fn positives_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    numbers(deserializer, "numbers above 0, 1000 at most", |value| value > 0.0 && value <= 1e3)
+}
+
+/// L2 parameters.
+pub(super) fn non_negatives_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<f64>, D::Error> {
+    numbers(deserializer, "numbers from 0 to 1000", |value| (0.0..=1e3).contains(&value))
+}
+
+fn at_least_one<E: serde::de::Error>(values: Vec<f64>) -> Result<Vec<f64>, E> {
+    if values.is_empty() { Err(E::custom("expected at least one number")) } else { Ok(values) }
+}
+
+fn numbers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    what: &str,
+    allowed: impl Fn(f64) -> bool,
+) -> Result<Vec<f64>, D::Error> {
+    let values = Vec::<f64>::deserialize(deserializer)?;
+    match values.iter().find(|&&value| !(value.is_finite() && allowed(value))) {
+        None => Ok(values),
+        Some(value) => Err(D::Error::custom(format!("invalid value: {value}, expected {what}"))),
+    }
+}

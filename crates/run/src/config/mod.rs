@@ -7,17 +7,21 @@
 mod batch_size;
 mod bounds;
 mod set;
+mod study;
 
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use toml::Table;
 
-pub use self::batch_size::BatchSize;
 use self::bounds::{decay, file_name, fraction, non_negative, positive, width};
+pub use self::{
+    batch_size::BatchSize,
+    study::{GridConfig, StudyConfig, SweepConfig},
+};
 use crate::RunError;
 
 /// One network, trained once.
@@ -192,22 +196,7 @@ impl Config {
     /// [`RunError`] names the file and line, or the assignment.
     pub fn load(path: &Path, assignments: &[String]) -> Result<Self, RunError> {
         let text = std::fs::read_to_string(path).map_err(|source| RunError::read(path, source))?;
-        Self::parse(&path.display().to_string(), &text, assignments)
-    }
-
-    fn parse(origin: &str, text: &str, assignments: &[String]) -> Result<Self, RunError> {
-        let refuse =
-            |origin: String, error: toml::de::Error| RunError::Config { origin, problem: error.to_string() };
-        if assignments.is_empty() {
-            return toml::from_str(text).map_err(|error| refuse(origin.to_owned(), error));
-        }
-        let mut table: Table = toml::from_str(text).map_err(|error| refuse(origin.to_owned(), error))?;
-        for assignment in assignments {
-            set::set(&mut table, assignment)?;
-        }
-        table
-            .try_into()
-            .map_err(|error| refuse(format!("{origin} with --set {}", assignments.join(" --set ")), error))
+        parse(&path.display().to_string(), &text, assignments)
     }
 
     /// The configuration as TOML, every value written out.
@@ -223,6 +212,22 @@ impl Config {
             Some(_) => "FC+BN",
         }
     }
+}
+
+/// Reads a configuration of either kind from `text`; `origin` is its name in messages.
+fn parse<T: DeserializeOwned>(origin: &str, text: &str, assignments: &[String]) -> Result<T, RunError> {
+    let refuse =
+        |origin: String, error: toml::de::Error| RunError::Config { origin, problem: error.to_string() };
+    if assignments.is_empty() {
+        return toml::from_str(text).map_err(|error| refuse(origin.to_owned(), error));
+    }
+    let mut table: Table = toml::from_str(text).map_err(|error| refuse(origin.to_owned(), error))?;
+    for assignment in assignments {
+        set::set(&mut table, assignment)?;
+    }
+    table
+        .try_into()
+        .map_err(|error| refuse(format!("{origin} with --set {}", assignments.join(" --set ")), error))
 }
 
 #[cfg(test)]
@@ -246,7 +251,7 @@ learning_rate = 1e-3
 
     fn parse(text: &str, assignments: &[&str]) -> Result<Config, RunError> {
         let assignments: Vec<String> = assignments.iter().map(ToString::to_string).collect();
-        Config::parse("x.toml", text, &assignments)
+        super::parse("x.toml", text, &assignments)
     }
 
     fn complaint(text: &str, assignments: &[&str]) -> String {
@@ -269,8 +274,15 @@ learning_rate = 1e-3
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
         let mut count = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
-            let config = Config::load(&entry.unwrap().path(), &[]).unwrap();
-            assert_eq!(parse(&config.to_toml().unwrap(), &[]).unwrap(), config);
+            let path = entry.unwrap().path();
+            if StudyConfig::is_one(&std::fs::read_to_string(&path).unwrap()) {
+                let study = StudyConfig::load(&path, &[]).unwrap();
+                let written: StudyConfig = super::parse("x", &study.to_toml().unwrap(), &[]).unwrap();
+                assert_eq!(written, study);
+            } else {
+                let config = Config::load(&path, &[]).unwrap();
+                assert_eq!(parse(&config.to_toml().unwrap(), &[]).unwrap(), config);
+            }
             count += 1;
         }
         assert!(count >= 3);
