@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kappa_study::Precision;
 
 /// What does batch normalisation do to the Hessian?
 ///
@@ -30,6 +31,7 @@ pub struct Arguments {
 pub enum Command {
     Train(TrainArguments),
     Hessian(HessianArguments),
+    Study(StudyArguments),
     /// List the backends of this build and the GPU adapters found: name, type, driver, limits.
     Devices,
     Data(DataArguments),
@@ -124,6 +126,38 @@ pub struct HessianArguments {
     pub common: CommonArguments,
 }
 
+/// Run a whole study: a grid, paired seeds, a Hessian each epoch, verdicts.
+///
+/// FC is trained along the grid of learning rates and L2 parameters; at the best
+/// point FC and FC+BN are trained with paired seeds, and the exact Hessian is taken
+/// at initialisation and after every epoch of every run. The same is done along the
+/// sweeps, and the paper's claims are judged. A study that was stopped goes on where
+/// it was: finished runs are not trained again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kappa study configs/paper.toml
+  kappa study configs/tuned.toml --set seeds=3 --set name=tuned-3")]
+pub struct StudyArguments {
+    /// The study's configuration
+    #[arg(value_name = "STUDY.toml")]
+    pub config: PathBuf,
+    /// Override one value of the configuration; may be repeated
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Train on the IDX files in this folder instead of what the configuration says
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The folder that the study's directory is made in
+    #[arg(long, value_name = "DIR", default_value = "outputs")]
+    pub out: PathBuf,
+    /// The arithmetic of the sums over samples; f64 on a CPU and f32 on a GPU if not given
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionArgument>,
+    #[command(flatten)]
+    pub common: CommonArguments,
+}
+
 /// Show what is in a data set: counts, classes, checksums.
 #[derive(Debug, Args)]
 pub struct DataArguments {
@@ -173,4 +207,15 @@ pub enum ScalingArgument {
 pub enum PrecisionArgument {
     F32,
     F64,
+}
+
+impl PrecisionArgument {
+    /// The precision asked for, or else the backend's own.
+    pub fn or(argument: Option<Self>, default: Precision) -> Precision {
+        match argument {
+            None => default,
+            Some(Self::F32) => Precision::F32,
+            Some(Self::F64) => Precision::F64,
+        }
+    }
 }

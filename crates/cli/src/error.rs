@@ -4,7 +4,7 @@ use std::error::Error;
 
 use kappa_data::DataError;
 use kappa_run::RunError;
-use kappa_study::ProbeError;
+use kappa_study::{ProbeError, StudyError};
 use kappa_trainer::{CheckpointError, TrainError};
 
 use crate::backend::BackendError;
@@ -24,6 +24,8 @@ pub enum CliError {
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    #[error(transparent)]
+    Study(#[from] StudyError),
     #[error(
         "{run} was trained on other data than was found now: {file} has another checksum. \
          To take its Hessian on these images all the same, name them with --data"

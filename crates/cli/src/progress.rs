@@ -4,6 +4,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kappa_run::{EpochMetrics, RunDir};
+use kappa_study::StudyObserver;
 use kappa_trainer::Observer;
 
 use crate::output::say;
@@ -64,6 +65,48 @@ impl Observer for TrainingProgress {
         }
         if row.epoch == self.epochs {
             self.bar.finish_and_clear();
+        }
+    }
+}
+
+/// Shows a study: a bar for each stage, a line for each run.
+pub struct StudyProgress {
+    quiet: bool,
+    runs: usize,
+    bar: ProgressBar,
+}
+
+impl StudyProgress {
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet, runs: 0, bar: ProgressBar::hidden() }
+    }
+}
+
+impl StudyObserver for StudyProgress {
+    fn stage(&mut self, name: &'static str, runs: usize) {
+        self.bar.finish_and_clear();
+        self.runs = runs;
+        self.bar = bar(0, name, self.quiet);
+        if !self.quiet {
+            say(format_args!("{name}: {runs} runs"));
+        }
+    }
+
+    fn epoch(&mut self, epochs: usize) {
+        // A run is trained and then probed, so it takes its epochs twice.
+        self.bar.set_length((2 * epochs * self.runs) as u64);
+        self.bar.inc(1);
+    }
+
+    fn run_done(&mut self, name: &str, metrics: &EpochMetrics, again: bool) {
+        if !self.quiet {
+            let note = if again { "  (found finished)" } else { "" };
+            let [train, validation, test] =
+                [metrics.train_accuracy, metrics.validation_accuracy, metrics.test_accuracy]
+                    .map(|accuracy| 100.0 * accuracy);
+            self.bar.suspend(|| {
+                say(format_args!("  {name:<32}{train:7.2} %{validation:7.2} %{test:7.2} %{note}"));
+            });
         }
     }
 }

@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use kappa_data::DataSet;
 use kappa_model::{Initialisation, TwoLayerNet};
 use kappa_run::{Config, EpochMetrics, RunDir};
-use kappa_study::{Precision, ProbeOptions, probe};
+use kappa_study::{BatchNormStatistics, Precision, ProbeOptions, probe};
 use kappa_trainer::{
     DeviceSplit, Machine, Observer, PixelScaling, Trainer, load_checkpoint, network_shape, split_data,
 };
@@ -103,7 +103,12 @@ fn a_checkpoint_has_the_same_spectrum_on_every_backend() {
                 if name == "wgpu" && precision == Precision::F64 {
                     continue;
                 }
-                let options = ProbeOptions { precision, bias: false, keep_inputs: false };
+                let options = ProbeOptions {
+                    precision,
+                    bias: false,
+                    keep_inputs: false,
+                    statistics: BatchNormStatistics::Running,
+                };
                 let found = probe(&network, &split, options, |_| {}).unwrap();
                 let top = found.spectrum.eigenvalues()[..10].to_vec();
                 let expected = reference.get_or_insert_with(|| top.clone());
@@ -130,7 +135,7 @@ fn train(config: &Config, set: &DataSet, root: &Path) -> RunDir {
         device_name: "CPU".to_owned(),
         kappa_version: "test".to_owned(),
     };
-    kappa_trainer::train(config, set, &machine, root, &mut Silent).unwrap()
+    kappa_trainer::train(config, set, &machine, root, None, &mut Silent).unwrap()
 }
 
 #[test]

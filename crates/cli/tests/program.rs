@@ -361,3 +361,58 @@ fn a_reader_that_goes_away_does_not_end_a_training() {
     let run = std::fs::read_dir(kappa.outputs()).unwrap().next().unwrap().unwrap().path();
     assert!(run.join("checkpoints/epoch-0002.safetensors").is_file());
 }
+
+#[test]
+fn a_study_ends_in_verdicts_and_finds_what_it_has_done() {
+    let kappa = Kappa::new();
+    write_idx(&kappa.folder.path().join("tiny"), 30, 9);
+    let paper = config("paper.toml");
+    let arguments = [
+        "study",
+        &paper,
+        "--data",
+        "tiny",
+        "--backend",
+        "flex",
+        "--set",
+        "seeds=2",
+        "--set",
+        "recipe.data.train=20",
+        "--set",
+        "recipe.data.validation=10",
+        "--set",
+        "recipe.data.test=9",
+        "--set",
+        "recipe.training.epochs=2",
+        "--set",
+        "recipe.network.hidden=6",
+        "--set",
+        "sweep.widths=[3, 9]",
+        "--set",
+        "sweep.learning_rates=[0.1]",
+    ];
+    let text = kappa.says(&arguments);
+    for part in [
+        "chosen: learning rate",
+        "(1) ",
+        "(8) ",
+        "elsewhere",
+        "learning_rate = 0.1",
+        "seconds",
+        "outputs/paper",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(kappa.outputs().join("paper/verdicts.json").is_file());
+    let again = kappa.says(&arguments);
+    let done = |text: &str| text.lines().filter(|line| line.contains("found finished")).count();
+    assert!(
+        done(&again) > done(&text)
+            && !again.lines().any(|line| line.starts_with("  fc") && !line.contains("found")),
+        "{again}"
+    );
+    let message = kappa.complains(&[&arguments[..], &["--set", "recipe.seed=9"]].concat());
+    assert!(message.contains("another configuration"), "{message}");
+    let message = kappa.complains(&["study", &config("fc.toml")]);
+    assert!(message.contains("line ") && message.contains("unknown field"), "{message}");
+}

@@ -1,16 +1,29 @@
-//! The experiment.
+//! The experiment: networks x grid x paired seeds, a probe per epoch, the verdicts.
 //!
-//! So far it is a [`probe`]: a trained network and a split go in, the exact
-//! Hessian of the mean loss with respect to the last layer comes out, with its
-//! spectrum and where the time went.
+//! A [`probe`] takes a trained network and a split, and gives the exact Hessian of
+//! the mean loss with respect to the last layer, its spectrum, and where the time went:
 //!
 //! ```text
 //! for each chunk of the split:  g = network.features(x),  p = softmax(network.logits(g))
 //!                               H += sum_n (diag(p_n) - p_n p_n^T) (x) g_n g_n^T
 //! H -> faer -> Spectrum
 //! ```
+//!
+//! A study ([`run_study`]) trains FC along a grid and chooses the best point, trains
+//! FC and FC+BN there with paired seeds, probes every epoch, does the same along the
+//! learning rate, L2 and the width, and judges the paper's claims by what it found
+//! ([`claims`]).
 #![deny(missing_docs)]
 
+pub mod claims;
+mod judge;
+pub mod plan;
 mod probe;
+mod spectra;
+mod statistics;
+mod study;
 
+pub use judge::{Judged, Pair, RunRecord, judge};
 pub use probe::{Precision, Probe, ProbeError, ProbeOptions, ProbedInputs, probe};
+pub use statistics::BatchNormStatistics;
+pub use study::{StudyError, StudyObserver, StudyResult, run_study};

@@ -11,6 +11,8 @@ use kappa_model::TwoLayerNet;
 use kappa_run::SpectrumTimings;
 use kappa_trainer::DeviceSplit;
 
+use crate::BatchNormStatistics;
+
 /// The arithmetic of the sums over samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
@@ -55,6 +57,8 @@ pub struct ProbeOptions {
     pub bias: bool,
     /// Whether features and probabilities are kept.
     pub keep_inputs: bool,
+    /// By which statistics batch norm normalises.
+    pub statistics: BatchNormStatistics,
 }
 
 /// What a probe finds.
@@ -103,7 +107,7 @@ pub enum ProbeError {
 }
 
 /// The Hessian of `network`'s mean loss over `split` with respect to its last
-/// layer, and its spectrum. Batch norm uses its running statistics.
+/// layer, and its spectrum.
 ///
 /// `after_chunk` is called with the number of samples done so far.
 ///
@@ -123,11 +127,11 @@ pub fn probe(
     if shape.inputs != split.inputs() {
         return Err(ProbeError::OtherImages { network: shape.inputs, images: split.inputs() });
     }
-    let network = network.valid();
+    let network = timed(&mut timings.features, || options.statistics.prepare(network.valid(), split));
     let mut sums = Accumulator::new(shape.hidden + usize::from(options.bias), shape.classes)?;
     let mut inputs = options.keep_inputs.then(ProbedInputs::default);
     let mut samples = 0;
-    for chunk in split.chunks() {
+    for chunk in split.chunks_of_multiples(options.statistics.granularity()) {
         let device = chunk.inputs.device();
         let (features, probabilities) = timed(&mut timings.features, || {
             let found = features_and_probabilities(&network, chunk.inputs, options)?;
@@ -149,7 +153,7 @@ pub fn probe(
 }
 
 /// G [n, m] and P [n, K] of images [n, d], in the precision asked for.
-fn features_and_probabilities(
+pub(crate) fn features_and_probabilities(
     network: &TwoLayerNet,
     images: Tensor<2>,
     options: ProbeOptions,
@@ -158,7 +162,7 @@ fn features_and_probabilities(
     if !images.device().supports_dtype(dtype) {
         return Err(ProbeError::NoDoublePrecision);
     }
-    let features = network.features(images);
+    let features = options.statistics.features(network, images);
     let logits = network.logits(features.clone());
     let features = features.cast(dtype);
     let probabilities = softmax(logits.cast(dtype), 1);

@@ -8,7 +8,7 @@ use kappa_run::{
     Manifest, RunDir, SPECTRUM_VERSION, SavedTensor, Scaling, SpectrumRecord, SpectrumSettings,
     SpectrumSummary, write_spectrum,
 };
-use kappa_study::{Precision, Probe, ProbeError, ProbeOptions, probe};
+use kappa_study::{BatchNormStatistics, Precision, Probe, ProbeError, ProbeOptions, probe};
 use kappa_trainer::{DeviceSplit, Machine, PixelScaling, load_checkpoint, split_data};
 
 use super::{data_set, table};
@@ -47,11 +47,7 @@ struct Settings<'a> {
 pub fn run(arguments: &HessianArguments) -> Result<(), CliError> {
     let targets = targets(arguments)?;
     let chosen = backend::choose(arguments.common.backend)?;
-    let precision = match arguments.precision {
-        None => chosen.precision,
-        Some(PrecisionArgument::F32) => Precision::F32,
-        Some(PrecisionArgument::F64) => Precision::F64,
-    };
+    let precision = PrecisionArgument::or(arguments.precision, chosen.precision);
     let settings = Settings {
         machine: &chosen.machine,
         precision,
@@ -161,6 +157,7 @@ fn probe_one(target: &Target, settings: &Settings) -> Result<SpectrumRecord, Cli
         precision: settings.precision,
         bias: settings.bias,
         keep_inputs: settings.save_matrix,
+        statistics: BatchNormStatistics::Running,
     };
     let probe = probe(&network, &split, options, |samples| bar.set_position(samples as u64))?;
     bar.finish_and_clear();
@@ -187,7 +184,7 @@ fn probe_one(target: &Target, settings: &Settings) -> Result<SpectrumRecord, Cli
             features: probe.hessian.features(),
             classes: probe.hessian.classes(),
             bias: settings.bias,
-            bn_statistics: shape.batch_norm.map(|_| "running".to_owned()),
+            bn_statistics: shape.batch_norm.map(|_| options.statistics.name().to_owned()),
             precision: settings.precision.name().to_owned(),
             backend: settings.machine.backend.clone(),
             device: settings.machine.device_name.clone(),

@@ -3,6 +3,7 @@
 mod data;
 mod devices;
 mod hessian;
+mod study;
 mod table;
 mod train;
 
@@ -20,6 +21,7 @@ pub fn run(arguments: Arguments) -> Result<(), CliError> {
     match arguments.command {
         Command::Train(arguments) => train::run(&arguments),
         Command::Hessian(arguments) => hessian::run(&arguments),
+        Command::Study(arguments) => study::run(&arguments),
         Command::Devices => {
             devices::run();
             Ok(())

@@ -25,7 +25,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
     for config in &configs {
         let set = data_set(config.data.folder.as_deref())?;
         let mut progress = TrainingProgress::new(config.network_label(), quiet);
-        runs.push(train(config, &set, &chosen.machine, &arguments.out, &mut progress)?);
+        runs.push(train(config, &set, &chosen.machine, &arguments.out, None, &mut progress)?);
         if quiet && let Some(run) = runs.last() {
             say(format_args!("{}", run.path().display()));
         }

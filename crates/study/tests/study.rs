@@ -1,0 +1,253 @@
+//! A tiny study, end to end, on the CPU; and its spectra against direct ones.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::path::Path;
+
+use burn::{
+    module::Module,
+    tensor::{DType, Device, Tensor, TensorData, activation::softmax},
+};
+use kappa_data::{DataSet, LabelledImages};
+use kappa_hessian::Accumulator;
+use kappa_run::{EpochMetrics, RunDir, Scaling, SpectraRow, StudyConfig};
+use kappa_study::{Precision, StudyObserver, StudyResult, run_study};
+use kappa_trainer::{DeviceSplit, Machine, PixelScaling, load_checkpoint};
+
+const STUDY: &str = r#"
+name = "tiny"
+seeds = 2
+accuracies = [0.4]
+[grid]
+learning_rates = [0.01, 0.03]
+l2 = [0.0]
+[sweep]
+l2 = [0.1]
+widths = [3]
+[batch_norm]
+epsilon = 1e-5
+momentum = 0.1
+[recipe]
+name = "fc"
+[recipe.data]
+train = 60
+validation = 20
+test = 20
+[recipe.network]
+hidden = 5
+[recipe.training]
+epochs = 3
+batch_size = 16
+[recipe.training.adam]
+learning_rate = 0.01
+"#;
+
+/// Images whose brightest quarter tells their class, with noise.
+fn set() -> DataSet {
+    let images = |count: usize, offset: usize| {
+        let labels: Vec<u8> = (0..count).map(|n| ((n + offset) % 4) as u8).collect();
+        let pixels = labels.iter().enumerate().flat_map(|(n, &label)| {
+            (0..12).map(move |i| {
+                let noise = ((n + offset) * 131 + i * 57) % 90;
+                (if i / 3 == usize::from(label) { 150 } else { 20 } + noise) as u8
+            })
+        });
+        LabelledImages::new("made up", [3, 4], pixels.collect(), labels.clone()).unwrap()
+    };
+    DataSet {
+        name: "made up".to_owned(),
+        train: images(80, 0),
+        test: images(20, 7),
+        classes: 4,
+        files: vec![],
+    }
+}
+
+#[derive(Default)]
+struct Counted {
+    trained: Vec<String>,
+    found: Vec<String>,
+}
+
+impl StudyObserver for Counted {
+    fn stage(&mut self, _: &'static str, _: usize) {}
+    fn epoch(&mut self, _: usize) {}
+    fn run_done(&mut self, name: &str, _: &EpochMetrics, again: bool) {
+        if again { &mut self.found } else { &mut self.trained }.push(name.to_owned());
+    }
+}
+
+fn config(root: &Path, text: &str) -> StudyConfig {
+    let path = root.join("study-config.toml");
+    std::fs::write(&path, text).unwrap();
+    StudyConfig::load(&path, &[]).unwrap()
+}
+
+/// One seed, no sweeps.
+fn short() -> String {
+    STUDY.replace("seeds = 2", "seeds = 1").replace("widths = [3]", "").replace("[0.1]", "[]")
+}
+
+fn run(study: &StudyConfig, root: &Path, counted: &mut Counted) -> (std::path::PathBuf, StudyResult) {
+    let machine = Machine {
+        device: Device::flex(),
+        backend: "flex".to_owned(),
+        device_name: "CPU".to_owned(),
+        kappa_version: "test".to_owned(),
+    };
+    let (directory, result) = run_study(study, &set(), &machine, Precision::F64, root, counted).unwrap();
+    (directory.path().to_owned(), result)
+}
+
+#[test]
+fn a_study_is_whole_and_goes_on_where_it_stopped() {
+    let root = tempfile::tempdir().unwrap();
+    let study = config(root.path(), STUDY);
+    let mut first = Counted::default();
+    let (directory, result) = run(&study, root.path(), &mut first);
+    // The grid's 2, of which the chosen one is found again among the 2 x 2 paired runs; width 3 for
+    // both networks; L2 = 0.1 for both and two seeds.
+    assert_eq!(first.trained.len(), 2 + 3 + 2 + 4, "{:?}", first.trained);
+    assert_eq!(result.grid.len(), 2);
+    let points: Vec<_> = result.judged.iter().map(|judged| judged.point.as_str()).collect();
+    assert_eq!(points, ["chosen", "l2 = 0.1"]);
+    let claims: Vec<u8> = result.judged[0].verdicts.iter().map(|verdict| verdict.claim).collect();
+    for claim in [1, 3, 4, 6, 7, 8] {
+        assert!(claims.contains(&claim), "{claim} in {claims:?}");
+    }
+    assert!(directory.join("verdicts.json").is_file());
+
+    // Every probed run has a row for each epoch and variant, with all their eigenvalues.
+    for (name, variants) in [("fc", 4), ("fc-bn", 3)] {
+        let name = format!("{name}_lr{:e}_l2-0e0_m5_s1", result.learning_rate);
+        let rows = RunDir::open(&directory.join("runs").join(name)).unwrap().spectra().unwrap().unwrap().rows;
+        assert_eq!(rows.len(), 4 * variants);
+        assert!(rows.iter().all(|row| row.size == 20 && row.top.is_sorted_by(|a, b| a >= b)));
+    }
+
+    // A run that is not finished is trained again, the others are not.
+    let lost = directory.join("runs").join(&first.trained[0]).join("run.json");
+    let text = std::fs::read_to_string(&lost).unwrap();
+    let unfinished =
+        text.lines().map(|line| if line.contains("\"finished\"") { "  \"finished\": null" } else { line });
+    std::fs::write(&lost, unfinished.collect::<Vec<_>>().join("\n")).unwrap();
+    let mut second = Counted::default();
+    let (_, again) = run(&study, root.path(), &mut second);
+    assert_eq!(second.trained, first.trained[..1]);
+    let numbers = |result: &StudyResult| -> Vec<f64> {
+        let verdicts = result.judged.iter().flat_map(|judged| &judged.verdicts);
+        verdicts.filter(|v| v.claim != 3 && v.unit != "seconds").flat_map(|v| v.effects.clone()).collect()
+    };
+    assert_eq!(numbers(&again), numbers(&result), "the same numbers, times aside");
+}
+
+#[test]
+fn another_configuration_of_the_same_name_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    run(&config(root.path(), &short()), root.path(), &mut Counted::default());
+    let other = config(root.path(), &short().replace("epochs = 3", "epochs = 4"));
+    let error = kappa_run::StudyDir::create(root.path(), &other).unwrap_err();
+    assert!(error.to_string().contains("another configuration"), "{error}");
+}
+
+/// The rows of the chosen run of a short study, and its directory.
+fn chosen_run(root: &Path, network: &str) -> (RunDir, Vec<SpectraRow>) {
+    let (directory, result) = run(&config(root, &short()), root, &mut Counted::default());
+    let name = format!("{network}_lr{:e}_l2-0e0_m5_s0", result.learning_rate);
+    let run = RunDir::open(&directory.join("runs").join(name)).unwrap();
+    let rows = run.spectra().unwrap().unwrap().rows;
+    (run, rows)
+}
+
+/// Asserts that the row of epoch 3 is the spectrum of `features` [60, 5] (host, f64).
+fn assert_spectrum(
+    rows: &[SpectraRow],
+    variant: &str,
+    features: Vec<f64>,
+    probabilities: &Tensor<2>,
+    tolerance: f64,
+) {
+    let device = Device::flex();
+    let features = Tensor::<2>::from_data(TensorData::new(features, [60, 5]), (&device, DType::F64));
+    let mut sums = Accumulator::new(5, 4).unwrap();
+    sums.add(features, probabilities.clone()).unwrap();
+    let expected = sums.finish().unwrap().spectrum().unwrap();
+    let row = rows.iter().find(|row| row.epoch == 3 && row.variant == variant).unwrap();
+    for (a, b) in row.top.iter().zip(expected.eigenvalues()) {
+        assert!((a - b).abs() < tolerance * expected.eigenvalues()[0], "{variant}: {a} {b}");
+    }
+}
+
+fn training_images() -> Tensor<2> {
+    let train = set().train.truncated(60);
+    let scaling = PixelScaling::new(Scaling::Unit, &train).unwrap();
+    DeviceSplit::new(&train, 4, scaling, &Device::flex()).chunks().next().unwrap().inputs
+}
+
+/// The moment of `power` of column `i` of values [60, 5].
+fn moment(values: &[f64], i: usize, power: i32) -> f64 {
+    values.iter().skip(i).step_by(5).map(|value| value.powi(power)).sum::<f64>() / 60.0
+}
+
+#[test]
+fn the_controls_are_the_spectra_of_mapped_features() {
+    let root = tempfile::tempdir().unwrap();
+    let (run, rows) = chosen_run(root.path(), "fc");
+    // The last epoch again, by hand: features to the host, mapped in f64, and summed directly.
+    let network = load_checkpoint(&run.checkpoint_path(3), &Device::flex()).unwrap().valid();
+    let features = network.features(training_images());
+    let probabilities = softmax(network.logits(features.clone()).cast(DType::F64), 1);
+    let g: Vec<f64> = features.into_data().iter::<f64>().collect();
+    let root_or_one = |square: f64| if square > 0.0 { square.sqrt() } else { 1.0 };
+    type Map<'a> = Box<dyn Fn(usize, f64) -> f64 + 'a>;
+    let deviation = |i| root_or_one(moment(&g, i, 2) - moment(&g, i, 1).powi(2));
+    let maps: [(&str, Map); 4] = [
+        ("plain", Box::new(|_, value| value)),
+        ("centred", Box::new(|i, value| value - moment(&g, i, 1))),
+        ("standardised", Box::new(|i, value| (value - moment(&g, i, 1)) / deviation(i))),
+        ("unit_mean_square", Box::new(|i, value| value / root_or_one(moment(&g, i, 2)))),
+    ];
+    for (variant, map) in maps {
+        let mapped = g.iter().enumerate().map(|(n, &value)| map(n % 5, value)).collect();
+        // f64 all the way; the variance is a difference of two numbers of order one.
+        assert_spectrum(&rows, variant, mapped, &probabilities, 1e-10);
+    }
+}
+
+#[test]
+fn each_statistics_normalises_by_what_it_says() {
+    let root = tempfile::tempdir().unwrap();
+    let (run, rows) = chosen_run(root.path(), "fc-bn");
+    let device = Device::flex();
+    let network = load_checkpoint(&run.checkpoint_path(3), &device).unwrap().valid();
+    let z = network.preactivations(training_images());
+    // With statistics (0, 1 - epsilon) batch norm is a -> gamma a + beta: gamma and beta from 0 and 1.
+    let plain =
+        network.clone().with_statistics(Tensor::zeros([5], &device), Tensor::full([5], 1.0 - 1e-5, &device));
+    let at = |value: f64| -> Vec<f64> {
+        plain.features_of(Tensor::full([1, 5], value, &device)).into_data().iter::<f64>().collect()
+    };
+    let (beta, one) = (at(0.0), at(1.0));
+    let a: Vec<f64> = z.clone().into_data().iter::<f64>().map(|z| z.max(0.0)).collect();
+    let normalised = |rows: &[f64]| -> Vec<f64> {
+        let n = (rows.len() / 5) as f64;
+        let sum =
+            |i: usize, power: i32| rows.iter().skip(i).step_by(5).map(|v| v.powi(power)).sum::<f64>() / n;
+        let value = |(index, &a): (usize, &f64)| {
+            let i = index % 5;
+            let variance = sum(i, 2) - sum(i, 1).powi(2);
+            (one[i] - beta[i]) * (a - sum(i, 1)) / (variance + 1e-5).sqrt() + beta[i]
+        };
+        rows.iter().enumerate().map(value).collect()
+    };
+    let running: Vec<f64> = network.features_of(z).into_data().iter::<f64>().collect();
+    let dataset = normalised(&a);
+    let batch: Vec<f64> = a.chunks(16 * 5).flat_map(normalised).collect();
+    for (variant, features) in [("running", running), ("dataset", dataset), ("batch", batch)] {
+        let tensor =
+            Tensor::<2>::from_data(TensorData::new(features.clone(), [60, 5]).convert::<f32>(), &device);
+        let probabilities = softmax(network.logits(tensor).cast(DType::F64), 1);
+        // The network normalises in f32: a few units of 6e-8, on features that the division by a
+        // deviation below one has made larger.
+        assert_spectrum(&rows, variant, features, &probabilities, 1e-5);
+    }
+}
