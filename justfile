@@ -18,6 +18,10 @@ train-cpu *args:
 hessian *args:
     {{kappa}} hessian {{args}}
 
+# The paper's study: grid, paired seeds, a Hessian each epoch, verdicts
+paper *args:
+    {{kappa}} study configs/paper.toml {{args}}
+
 # All tests
 test *args:
     cargo test --release --workspace {{args}}
