@@ -1,10 +1,11 @@
 //! `kappa data`.
 
-use super::data_set;
+use super::DataSets;
 use crate::{args::DataArguments, error::CliError, output::say};
 
 pub fn run(arguments: &DataArguments) -> Result<(), CliError> {
-    let set = data_set(arguments.folder.as_deref())?;
+    let mut sets = DataSets::default();
+    let set = sets.get(arguments.folder.as_deref())?;
     let [rows, columns] = set.train.size();
     say(format_args!("{}: {} classes, images of {rows} x {columns} pixels", set.name, set.classes));
     let counts = [&set.train, &set.test].map(|images| images.class_counts(set.classes));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::data::dataset::Dataset;
-use kappa_data::{DataSet, LabelledImages};
+use kappa_data::{DataSet, LabelledImages, SplitOrder, SplitSizes};
 use kappa_run::{
     Manifest, RunDir, SPECTRUM_VERSION, SavedTensor, Scaling, SpectrumRecord, SpectrumSettings,
     SpectrumSummary, write_spectrum,
@@ -11,7 +11,7 @@ use kappa_run::{
 use kappa_study::{BatchNormStatistics, Precision, Probe, ProbeError, ProbeOptions, probe};
 use kappa_trainer::{DeviceSplit, Machine, PixelScaling, load_checkpoint, split_data};
 
-use super::{data_set, table};
+use super::{DataSets, table};
 use crate::{
     args::{HessianArguments, PrecisionArgument, ScalingArgument, Split},
     backend::{self, Chosen},
@@ -58,11 +58,16 @@ pub fn run(arguments: &HessianArguments) -> Result<(), CliError> {
         save_matrix: arguments.save_matrix,
         quiet: arguments.common.quiet,
     };
-    probe_all(&targets, &settings)
+    probe_all(&targets, &settings, DataSets::default())
 }
 
-/// The spectra of runs that were just trained, at their last epochs.
-pub fn of_last_epochs(runs: Vec<RunDir>, chosen: Chosen, quiet: bool) -> Result<(), CliError> {
+/// The spectra of runs that were just trained on `sets`, at their last epochs.
+pub fn of_last_epochs(
+    runs: Vec<RunDir>,
+    sets: DataSets,
+    chosen: Chosen,
+    quiet: bool,
+) -> Result<(), CliError> {
     let targets =
         runs.iter().map(|run| of_run(run, run.manifest()?, None, None)).collect::<Result<Vec<_>, _>>()?;
     let settings = Settings {
@@ -75,7 +80,7 @@ pub fn of_last_epochs(runs: Vec<RunDir>, chosen: Chosen, quiet: bool) -> Result<
         save_matrix: false,
         quiet,
     };
-    probe_all(&targets, &settings)
+    probe_all(&targets, &settings, sets)
 }
 
 fn targets(arguments: &HessianArguments) -> Result<Vec<Target>, CliError> {
@@ -119,7 +124,7 @@ fn of_run(
     Ok(Target { checkpoint, origin: Origin::Run { manifest: Box::new(manifest), epoch }, out })
 }
 
-fn probe_all(targets: &[Target], settings: &Settings) -> Result<(), CliError> {
+fn probe_all(targets: &[Target], settings: &Settings, mut sets: DataSets) -> Result<(), CliError> {
     if !settings.quiet {
         let machine = settings.machine;
         say(format_args!(
@@ -131,7 +136,7 @@ fn probe_all(targets: &[Target], settings: &Settings) -> Result<(), CliError> {
     }
     let mut records = Vec::new();
     for target in targets {
-        let record = probe_one(target, settings)?;
+        let record = probe_one(target, settings, &mut sets)?;
         if !settings.quiet {
             say(format_args!("{} -> {}", record.settings.network, target.out.display()));
         }
@@ -141,8 +146,8 @@ fn probe_all(targets: &[Target], settings: &Settings) -> Result<(), CliError> {
     Ok(())
 }
 
-fn probe_one(target: &Target, settings: &Settings) -> Result<SpectrumRecord, CliError> {
-    let images = images(target, settings)?;
+fn probe_one(target: &Target, settings: &Settings, sets: &mut DataSets) -> Result<SpectrumRecord, CliError> {
+    let images = images(target, settings, sets)?;
     let device = &settings.machine.device;
     let network = load_checkpoint(&target.checkpoint, device)?;
     let shape = network.shape();
@@ -207,49 +212,40 @@ struct Images {
     split: String,
 }
 
-fn images(target: &Target, settings: &Settings) -> Result<Images, CliError> {
-    let name = match settings.split {
-        Split::Train => "train",
-        Split::Validation => "validation",
-        Split::Test => "test",
-    };
-    let (set, scaling_name, train, chosen) = match &target.origin {
+fn images(target: &Target, settings: &Settings, sets: &mut DataSets) -> Result<Images, CliError> {
+    let (set, scaling_name, splits) = match &target.origin {
         Origin::Run { manifest, .. } => {
             let data = &manifest.config.data;
-            let set = data_set(settings.data.or(data.folder.as_deref()))?;
+            let set = sets.get(settings.data.or(data.folder.as_deref()))?;
             if settings.data.is_none() {
-                same_data(manifest, &set, &target.checkpoint)?;
+                same_data(manifest, set, &target.checkpoint)?;
             }
-            let splits = split_data(&set, data, manifest.config.seed)?;
-            let chosen = match settings.split {
-                Split::Train => splits.train.clone(),
-                Split::Validation => splits.validation,
-                Split::Test => splits.test,
-            };
-            (set, data.scaling, splits.train, chosen)
+            (set, data.scaling, split_data(set, data, manifest.config.seed)?)
         }
         Origin::File { scaling } => {
-            let set = data_set(settings.data)?;
-            let chosen = match settings.split {
-                Split::Train => set.train.clone(),
-                Split::Test => set.test.clone(),
-                Split::Validation => {
-                    return Err(CliError::Usage(
-                        "a --checkpoint has no validation split; --split takes train or test".to_owned(),
-                    ));
-                }
-            };
-            (set.clone(), *scaling, set.train, chosen)
+            let set = sets.get(settings.data)?;
+            if settings.split == Split::Validation {
+                return Err(CliError::Usage(
+                    "a --checkpoint has no validation split; --split takes train or test".to_owned(),
+                ));
+            }
+            let all = SplitSizes { train: set.train.len(), validation: 0, test: set.test.len() };
+            (set, *scaling, set.split(all, SplitOrder::File)?)
         }
     };
-    let count = settings.limit.unwrap_or(usize::MAX).min(chosen.len());
+    let scaling = PixelScaling::new(scaling_name, &splits.train)?;
+    let (split, chosen) = match settings.split {
+        Split::Train => ("train", splits.train),
+        Split::Validation => ("validation", splits.validation),
+        Split::Test => ("test", splits.test),
+    };
     Ok(Images {
-        scaling: PixelScaling::new(scaling_name, &train)?,
+        scaling,
         scaling_name,
         classes: set.classes,
-        data: set.name,
-        split: name.to_owned(),
-        chosen: chosen.truncated(count),
+        data: set.name.clone(),
+        split: split.to_owned(),
+        chosen: chosen.truncated(settings.limit.unwrap_or(usize::MAX)),
     })
 }
 

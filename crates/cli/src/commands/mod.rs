@@ -7,7 +7,7 @@ mod study;
 mod table;
 mod train;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kappa_data::{DataError, DataSet};
 
@@ -30,7 +30,23 @@ pub fn run(arguments: Arguments) -> Result<(), CliError> {
     }
 }
 
-/// The images in `folder`, or the embedded MNIST.
-fn data_set(folder: Option<&Path>) -> Result<DataSet, DataError> {
-    folder.map_or_else(DataSet::mnist, DataSet::from_folder)
+/// Data sets by their folder (none: the embedded MNIST), each read once.
+#[derive(Default)]
+struct DataSets {
+    read: Vec<(Option<PathBuf>, DataSet)>,
+}
+
+impl DataSets {
+    fn get(&mut self, folder: Option<&Path>) -> Result<&DataSet, DataError> {
+        let known = self.read.iter().position(|(other, _)| other.as_deref() == folder);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let set = folder.map_or_else(DataSet::mnist, DataSet::from_folder)?;
+                self.read.push((folder.map(Path::to_owned), set));
+                self.read.len() - 1
+            }
+        };
+        Ok(&self.read[index].1)
+    }
 }

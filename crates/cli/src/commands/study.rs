@@ -3,7 +3,7 @@
 use kappa_run::StudyConfig;
 use kappa_study::{Judged, claims::Word, run_study};
 
-use super::data_set;
+use super::DataSets;
 use crate::{
     args::{PrecisionArgument, StudyArguments},
     backend,
@@ -17,12 +17,13 @@ pub fn run(arguments: &StudyArguments) -> Result<(), CliError> {
     if let Some(folder) = &arguments.data {
         study.recipe.data.folder = Some(folder.clone());
     }
-    let set = data_set(study.recipe.data.folder.as_deref())?;
+    let mut sets = DataSets::default();
+    let set = sets.get(study.recipe.data.folder.as_deref())?;
     let chosen = backend::choose(arguments.common.backend)?;
     let precision = PrecisionArgument::or(arguments.precision, chosen.precision);
     let mut progress = StudyProgress::new(arguments.common.quiet);
     let (directory, result) =
-        run_study(&study, &set, &chosen.machine, precision, &arguments.out, &mut progress)?;
+        run_study(&study, set, &chosen.machine, precision, &arguments.out, &mut progress)?;
 
     say(format_args!("\nchosen: learning rate {:e}, L2 {:e}", result.learning_rate, result.l2));
     if let Some((chosen, sweep)) = result.judged.split_first() {

@@ -3,7 +3,7 @@
 use kappa_run::{Config, RunDir};
 use kappa_trainer::train;
 
-use super::{data_set, hessian};
+use super::{DataSets, hessian};
 use crate::{args::TrainArguments, backend, error::CliError, output::say, progress::TrainingProgress};
 
 pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
@@ -21,14 +21,15 @@ pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
     if !quiet {
         say(format_args!("{} on {}", chosen.machine.backend, chosen.machine.device_name));
     }
+    let mut sets = DataSets::default();
     let mut runs: Vec<RunDir> = Vec::new();
     for config in &configs {
-        let set = data_set(config.data.folder.as_deref())?;
+        let set = sets.get(config.data.folder.as_deref())?;
         let mut progress = TrainingProgress::new(config.network_label(), quiet);
-        runs.push(train(config, &set, &chosen.machine, &arguments.out, None, &mut progress)?);
+        runs.push(train(config, set, &chosen.machine, &arguments.out, None, &mut progress)?);
         if quiet && let Some(run) = runs.last() {
             say(format_args!("{}", run.path().display()));
         }
     }
-    if arguments.hessian { hessian::of_last_epochs(runs, chosen, quiet) } else { Ok(()) }
+    if arguments.hessian { hessian::of_last_epochs(runs, sets, chosen, quiet) } else { Ok(()) }
 }

@@ -1,6 +1,8 @@
 //! The program as its users meet it: what it prints, writes and returns.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod mistakes;
+
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -230,136 +232,6 @@ fn quiet_is_quiet_and_progress_goes_to_terminals_only() {
     assert!(!String::from_utf8_lossy(&output.stderr).contains("left"), "no bar without a terminal");
     let output = kappa.run(&["train", &smoke, "--backend", "flex", "--quiet"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1, "the run directory alone");
-}
-
-#[test]
-fn mistakes_are_told_and_leave_nothing_behind() {
-    let kappa = Kappa::new();
-    let smoke = config("smoke.toml");
-    let typo = kappa.folder.path().join("typo.toml");
-    let text = std::fs::read_to_string(&smoke).unwrap();
-    std::fs::write(&typo, text.replace("learning_rate", "learning_rat")).unwrap();
-
-    for (arguments, told) in [
-        (&["train", "no-such.toml"][..], "cannot read no-such.toml"),
-        (&["train", "typo.toml"], "unknown field `learning_rat`"),
-        (&["train", &smoke, "--set", "training.adam.learning_rate=-1"], "above 0"),
-        (&["train", &smoke, "--set", "network.hiden=3"], "unknown field `hiden`"),
-        (&["train", &smoke, "--set", "data.train=60000"], "the set has 60000"),
-        (&["train", &smoke, "--data", "nowhere"], "no file `train-images-idx3-ubyte`"),
-        (&["hessian"], "just train-cpu"),
-        (&["hessian", "nowhere"], "not a run directory"),
-        (&["hessian", "--checkpoint", "nowhere.safetensors"], "cannot read nowhere.safetensors"),
-        (&["hessian", "--checkpoint", "typo.toml"], "not a checkpoint of a two-layer network"),
-        (&["data", "nowhere"], "no file `train-images-idx3-ubyte`"),
-        (&["train", &smoke, "--backend", "cuda"], "[possible values: auto, wgpu, flex, ndarray]"),
-        (&["train"], "required"),
-    ] {
-        let message = kappa.complains(arguments);
-        assert!(message.contains(told), "{arguments:?}: {message}");
-    }
-    assert!(!kappa.outputs().exists(), "a mistake must not leave a run directory");
-    let line = text.lines().position(|line| line.contains("learning_rate")).unwrap() + 1;
-    assert!(kappa.complains(&["train", "typo.toml"]).contains(&format!("line {line}")));
-}
-
-#[test]
-fn an_epoch_that_does_not_exist_is_told_with_those_that_do() {
-    let kappa = Kappa::new();
-    kappa.train(&[]);
-    let message = kappa.complains(&["hessian", "--epoch", "30", "--backend", "flex"]);
-    assert!(message.contains("no checkpoint of epoch 30; it has epochs 0 to 2"), "{message}");
-}
-
-#[test]
-fn a_training_that_diverges_stops_and_keeps_what_was_good() {
-    let kappa = Kappa::new();
-    // All weights become infinite once Adam's step is 1000 and the penalty squares it.
-    let smoke = config("smoke.toml");
-    let message = kappa.complains(&[
-        "train",
-        &smoke,
-        "--backend",
-        "flex",
-        "--set",
-        "training.adam.learning_rate=1000",
-        "--set",
-        "training.l2=1000",
-        "--set",
-        "training.adam.epsilon=1e-30",
-        "--set",
-        "training.epochs=400",
-        "--set",
-        "training.adam.beta_2=0",
-    ]);
-    assert!(message.contains("diverged") && message.contains("learning rate"), "{message}");
-    let run = std::fs::read_dir(kappa.outputs()).unwrap().next().unwrap().unwrap().path();
-    assert!(run.join("checkpoints/epoch-0000.safetensors").is_file());
-}
-
-#[test]
-fn a_checkpoint_for_other_images_is_told() {
-    let kappa = Kappa::new();
-    write_idx(&kappa.folder.path().join("tiny"), 30, 9);
-    let run = kappa.train(&[]);
-    let checkpoint = run.join("checkpoints/epoch-0000.safetensors");
-    let message = kappa.complains(&[
-        "hessian",
-        "--checkpoint",
-        checkpoint.to_str().unwrap(),
-        "--data",
-        "tiny",
-        "--backend",
-        "flex",
-    ]);
-    assert!(message.contains("784 inputs") && message.contains("20 pixels"), "{message}");
-}
-
-#[cfg(feature = "wgpu")]
-#[test]
-fn wgpu_without_an_adapter_names_the_way_out_and_with_a_software_one_warns() {
-    let kappa = Kappa::new();
-    let smoke = config("smoke.toml");
-    let arguments =
-        ["train", &smoke, "--backend", "wgpu", "--set", "data.train=200", "--set", "training.epochs=1"];
-    // No driver: the Vulkan loader is pointed at a manifest that is not there.
-    let output = Command::new(env!("CARGO_BIN_EXE_kappa"))
-        .current_dir(kappa.folder.path())
-        .env("VK_DRIVER_FILES", "/nonexistent.json")
-        .env("VK_ICD_FILENAMES", "/nonexistent.json")
-        .env("__EGL_VENDOR_LIBRARY_FILENAMES", "/nonexistent.json")
-        .args(arguments)
-        .output()
-        .unwrap();
-    // macOS and Windows find their adapters without these variables.
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(stderr.contains("just train-cpu"), "{stderr}");
-    }
-    let devices = kappa.says(&["devices"]);
-    if devices.contains("software") && !devices.contains("Gpu") {
-        let output = kappa.run(&arguments);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && stderr.contains("software adapter"), "{stderr}");
-        assert!(kappa.says(&["train", &smoke]).starts_with("flex"), "auto leaves it aside");
-    }
-}
-
-#[cfg(unix)]
-#[test]
-fn a_reader_that_goes_away_does_not_end_a_training() {
-    // A regression: the first line that could not be written was a panic.
-    let kappa = Kappa::new();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kappa"))
-        .current_dir(kappa.folder.path())
-        .args(["train", &config("smoke.toml"), "--backend", "flex"])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    assert!(child.wait().unwrap().success());
-    let run = std::fs::read_dir(kappa.outputs()).unwrap().next().unwrap().unwrap().path();
-    assert!(run.join("checkpoints/epoch-0002.safetensors").is_file());
 }
 
 #[test]
