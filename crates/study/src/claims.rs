@@ -5,8 +5,7 @@
 //! (Student's t, paired), and one word:
 //!
 //! - `holds`: the effect is above zero with every seed, and so is the interval;
-//! - `fails`: it is zero or below with every seed, and the interval does not reach
-//!   above zero but for what equal seeds allow;
+//! - `fails`: it is zero or below with every seed, and so is the interval's upper end;
 //! - `mixed`: anything else.
 //!
 //! One seed has no interval and is judged by its sign alone; the count says so.
