@@ -55,10 +55,12 @@
 mod accumulator;
 mod error;
 pub mod grams;
+mod influence;
 mod matrix;
 mod spectrum;
 
 pub use accumulator::{Accumulator, FeatureMap, with_constant_feature};
 pub use error::HessianError;
+pub use influence::LeadingDirection;
 pub use matrix::Hessian;
 pub use spectrum::Spectrum;

@@ -72,6 +72,23 @@ impl Hessian {
         }
     }
 
+    /// Takes one sample out of the mean, H' = (N H - S (x) g g^T) / (N - 1).
+    pub(crate) fn remove(&mut self, features: &[f64], probabilities: &[f64]) {
+        let (m, size) = (self.features, self.size());
+        let (all, others) = (self.samples as f64, self.samples as f64 - 1.0);
+        for (row, elements) in self.elements.chunks_exact_mut(size).enumerate() {
+            let (a, i) = (row / m, row % m);
+            for (b, block) in elements.chunks_exact_mut(m).enumerate() {
+                let p = probabilities[a] * probabilities[b];
+                let s = if a == b { probabilities[a] - p } else { -p };
+                for (element, g) in block.iter_mut().zip(features) {
+                    *element = (all * *element - s * features[i] * g) / others;
+                }
+            }
+        }
+        self.samples -= 1;
+    }
+
     /// K m, the number of rows and of columns.
     pub fn size(&self) -> usize {
         self.classes * self.features

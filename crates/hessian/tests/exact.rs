@@ -265,3 +265,89 @@ fn a_feature_that_is_not_a_number_is_told_by_its_place() {
     let message = sums.finish().unwrap_err().to_string();
     assert!(message.contains("feature 1") && message.contains("learning rate"), "{message}");
 }
+
+#[test]
+fn the_leading_direction_is_the_eigenvector_of_the_largest_eigenvalue() {
+    for [n, m, k] in SHAPES {
+        let samples = Samples::new(n, m, k, 7);
+        let hessian = samples.hessian(&Device::flex(), DType::F64, n);
+        let lambda = hessian.spectrum().unwrap().lambda(1).unwrap();
+        let direction = hessian.leading_direction(lambda).unwrap();
+        let v = direction.vector();
+        for (row, v_row) in samples.kronecker_sum().chunks(m * k).zip(v) {
+            let product: f64 = row.iter().zip(v).map(|(h, v)| h * v).sum();
+            // Rounding of H v, and the shift's share of a gap that is no smaller than 1e-3 here.
+            assert!((product - lambda * v_row).abs() <= 1e-10 * lambda, "{n} {m} {k}");
+        }
+        assert!((v.iter().map(|v| v * v).sum::<f64>() - 1.0).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn shares_of_the_largest_eigenvalue_are_quadratic_forms_and_sum_to_one() {
+    for [n, m, k] in SHAPES {
+        let samples = Samples::new(n, m, k, 8);
+        let device = Device::flex();
+        let hessian = samples.hessian(&device, DType::F64, n);
+        let direction = hessian.leading_direction(hessian.spectrum().unwrap().lambda(1).unwrap()).unwrap();
+        let (features, probabilities) = samples.tensors(&device, DType::F64);
+        let shares = direction.shares(features, probabilities).unwrap();
+        // A feature that never fires makes no curvature, and then nobody carries any.
+        let whole = if direction.lambda() > 0.0 { 1.0 } else { 0.0 };
+        assert!((shares.iter().sum::<f64>() - whole).abs() < 1e-12, "{n} {m} {k}");
+        if whole == 0.0 {
+            continue;
+        }
+        let v = direction.vector();
+        for (sample, &share) in shares.iter().enumerate() {
+            // v' (S (x) g g') v / (N lambda_1), index by index.
+            let (g, p) = (samples.feature(sample), samples.probabilities(sample));
+            let mut form = 0.0;
+            for (row, column) in (0..m * k).flat_map(|row| (0..m * k).map(move |column| (row, column))) {
+                let (a, i, b, j) = (row / m, row % m, column / m, column % m);
+                let jacobian = if a == b { p[a] } else { 0.0 } - p[a] * p[b];
+                form += v[row] * jacobian * g[i] * g[j] * v[column];
+            }
+            // Both are sums of at most (K m)^2 = 19,600 terms of order one in f64.
+            assert!((share - form / (n as f64 * direction.lambda())).abs() < 1e-11, "{n} {m} {k}");
+        }
+    }
+}
+
+#[test]
+fn without_a_sample_it_is_the_mean_over_the_others() {
+    for [n, m, k] in SHAPES.into_iter().filter(|[n, ..]| *n > 1) {
+        let samples = Samples::new(n, m, k, 9);
+        let hessian = samples.hessian(&Device::flex(), DType::F64, n);
+        let rest = hessian.without(samples.feature(n - 1), &samples.probabilities(n - 1)).unwrap();
+        let others = Samples {
+            n: n - 1,
+            m,
+            k,
+            features: samples.features[..(n - 1) * m].to_vec(),
+            logits: samples.logits[..(n - 1) * k].to_vec(),
+        };
+        // N H - S (x) g g' cancels where the sample carried all but a few units.
+        assert!(relative_error(rest.elements(), &others.kronecker_sum()) < 1e-12, "{n} {m} {k}");
+        assert_eq!(rest.samples(), n - 1);
+    }
+    let single = Samples::new(1, 2, 2, 9);
+    let hessian = single.hessian(&Device::flex(), DType::F64, 1);
+    assert!(matches!(
+        hessian.without(single.feature(0), &single.probabilities(0)),
+        Err(HessianError::NoSamples)
+    ));
+    assert!(matches!(hessian.without(&[1.0], &[0.5, 0.5]), Err(HessianError::WrongShape { .. })));
+}
+
+#[test]
+fn without_curvature_no_sample_carries_any() {
+    let device = Device::flex();
+    let features = Tensor::<2>::from_data(TensorData::new(vec![1.0f64; 4], [2, 2]), (&device, DType::F64));
+    let certain =
+        Tensor::<2>::from_data(TensorData::new(vec![1.0f64, 0.0, 0.0, 1.0], [2, 2]), (&device, DType::F64));
+    let mut sums = Accumulator::new(2, 2).unwrap();
+    sums.add(features.clone(), certain.clone()).unwrap();
+    let direction = sums.finish().unwrap().leading_direction(0.0).unwrap();
+    assert_eq!(direction.shares(features, certain).unwrap(), [0.0, 0.0]);
+}

@@ -1,0 +1,148 @@
+//! What a single sample carries of the largest eigenvalue.
+//!
+//! With v the eigenvector of lambda_1, reshaped to V [K, m], and u_n = V g_n,
+//!
+//! ```text
+//! lambda_1 = v^T H v = 1/N sum_n u_n^T S_n u_n,
+//! u^T S u  = sum_a p_a (u_a - u_mean)^2,      u_mean = sum_a p_a u_a,
+//! ```
+//!
+//! a mean of N terms none of which is negative: each is what its sample carries,
+//! and its share is that term over N lambda_1. Without the sample lambda_1 falls
+//! by its share at the most, since v is still there to be tried.
+
+use burn::tensor::{Tensor, TensorData};
+use faer::{MatRef, Side, linalg::solvers::Solve};
+
+use crate::{Hessian, HessianError, accumulator::too_large, accumulator::zeros};
+
+/// The distance of the shift from lambda_1, over lambda_1: so near that each
+/// step of inverse iteration gains digits in the millions, so far that the
+/// shifted matrix is positive definite in spite of rounding (1000 x 2e-16).
+const SHIFT: f64 = 1e-9;
+/// Steps of inverse iteration: each multiplies what is wrong by SHIFT over the
+/// relative gap to lambda_2.
+const STEPS: usize = 3;
+
+/// The direction in which the loss is most curved: the eigenvector of lambda_1.
+#[derive(Debug, Clone)]
+pub struct LeadingDirection {
+    features: usize,
+    classes: usize,
+    samples: usize,
+    /// v^T H v.
+    lambda: f64,
+    /// v, class by class.
+    vector: Vec<f64>,
+}
+
+impl Hessian {
+    /// The eigenvector of lambda_1, which must be this Hessian's own, by inverse
+    /// iteration with a shift just above it.
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::NoConvergence`] if the shifted matrix is not positive
+    /// definite, as it is if `lambda_1` is not the largest eigenvalue.
+    pub fn leading_direction(&self, lambda_1: f64) -> Result<LeadingDirection, HessianError> {
+        let size = self.size();
+        let failed = || HessianError::NoConvergence { size };
+        // Irregular, so that no eigenvector is orthogonal to it but by bad luck.
+        let golden = 0.5 * (5.0f64.sqrt() - 1.0);
+        let mut vector: Vec<f64> = (0..size).map(|i| 0.5 + (golden * i as f64).fract()).collect();
+        if lambda_1 > 0.0 {
+            let mut shifted = zeros(size * size).ok_or_else(|| too_large(self.features(), self.classes()))?;
+            for (shifted, element) in shifted.iter_mut().zip(self.elements()) {
+                *shifted = -element;
+            }
+            for diagonal in shifted.iter_mut().step_by(size + 1) {
+                *diagonal += lambda_1 * (1.0 + SHIFT);
+            }
+            let shifted = MatRef::from_row_major_slice(&shifted, size, size);
+            let factor = shifted.llt(Side::Lower).map_err(|_| failed())?;
+            for _ in 0..STEPS {
+                let solved = factor.solve(MatRef::from_column_major_slice(&vector, size, 1));
+                vector = solved.col(0).iter().copied().collect();
+                normalise(&mut vector);
+            }
+        }
+        normalise(&mut vector);
+        let rows = self.elements().chunks_exact(size);
+        let lambda = rows.zip(&vector).map(|(row, v)| v * dot(row, &vector)).sum();
+        Ok(LeadingDirection {
+            features: self.features(),
+            classes: self.classes(),
+            samples: self.samples(),
+            lambda,
+            vector,
+        })
+    }
+
+    /// The mean over the other N - 1 samples: without the one of these features
+    /// [m] and probabilities [K].
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::WrongShape`], or [`HessianError::NoSamples`] if it is the only one.
+    pub fn without(&self, features: &[f64], probabilities: &[f64]) -> Result<Self, HessianError> {
+        let (m, k) = (self.features(), self.classes());
+        if features.len() != m || probabilities.len() != k {
+            let (features, probabilities) = ([1, features.len()], [1, probabilities.len()]);
+            return Err(HessianError::WrongShape { features, probabilities, m, k });
+        }
+        if self.samples() < 2 {
+            return Err(HessianError::NoSamples);
+        }
+        let mut rest = self.clone();
+        rest.remove(features, probabilities);
+        Ok(rest)
+    }
+}
+
+impl LeadingDirection {
+    /// lambda_1 as this direction has it, v^T H v.
+    pub fn lambda(&self) -> f64 {
+        self.lambda
+    }
+
+    /// v, flattened class by class: [K m], of length one.
+    pub fn vector(&self) -> &[f64] {
+        &self.vector
+    }
+
+    /// The share of lambda_1 that each of these samples carries: features [n, m],
+    /// probabilities [n, K] -> [n]. Over all N samples of H they sum to one.
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::WrongShape`], or [`HessianError::Device`].
+    pub fn shares(&self, features: Tensor<2>, probabilities: Tensor<2>) -> Result<Vec<f64>, HessianError> {
+        let (m, k) = (self.features, self.classes);
+        let ([n, features_too], [n_too, classes_too]) = (features.dims(), probabilities.dims());
+        if (n, features_too, classes_too) != (n_too, m, k) {
+            let (features, probabilities) = ([n, features_too], [n_too, classes_too]);
+            return Err(HessianError::WrongShape { features, probabilities, m, k });
+        }
+        let direction = TensorData::new(self.vector.clone(), [k, m]);
+        let direction = Tensor::<2>::from_data(direction, (&features.device(), features.dtype()));
+        // u_n = V g_n: [n, K]
+        let along = features.matmul(direction.transpose());
+        let mean = (probabilities.clone() * along.clone()).sum_dim(1);
+        let carried = (probabilities * (along - mean).powi_scalar(2)).sum_dim(1);
+        let carried = carried.try_into_data().map_err(|error| HessianError::Device(error.to_string()))?;
+        let whole = self.samples as f64 * self.lambda;
+        let share = |carried: f64| if whole > 0.0 { carried / whole } else { 0.0 };
+        Ok(carried.iter::<f64>().map(share).collect())
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn normalise(vector: &mut [f64]) {
+    let length = dot(vector, vector).sqrt();
+    for element in vector {
+        *element /= length;
+    }
+}
