@@ -9,9 +9,10 @@ use kappa_run::Scaling;
 
 use crate::TrainError;
 
-/// Bytes of f32 inputs that one chunk of a pass over a split holds: a quarter of
-/// the smallest maximal binding of a WebGPU adapter (128 MiB).
-const CHUNK_BYTES: usize = 32 << 20;
+/// Bytes of f32 inputs that one chunk of a pass over a split holds. They are
+/// written and read three times on their way from bytes to the first layer, so
+/// they should stay in a processor's cache, and need no fresh pages.
+const CHUNK_BYTES: usize = 4 << 20;
 
 /// Labelled images on a device: a byte a pixel, scaled when a batch is taken.
 #[derive(Debug, Clone)]

@@ -24,6 +24,9 @@ pub struct Trainer {
     network: TwoLayerNet,
     optimizer: ModuleOptimizer,
     split: DeviceSplit,
+    /// All inputs in pieces, once the first full batch was taken: it is the same
+    /// in every epoch, and scaling its bytes anew would cost more than the first layer.
+    whole: Vec<Tensor<2>>,
     settings: TrainingConfig,
     /// Samples that go through the first layer at once, at the most.
     piece: NonZeroUsize,
@@ -52,6 +55,7 @@ impl Trainer {
             network,
             optimizer,
             split,
+            whole: Vec::new(),
             settings: settings.clone(),
             device: device.clone().without_autodiff(),
             seed,
@@ -100,7 +104,11 @@ impl Trainer {
         let mut objectives: Option<Tensor<1>> = None;
         for start in (0..self.split.samples()).step_by(self.batch_size()) {
             let end = (start + self.batch_size()).min(self.split.samples());
-            let objective = self.step(order.clone().slice(start..end));
+            let indices = order.clone().slice(start..end);
+            if self.steps() == 1 && self.whole.is_empty() {
+                self.whole = self.pieces(&indices).map(|indices| self.split.inputs_at(indices)).collect();
+            }
+            let objective = self.step(indices);
             after_step(&objective);
             objectives = Some(match objectives {
                 Some(sum) => sum + objective,
@@ -139,17 +147,20 @@ impl Trainer {
     /// hidden units, so a full batch goes through the first layer in pieces; from
     /// there on it is whole, as batch norm needs it.
     fn preactivations(&self, indices: &Tensor<1, Int>) -> Tensor<2> {
+        let forward = |inputs: Tensor<2>| self.network.preactivations(inputs.autodiff());
+        let mut pieces: Vec<Tensor<2>> = if self.whole.is_empty() {
+            self.pieces(indices).map(|indices| forward(self.split.inputs_at(indices))).collect()
+        } else {
+            self.whole.iter().cloned().map(forward).collect()
+        };
+        if pieces.len() == 1 { pieces.remove(0) } else { Tensor::cat(pieces, 0) }
+    }
+
+    /// `indices` in pieces that go through the first layer at once.
+    fn pieces(&self, indices: &Tensor<1, Int>) -> impl Iterator<Item = Tensor<1, Int>> {
         let [samples] = indices.dims();
         let most = self.piece.get();
-        let piece = |start: usize| {
-            let indices = indices.clone().slice(start..(start + most).min(samples));
-            self.network.preactivations(self.split.inputs_at(indices).autodiff())
-        };
-        if samples <= most {
-            piece(0)
-        } else {
-            Tensor::cat((0..samples).step_by(most).map(piece).collect(), 0)
-        }
+        (0..samples).step_by(most).map(move |start| indices.clone().slice(start..(start + most).min(samples)))
     }
 
     /// This epoch's order of the samples, from the seed; the files' order if an
