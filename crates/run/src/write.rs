@@ -12,7 +12,12 @@ use crate::RunError;
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = || -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".partial-").tempfile_in(folder)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".partial-");
+        // Readable by whom the user's umask lets read: results are shared, unlike temporary files.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
@@ -34,6 +39,17 @@ mod tests {
         write_atomically(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_as_readable_as_one_that_is_written_directly() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, direct) = (folder.path().join("ours"), folder.path().join("direct"));
+        write_atomically(&ours, b"x").unwrap();
+        std::fs::write(&direct, b"x").unwrap();
+        let permissions = |path| std::fs::metadata(path).unwrap().permissions();
+        assert_eq!(permissions(&ours), permissions(&direct));
     }
 
     #[test]
