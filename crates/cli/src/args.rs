@@ -32,6 +32,7 @@ pub enum Command {
     Train(TrainArguments),
     Hessian(HessianArguments),
     Study(StudyArguments),
+    Report(ReportArguments),
     /// List the backends of this build and the GPU adapters found: name, type, driver, limits.
     Devices,
     Data(DataArguments),
@@ -126,7 +127,7 @@ pub struct HessianArguments {
     pub common: CommonArguments,
 }
 
-/// Run a whole study: a grid, paired seeds, a Hessian each epoch, verdicts.
+/// Run a whole study: a grid, paired seeds, a Hessian each epoch, verdicts, a report.
 ///
 /// FC is trained along the grid of learning rates and L2 parameters; at the best
 /// point FC and FC+BN are trained with paired seeds, and the exact Hessian is taken
@@ -156,6 +157,20 @@ pub struct StudyArguments {
     pub precision: Option<PrecisionArgument>,
     #[command(flatten)]
     pub common: CommonArguments,
+}
+
+/// Write a study's report: Table 1, figures, verdicts, and one page with it all.
+///
+/// It is written from what the runs left, without training: report.html (one file
+/// that opens offline), report.md, and figures as SVG, PNG and CSV.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  kappa report outputs/paper")]
+pub struct ReportArguments {
+    /// The study's directory
+    #[arg(value_name = "DIR")]
+    pub study: PathBuf,
 }
 
 /// Show what is in a data set: counts, classes, checksums.

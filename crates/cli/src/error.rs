@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use kappa_data::DataError;
+use kappa_report::ReportError;
 use kappa_run::RunError;
 use kappa_study::{ProbeError, StudyError};
 use kappa_trainer::{CheckpointError, TrainError};
@@ -26,6 +27,8 @@ pub enum CliError {
     Probe(#[from] ProbeError),
     #[error(transparent)]
     Study(#[from] StudyError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
     #[error(
         "{run} was trained on other data than was found now: {file} has another checksum. \
          To take its Hessian on these images all the same, name them with --data"

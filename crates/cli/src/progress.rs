@@ -69,44 +69,49 @@ impl Observer for TrainingProgress {
     }
 }
 
-/// Shows a study: a bar for each stage, a line for each run.
+/// Shows a study: one bar for all of it, a line for each run.
 pub struct StudyProgress {
     quiet: bool,
-    runs: usize,
     bar: ProgressBar,
 }
 
 impl StudyProgress {
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, runs: 0, bar: ProgressBar::hidden() }
+        Self { quiet, bar: bar(0, "", quiet) }
+    }
+
+    fn say(&self, line: std::fmt::Arguments<'_>) {
+        if !self.quiet {
+            self.bar.suspend(|| say(line));
+        }
+    }
+}
+
+impl Drop for StudyProgress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 
 impl StudyObserver for StudyProgress {
-    fn stage(&mut self, name: &'static str, runs: usize) {
-        self.bar.finish_and_clear();
-        self.runs = runs;
-        self.bar = bar(0, name, self.quiet);
-        if !self.quiet {
-            say(format_args!("{name}: {runs} runs"));
-        }
+    fn planned(&mut self, work: usize) {
+        self.bar.set_length(self.bar.position() + work as u64);
     }
 
-    fn epoch(&mut self, epochs: usize) {
-        // A run is trained and then probed, so it takes its epochs twice.
-        self.bar.set_length((2 * epochs * self.runs) as u64);
-        self.bar.inc(1);
+    fn worked(&mut self, work: usize) {
+        self.bar.inc(work as u64);
+    }
+
+    fn stage(&mut self, name: &'static str, runs: usize) {
+        self.bar.set_message(name);
+        self.say(format_args!("{name}: {runs} runs"));
     }
 
     fn run_done(&mut self, name: &str, metrics: &EpochMetrics, again: bool) {
-        if !self.quiet {
-            let note = if again { "  (found finished)" } else { "" };
-            let [train, validation, test] =
-                [metrics.train_accuracy, metrics.validation_accuracy, metrics.test_accuracy]
-                    .map(|accuracy| 100.0 * accuracy);
-            self.bar.suspend(|| {
-                say(format_args!("  {name:<32}{train:7.2} %{validation:7.2} %{test:7.2} %{note}"));
-            });
-        }
+        let note = if again { "  (found finished)" } else { "" };
+        let [train, validation, test] =
+            [metrics.train_accuracy, metrics.validation_accuracy, metrics.test_accuracy]
+                .map(|accuracy| 100.0 * accuracy);
+        self.say(format_args!("  {name:<32}{train:7.2} %{validation:7.2} %{test:7.2} %{note}"));
     }
 }

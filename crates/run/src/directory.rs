@@ -5,9 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
-
-use crate::{EpochMetrics, MANIFEST_VERSION, Manifest, RunError, write_atomically};
+use crate::{
+    EpochMetrics, MANIFEST_VERSION, Manifest, RunError,
+    json::{read_json, write_json},
+    write_atomically,
+};
 
 const MANIFEST: &str = "run.json";
 const CONFIG: &str = "config.toml";
@@ -123,22 +125,7 @@ impl RunDir {
     ///
     /// [`RunError::Read`], [`RunError::Malformed`] or [`RunError::UnknownVersion`].
     pub fn manifest(&self) -> Result<Manifest, RunError> {
-        #[derive(Deserialize)]
-        struct Version {
-            schema_version: u32,
-        }
-        let path = self.path.join(MANIFEST);
-        let bytes = fs::read(&path).map_err(|source| RunError::read(&path, source))?;
-        let version: Version =
-            serde_json::from_slice(&bytes).map_err(|error| RunError::malformed(&path, error))?;
-        if version.schema_version != MANIFEST_VERSION {
-            return Err(RunError::UnknownVersion {
-                path,
-                found: version.schema_version,
-                expected: MANIFEST_VERSION,
-            });
-        }
-        serde_json::from_slice(&bytes).map_err(|error| RunError::malformed(&path, error))
+        read_json(&self.path.join(MANIFEST), MANIFEST_VERSION)
     }
 
     /// Writes the manifest.
@@ -147,11 +134,7 @@ impl RunDir {
     ///
     /// [`RunError::Write`].
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), RunError> {
-        let path = self.path.join(MANIFEST);
-        let mut bytes =
-            serde_json::to_vec_pretty(manifest).map_err(|error| RunError::malformed(&path, error))?;
-        bytes.push(b'\n');
-        write_atomically(&path, &bytes)
+        write_json(&self.path.join(MANIFEST), manifest)
     }
 
     /// Writes the metrics of all epochs so far.

@@ -62,6 +62,16 @@ pub enum RunError {
     /// A study's directory belongs to another configuration.
     #[error("{0} holds a study with another configuration: name yours otherwise (--set name=..), or move it")]
     OtherStudy(PathBuf),
+    /// The folder is not a study's.
+    #[error(
+        "{0} is not a study's directory: it has no study.toml; `kappa study configs/paper.toml` makes one"
+    )]
+    NotAStudy(PathBuf),
+    /// A study has not come to its end.
+    #[error(
+        "the study in {0} is not finished: call `kappa study` with its configuration again, it goes on there"
+    )]
+    Unfinished(PathBuf),
     /// There is no run where one was looked for.
     #[error("no run in {0}: train one first, for example with `just train-cpu`")]
     NoRun(PathBuf),

@@ -19,6 +19,8 @@
 mod config;
 mod directory;
 mod error;
+mod findings;
+mod json;
 mod manifest;
 mod metrics;
 mod spectrum;
@@ -31,11 +33,14 @@ pub use config::{
 };
 pub use directory::RunDir;
 pub use error::RunError;
+pub use findings::{
+    Estimate, Explanation, FINDINGS_VERSION, Findings, GridPoint, PairedRuns, PointFindings, Verdict, Word,
+};
 pub use manifest::{FileChecksum, MANIFEST_VERSION, Manifest};
 pub use metrics::EpochMetrics;
 pub use spectrum::{
     SPECTRUM_VERSION, SavedTensor, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings,
     write_spectrum,
 };
-pub use study::{RunSpectra, SPECTRA_VERSION, SpectraRow, StudyDir};
+pub use study::{Influence, RunSpectra, SPECTRA_VERSION, SpectraRow, StudyDir, kappa_prime};
 pub use write::write_atomically;

@@ -6,25 +6,34 @@
 //!   runs/fc_lr3e-4_l2-0e0_m100_s0/  RunDir, named by what it is
 //!     spectra.json               RunSpectra: a row for each epoch and variant
 //!     spectra.safetensors        eigenvalues [rows, K m] f64, largest first, in the rows' order
-//!   verdicts.json                what the numbers say of each claim
+//!   findings.json                Findings: what the numbers say of each claim
+//!   report/                      what `kappa report` draws and writes of all this
 //! ```
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
 
-use crate::{RunDir, RunError, SavedTensor, StudyConfig, spectrum::write_tensors, write_atomically};
+use crate::{
+    FINDINGS_VERSION, Findings, RunDir, RunError, SavedTensor, StudyConfig,
+    json::{read_json, write_json},
+    spectrum::write_tensors,
+    write_atomically,
+};
 
 /// The version of `spectra.json`'s schema.
-pub const SPECTRA_VERSION: u32 = 1;
+pub const SPECTRA_VERSION: u32 = 2;
 
 const CONFIG: &str = "study.toml";
 const RUNS: &str = "runs";
 const SPECTRA: &str = "spectra";
-const VERDICTS: &str = "verdicts.json";
+const EIGENVALUES: &str = "eigenvalues";
+const FINDINGS: &str = "findings.json";
+const REPORT: &str = "report";
 
 /// The spectra of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +42,8 @@ pub struct RunSpectra {
     pub schema_version: u32,
     /// The arithmetic of the sums over samples: "f32" or "f64".
     pub precision: String,
+    /// Seconds that they took, from the first checkpoint to the last eigenvalue.
+    pub seconds: f64,
     /// A row for each epoch and variant.
     pub rows: Vec<SpectraRow>,
 }
@@ -55,6 +66,28 @@ pub struct SpectraRow {
     pub size: usize,
     /// How many are above rounding.
     pub rank: usize,
+    /// Hidden units that never fire on the split.
+    pub silent: usize,
+    /// The most influential sample, where it was looked for.
+    pub influence: Option<Influence>,
+}
+
+/// The sample that carries the largest share of lambda_1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Influence {
+    /// Its index in the split.
+    pub sample: usize,
+    /// Its share: lambda_1 without it is at least (1 - share) lambda_1.
+    pub share: f64,
+    /// lambda_1 .. lambda_20 without it, computed where the share is at least a twentieth.
+    pub top_without: Option<Vec<f64>>,
+}
+
+/// lambda_1 / lambda_10 of eigenvalues from the largest down, if there are ten and
+/// the tenth is not zero.
+pub fn kappa_prime(top: &[f64]) -> Option<f64> {
+    let (first, tenth) = (top.first()?, top.get(9)?);
+    (*tenth != 0.0).then(|| first / tenth)
 }
 
 impl SpectraRow {
@@ -65,8 +98,7 @@ impl SpectraRow {
 
     /// lambda_1 / lambda_10, if there are ten and the tenth is not zero.
     pub fn kappa_prime(&self) -> Option<f64> {
-        let (first, tenth) = (self.lambda(1)?, self.lambda(10)?);
-        (tenth != 0.0).then(|| first / tenth)
+        kappa_prime(&self.top)
     }
 }
 
@@ -110,13 +142,59 @@ impl StudyDir {
         self.path.join(RUNS)
     }
 
-    /// Writes the verdicts.
+    /// The study at `path`, with its configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NotAStudy`] if it has no study.toml, [`RunError::Config`].
+    pub fn open(path: &Path) -> Result<(Self, StudyConfig), RunError> {
+        let file = path.join(CONFIG);
+        if !file.is_file() {
+            return Err(RunError::NotAStudy(path.to_owned()));
+        }
+        Ok((Self { path: path.to_owned() }, StudyConfig::load(&file, &[])?))
+    }
+
+    /// The run of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NotARun`] if there is none, or the name leads elsewhere.
+    pub fn run(&self, name: &str) -> Result<RunDir, RunError> {
+        let path = self.runs().join(name);
+        let mut parts = Path::new(name).components();
+        match (parts.next(), parts.next()) {
+            (Some(Component::Normal(_)), None) => RunDir::open(&path),
+            _ => Err(RunError::NotARun(path)),
+        }
+    }
+
+    /// Where its report goes.
+    pub fn report(&self) -> PathBuf {
+        self.path.join(REPORT)
+    }
+
+    /// Writes what was found.
     ///
     /// # Errors
     ///
     /// [`RunError::Write`].
-    pub fn write_verdicts<T: Serialize>(&self, verdicts: &T) -> Result<(), RunError> {
-        write_json(&self.path.join(VERDICTS), verdicts)
+    pub fn write_findings(&self, findings: &Findings) -> Result<(), RunError> {
+        write_json(&self.path.join(FINDINGS), findings)
+    }
+
+    /// Reads what was found.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Unfinished`] if the study has not come to its end,
+    /// [`RunError::Malformed`] or [`RunError::UnknownVersion`].
+    pub fn findings(&self) -> Result<Findings, RunError> {
+        let path = self.path.join(FINDINGS);
+        if !path.is_file() {
+            return Err(RunError::Unfinished(self.path.clone()));
+        }
+        read_json(&path, FINDINGS_VERSION)
     }
 }
 
@@ -129,7 +207,7 @@ impl RunDir {
     pub fn write_spectra(&self, spectra: &RunSpectra, eigenvalues: &[f64]) -> Result<(), RunError> {
         let rows = spectra.rows.len();
         let tensor = SavedTensor {
-            name: "eigenvalues",
+            name: EIGENVALUES,
             shape: vec![rows, eigenvalues.len() / rows.max(1)],
             width: size_of::<f64>(),
             bytes: eigenvalues.iter().flat_map(|value| value.to_le_bytes()).collect(),
@@ -145,25 +223,30 @@ impl RunDir {
     /// [`RunError::Malformed`] or [`RunError::UnknownVersion`].
     pub fn spectra(&self) -> Result<Option<RunSpectra>, RunError> {
         let path = self.path().join(SPECTRA).with_extension("json");
-        if !path.is_file() {
-            return Ok(None);
-        }
-        let spectra: RunSpectra = read_json(&path)?;
-        if spectra.schema_version != SPECTRA_VERSION {
-            let found = spectra.schema_version;
-            return Err(RunError::UnknownVersion { path, found, expected: SPECTRA_VERSION });
-        }
-        Ok(Some(spectra))
+        if path.is_file() { read_json(&path, SPECTRA_VERSION).map(Some) } else { Ok(None) }
     }
-}
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunError> {
-    let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| RunError::malformed(path, error))?;
-    bytes.push(b'\n');
-    write_atomically(path, &bytes)
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, RunError> {
-    let bytes = fs::read(path).map_err(|source| RunError::read(path, source))?;
-    serde_json::from_slice(&bytes).map_err(|error| RunError::malformed(path, error))
+    /// Reads all eigenvalues of every row of [`Self::spectra`], largest first.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Read`] or [`RunError::Malformed`].
+    pub fn eigenvalues(&self) -> Result<Vec<Vec<f64>>, RunError> {
+        let path = self.path().join(SPECTRA).with_extension("safetensors");
+        let bytes = fs::read(&path).map_err(|source| RunError::read(&path, source))?;
+        let malformed = |error: safetensors::SafeTensorError| RunError::malformed(&path, error);
+        let tensors = SafeTensors::deserialize(&bytes).map_err(malformed)?;
+        let tensor = tensors.tensor(EIGENVALUES).map_err(malformed)?;
+        match (tensor.dtype(), tensor.shape()) {
+            (Dtype::F64, &[_, size]) if size > 0 => {
+                let number = |bytes: &[u8]| f64::from_le_bytes(bytes.try_into().unwrap_or_default());
+                let row = |row: &[u8]| row.chunks_exact(size_of::<f64>()).map(number).collect();
+                Ok(tensor.data().chunks_exact(size * size_of::<f64>()).map(row).collect())
+            }
+            (dtype, shape) => Err(RunError::malformed(
+                &path,
+                format!("eigenvalues are {dtype:?} {shape:?}, not F64 [rows, size]"),
+            )),
+        }
+    }
 }

@@ -10,58 +10,31 @@
 //!
 //! One seed has no interval and is judged by its sign alone; the count says so.
 
-use serde::Serialize;
+use kappa_run::{Estimate, Verdict, Word};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-/// One word on a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Word {
-    /// It holds.
-    Holds,
-    /// It does not.
-    Fails,
-    /// It depends, or the seeds do not say.
-    Mixed,
-}
-
-/// What the seeds say of a claim.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Verdict {
-    /// The claim's number in the list of the study, 1 to 8.
-    pub claim: u8,
-    /// What is claimed, of which quantity.
-    pub what: String,
-    /// The unit of the effect.
-    pub unit: &'static str,
-    /// The effect with each seed; above zero where the claim holds.
-    pub effects: Vec<f64>,
-    /// Their mean.
-    pub mean: f64,
-    /// The mean's 95 % confidence interval; none with one seed.
-    pub interval: Option<[f64; 2]>,
-    /// In how many seeds the effect is above zero.
-    pub holding: usize,
-    /// The verdict.
-    pub word: Word,
-}
-
-impl Verdict {
-    /// Judges the effects of the seeds; `None` if there are none, or one is not finite.
-    pub fn new(claim: u8, what: impl Into<String>, unit: &'static str, effects: Vec<f64>) -> Option<Self> {
-        if effects.is_empty() || effects.iter().any(|effect| !effect.is_finite()) {
-            return None;
-        }
-        let mean = effects.iter().sum::<f64>() / effects.len() as f64;
-        let interval = confidence_interval(&effects, mean);
-        let holding = effects.iter().filter(|&&effect| effect > 0.0).count();
-        let word = match interval {
-            _ if holding == effects.len() && interval.is_none_or(|[low, _]| low > 0.0) => Word::Holds,
-            _ if holding == 0 && interval.is_none_or(|[_, high]| high <= 0.0) => Word::Fails,
-            _ => Word::Mixed,
-        };
-        Some(Self { claim, what: what.into(), unit, effects, mean, interval, holding, word })
+/// The mean of what the seeds say, and its interval; `None` if they say nothing,
+/// or one of them nothing finite.
+pub fn estimate(effects: Vec<f64>) -> Option<Estimate> {
+    if effects.is_empty() || effects.iter().any(|effect| !effect.is_finite()) {
+        return None;
     }
+    let mean = effects.iter().sum::<f64>() / effects.len() as f64;
+    let interval = confidence_interval(&effects, mean);
+    Some(Estimate { effects, mean, interval })
+}
+
+/// Judges the effects of the seeds; `None` as for [`estimate`].
+pub fn verdict(claim: u8, what: impl Into<String>, unit: &str, effects: Vec<f64>) -> Option<Verdict> {
+    let estimate = estimate(effects)?;
+    let seeds = estimate.effects.len();
+    let holding = estimate.effects.iter().filter(|&&effect| effect > 0.0).count();
+    let word = match estimate.interval {
+        interval if holding == seeds && interval.is_none_or(|[low, _]| low > 0.0) => Word::Holds,
+        interval if holding == 0 && interval.is_none_or(|[_, high]| high <= 0.0) => Word::Fails,
+        _ => Word::Mixed,
+    };
+    Some(Verdict { claim, what: what.into(), unit: unit.to_owned(), estimate, holding, control: false, word })
 }
 
 /// mean +- t s / sqrt(n), with t the 0.975 quantile of Student's law with n - 1
@@ -78,55 +51,55 @@ fn confidence_interval(effects: &[f64], mean: f64) -> Option<[f64; 2]> {
 mod tests {
     use super::*;
 
-    fn verdict(effects: &[f64]) -> Verdict {
-        Verdict::new(1, "made up", "points", effects.to_vec()).unwrap()
+    fn judged(effects: &[f64]) -> Verdict {
+        verdict(1, "made up", "points", effects.to_vec()).unwrap()
     }
 
     #[test]
     fn the_interval_is_students() {
         // Mean 3, s = 1.5811, n = 5: 3 +- 2.7764 * 1.5811 / sqrt(5) = 3 +- 1.9632 (t from tables).
-        let [low, high] = verdict(&[1.0, 2.0, 3.0, 4.0, 5.0]).interval.unwrap();
+        let [low, high] = judged(&[1.0, 2.0, 3.0, 4.0, 5.0]).estimate.interval.unwrap();
         assert!((low - 1.0368).abs() < 1e-4 && (high - 4.9632).abs() < 1e-4, "{low} {high}");
     }
 
     #[test]
     fn a_claim_that_holds_in_every_seed_and_by_its_interval_holds() {
-        let verdict = verdict(&[1.0, 1.2, 0.9, 1.1]);
+        let verdict = judged(&[1.0, 1.2, 0.9, 1.1]);
         assert_eq!((verdict.word, verdict.holding), (Word::Holds, 4));
     }
 
     #[test]
     fn a_claim_that_is_wrong_in_every_seed_fails() {
-        assert_eq!(verdict(&[-1.0, -1.2, -0.9]).word, Word::Fails);
+        assert_eq!(judged(&[-1.0, -1.2, -0.9]).word, Word::Fails);
     }
 
     #[test]
     fn seeds_that_disagree_are_mixed() {
-        assert_eq!(verdict(&[1.0, -1.0, 0.5]).word, Word::Mixed);
+        assert_eq!(judged(&[1.0, -1.0, 0.5]).word, Word::Mixed);
         // Nine of ten, and an interval that is clear of zero: the tenth still disagrees.
-        assert_eq!(verdict(&[1.0, 1.0, 1.0, 1.1, 1.0, 0.9, 1.0, 1.0, 1.0, -0.1]).word, Word::Mixed);
+        assert_eq!(judged(&[1.0, 1.0, 1.0, 1.1, 1.0, 0.9, 1.0, 1.0, 1.0, -0.1]).word, Word::Mixed);
         // All above zero, but so far apart that the interval is not.
-        assert_eq!(verdict(&[0.001, 10.0]).word, Word::Mixed);
-        assert_eq!(verdict(&[-0.001, -10.0]).word, Word::Mixed);
+        assert_eq!(judged(&[0.001, 10.0]).word, Word::Mixed);
+        assert_eq!(judged(&[-0.001, -10.0]).word, Word::Mixed);
     }
 
     #[test]
     fn no_difference_at_all_is_no_effect() {
-        let verdict = verdict(&[0.0, 0.0, 0.0]);
-        assert_eq!((verdict.word, verdict.interval), (Word::Fails, Some([0.0, 0.0])));
+        let verdict = judged(&[0.0, 0.0, 0.0]);
+        assert_eq!((verdict.word, verdict.estimate.interval), (Word::Fails, Some([0.0, 0.0])));
     }
 
     #[test]
     fn one_seed_is_judged_by_its_sign() {
         for (effect, word) in [(0.5, Word::Holds), (-0.5, Word::Fails), (0.0, Word::Fails)] {
-            let verdict = verdict(&[effect]);
-            assert_eq!((verdict.word, verdict.interval), (word, None));
+            let verdict = judged(&[effect]);
+            assert_eq!((verdict.word, verdict.estimate.interval), (word, None));
         }
     }
 
     #[test]
     fn nothing_is_judged_by_nothing() {
-        assert!(Verdict::new(1, "x", "", vec![]).is_none());
-        assert!(Verdict::new(1, "x", "", vec![1.0, f64::NAN]).is_none());
+        assert!(verdict(1, "x", "", vec![]).is_none());
+        assert!(verdict(1, "x", "", vec![1.0, f64::NAN]).is_none());
     }
 }

@@ -23,7 +23,7 @@ mod spectra;
 mod statistics;
 mod study;
 
-pub use judge::{Judged, Pair, RunRecord, judge};
+pub use judge::{Pair, RunRecord, explain, judge};
 pub use probe::{Precision, Probe, ProbeError, ProbeOptions, ProbedInputs, probe};
 pub use statistics::BatchNormStatistics;
 pub use study::{StudyError, StudyObserver, StudyResult, run_study};

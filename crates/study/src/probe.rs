@@ -13,6 +13,11 @@ use kappa_trainer::DeviceSplit;
 
 use crate::BatchNormStatistics;
 
+/// Bytes of f32 features that are summed at once, at the least: an eighth of the
+/// smallest maximal binding of a WebGPU adapter (128 MiB), so that what is
+/// collected beyond them fits too.
+const CHUNK_BYTES: usize = 16 << 20;
+
 /// The arithmetic of the sums over samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
@@ -127,14 +132,23 @@ pub fn probe(
     if shape.inputs != split.inputs() {
         return Err(ProbeError::OtherImages { network: shape.inputs, images: split.inputs() });
     }
-    let network = timed(&mut timings.features, || options.statistics.prepare(network.valid(), split));
+    let network = network.valid();
+    let granularity = options.statistics.granularity();
+    let network = timed(&mut timings.features, || match options.statistics {
+        BatchNormStatistics::Dataset if network.shape().batch_norm.is_some() => {
+            let all: Vec<_> = preactivations(&network, split, granularity).collect();
+            options.statistics.prepare(network, &all)
+        }
+        _ => network,
+    });
     let mut sums = Accumulator::new(shape.hidden + usize::from(options.bias), shape.classes)?;
     let mut inputs = options.keep_inputs.then(ProbedInputs::default);
     let mut samples = 0;
-    for chunk in split.chunks_of_multiples(options.statistics.granularity()) {
-        let device = chunk.inputs.device();
+    let mut chunks = preactivations(&network, split, granularity);
+    while let Some(chunk) = timed(&mut timings.features, || chunks.next()) {
+        let device = chunk.device();
         let (features, probabilities) = timed(&mut timings.features, || {
-            let found = features_and_probabilities(&network, chunk.inputs, options)?;
+            let found = features_and_probabilities(&network, chunk, options)?;
             synchronise(&device)?;
             Ok::<_, ProbeError>(found)
         })?;
@@ -152,17 +166,39 @@ pub fn probe(
     Ok(Probe { hessian, spectrum, timings, inputs })
 }
 
-/// G [n, m] and P [n, K] of images [n, d], in the precision asked for.
+/// W1 x + b1 of the whole split, in chunks of a multiple of `granularity` samples.
+/// Inputs are many times wider than hidden units: images come in small pieces, and
+/// are collected until the sums over samples have enough to do at once.
+pub(crate) fn preactivations(
+    network: &TwoLayerNet,
+    split: &DeviceSplit,
+    granularity: usize,
+) -> impl Iterator<Item = Tensor<2>> {
+    let most = CHUNK_BYTES / (network.shape().hidden * size_of::<f32>());
+    let mut pieces = split.chunks_of_multiples(granularity).map(|chunk| network.preactivations(chunk.inputs));
+    std::iter::from_fn(move || {
+        let (mut collected, mut samples) = (vec![pieces.next()?], 0);
+        samples += collected.last().map_or(0, |piece| piece.dims()[0]);
+        while samples < most {
+            let Some(piece) = pieces.next() else { break };
+            samples += piece.dims()[0];
+            collected.push(piece);
+        }
+        Some(if collected.len() == 1 { collected.remove(0) } else { Tensor::cat(collected, 0) })
+    })
+}
+
+/// G [n, m] and P [n, K] of W1 x + b1 [n, m], in the precision asked for.
 pub(crate) fn features_and_probabilities(
     network: &TwoLayerNet,
-    images: Tensor<2>,
+    preactivations: Tensor<2>,
     options: ProbeOptions,
 ) -> Result<(Tensor<2>, Tensor<2>), ProbeError> {
     let dtype = options.precision.dtype();
-    if !images.device().supports_dtype(dtype) {
+    if !preactivations.device().supports_dtype(dtype) {
         return Err(ProbeError::NoDoublePrecision);
     }
-    let features = options.statistics.features(network, images);
+    let features = options.statistics.features(network, preactivations);
     let logits = network.logits(features.clone());
     let features = features.cast(dtype);
     let probabilities = softmax(logits.cast(dtype), 1);

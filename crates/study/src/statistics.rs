@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 
 use burn::tensor::{Tensor, activation::relu};
 use kappa_model::TwoLayerNet;
-use kappa_trainer::DeviceSplit;
 
 /// By which statistics batch norm normalises. Without batch norm they are all one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,18 +26,18 @@ impl BatchNormStatistics {
         }
     }
 
-    /// The network to probe `split` with: its own, or one whose running statistics
-    /// are those of the split.
-    pub(crate) fn prepare(self, network: TwoLayerNet, split: &DeviceSplit) -> TwoLayerNet {
+    /// The network to probe a split with: its own, or one whose running statistics
+    /// are those of the split, whose W1 x + b1 are `preactivations`.
+    pub(crate) fn prepare(self, network: TwoLayerNet, preactivations: &[Tensor<2>]) -> TwoLayerNet {
         if self != Self::Dataset || network.shape().batch_norm.is_none() {
             return network;
         }
         // Two passes, mean first: the variance is then a sum of squares and cancels nothing.
-        let samples = split.samples() as f64;
-        let activations = || split.chunks().map(|chunk| relu(network.preactivations(chunk.inputs)));
-        let mean = total(activations().map(|a| a.sum_dim(0))).map(|sum| sum.div_scalar(samples));
+        let samples = preactivations.iter().map(|chunk| chunk.dims()[0]).sum::<usize>() as f64;
+        let activations = || preactivations.iter().map(|chunk| relu(chunk.clone()));
+        let mean = total(activations().map(column_sums)).map(|sum| sum.div_scalar(samples));
         let Some(mean) = mean else { return network };
-        let squares = activations().map(|a| (a - mean.clone()).powi_scalar(2).sum_dim(0));
+        let squares = activations().map(|a| column_sums((a - mean.clone()).powi_scalar(2)));
         let variance = total(squares).map(|sum| sum.div_scalar(samples));
         match variance {
             Some(variance) => network.clone().with_statistics(mean.squeeze_dim(0), variance.squeeze_dim(0)),
@@ -46,9 +45,8 @@ impl BatchNormStatistics {
         }
     }
 
-    /// g of consecutive images [n, d], by the prepared network.
-    pub(crate) fn features(self, network: &TwoLayerNet, images: Tensor<2>) -> Tensor<2> {
-        let preactivations = network.preactivations(images);
+    /// g of consecutive samples' W1 x + b1 [n, m], by the prepared network.
+    pub(crate) fn features(self, network: &TwoLayerNet, preactivations: Tensor<2>) -> Tensor<2> {
         let [samples, _] = preactivations.dims();
         match self {
             Self::Batch(size) if size.get() < samples => {
@@ -70,6 +68,13 @@ impl BatchNormStatistics {
             Self::Running | Self::Dataset => 1,
         }
     }
+}
+
+/// The sum over the rows, [n, m] -> [1, m], as a product: burn's reduction over
+/// the first dimension takes several times as long on a CPU.
+pub(crate) fn column_sums(rows: Tensor<2>) -> Tensor<2> {
+    let [samples, _] = rows.dims();
+    Tensor::ones([1, samples], (&rows.device(), rows.dtype())).matmul(rows)
 }
 
 fn total(terms: impl Iterator<Item = Tensor<2>>) -> Option<Tensor<2>> {

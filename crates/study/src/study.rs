@@ -4,17 +4,21 @@
 //! goes on where it was: a run is finished when its manifest says so, its spectra
 //! when they are all written.
 
-use std::{path::Path, time::Instant};
+use std::{collections::HashMap, path::Path, time::Instant};
 
+use burn::module::Module;
 use kappa_data::DataSet;
-use kappa_run::{EpochMetrics, RunDir, RunError, RunSpectra, SPECTRA_VERSION, StudyConfig, StudyDir};
+use kappa_run::{
+    EpochMetrics, FINDINGS_VERSION, Findings, GridPoint, PairedRuns, PointFindings, RunDir, RunError,
+    RunSpectra, SPECTRA_VERSION, StudyConfig, StudyDir,
+};
 use kappa_trainer::{
     CheckpointError, DeviceSplit, Machine, Observer, PixelScaling, TrainError, load_checkpoint, split_data,
     train,
 };
 
 use crate::{
-    BatchNormStatistics, Judged, Pair, Precision, ProbeError, RunRecord, judge,
+    BatchNormStatistics, Pair, Precision, ProbeError, RunRecord, explain, judge,
     plan::{self, Point},
     spectra::spectra,
 };
@@ -42,25 +46,23 @@ pub enum StudyError {
 
 /// Is told how far a study is.
 pub trait StudyObserver {
+    /// There is `work` left from here on, training and spectra, in epochs of training.
+    fn planned(&mut self, work: usize);
+    /// So much of it is done.
+    fn worked(&mut self, work: usize);
     /// A stage of `runs` runs begins.
     fn stage(&mut self, name: &'static str, runs: usize);
-    /// An epoch is trained, or its spectra are taken; `epochs` are to be.
-    fn epoch(&mut self, epochs: usize);
     /// A run is done; `again` if it was found finished.
     fn run_done(&mut self, name: &str, metrics: &EpochMetrics, again: bool);
 }
 
-/// What a study found.
-#[derive(Debug, Clone, serde::Serialize)]
+/// What a study leaves.
+#[derive(Debug, Clone)]
 pub struct StudyResult {
-    /// The chosen learning rate.
-    pub learning_rate: f64,
-    /// The chosen L2 parameter.
-    pub l2: f64,
-    /// Of each point of the grid: learning rate, L2, validation accuracy (none if it diverged).
-    pub grid: Vec<(f64, f64, Option<f64>)>,
-    /// The verdicts at the chosen point and along the sweeps.
-    pub judged: Vec<Judged>,
+    /// Its directory.
+    pub directory: StudyDir,
+    /// What it found.
+    pub findings: Findings,
     /// Seconds of each stage in this call: those of an earlier one are not counted.
     pub stages: Vec<(&'static str, f64)>,
 }
@@ -71,7 +73,11 @@ pub struct StudyResult {
 enum Probed {
     EveryEpoch,
     LastEpoch,
+    No,
 }
+
+/// What the spectra of one epoch cost, in epochs of training: about, for the bar.
+const SPECTRA_WORK: usize = 3;
 
 struct Runner<'a> {
     study: &'a StudyConfig,
@@ -95,7 +101,7 @@ pub fn run_study(
     precision: Precision,
     root: &Path,
     observer: &mut dyn StudyObserver,
-) -> Result<(StudyDir, StudyResult), StudyError> {
+) -> Result<StudyResult, StudyError> {
     let directory = StudyDir::create(root, study)?;
     let statistics = plan::statistics(study);
     let mut runner = Runner { study, set, machine, precision, directory, statistics, observer };
@@ -103,7 +109,12 @@ pub fn run_study(
     let mut timed = |name, start: Instant| stages.push((name, start.elapsed().as_secs_f64()));
 
     let start = Instant::now();
+    // Which point will be chosen does not matter for how much there is to do.
+    if let Some(&any) = plan::grid(study).first() {
+        runner.plan(any);
+    }
     let (chosen, grid) = runner.choose()?;
+    runner.plan(chosen);
     timed("grid", start);
 
     let start = Instant::now();
@@ -116,13 +127,15 @@ pub fn run_study(
     let start = Instant::now();
     let widths = plan::widths(study, chosen);
     runner.observer.stage("widths", 2 * widths.len());
-    let widths = widths
-        .into_iter()
-        .map(|point| runner.pair(point, Probed::LastEpoch))
-        .collect::<Result<Vec<_>, _>>()?;
+    let at_widths =
+        widths.iter().map(|&point| runner.pair(point, Probed::LastEpoch)).collect::<Result<Vec<_>, _>>()?;
     timed("widths", start);
 
-    let mut judged = vec![judge("chosen", &pairs, &widths, &study.accuracies, set.classes)];
+    let mut points = vec![PointFindings {
+        verdicts: judge(&pairs, &at_widths, &study.accuracies, set.classes),
+        explanations: explain(&pairs),
+        ..findings("chosen", chosen, study)
+    }];
     let start = Instant::now();
     let sweep = plan::sweep(study, chosen);
     runner.observer.stage("sweep", 2 * sweep.len() * study.seeds.get());
@@ -130,36 +143,102 @@ pub fn run_study(
         let pairs: Result<Vec<_>, _> = plan::seeds(study)
             .map(|seed| runner.pair(Point { seed, ..sweep.point }, Probed::LastEpoch))
             .collect();
-        match pairs {
-            Ok(pairs) => judged.push(judge(&sweep.label, &pairs, &[], &study.accuracies, set.classes)),
+        let found = findings(&sweep.label, sweep.point, study);
+        points.push(match pairs {
+            Ok(pairs) => PointFindings {
+                verdicts: judge(&pairs, &[], &study.accuracies, set.classes),
+                explanations: explain(&pairs),
+                ..found
+            },
             // A point far from the chosen one may diverge; that is a finding, not a failure.
             Err(StudyError::Train(error @ TrainError::Diverged { .. })) => {
                 tracing::warn!("{}: {error}", sweep.label);
+                PointFindings { pairs: Vec::new(), diverged: Some(error.to_string()), ..found }
             }
             Err(error) => return Err(error),
-        }
+        });
     }
     timed("sweep", start);
 
-    let result = StudyResult { learning_rate: chosen.learning_rate, l2: chosen.l2, grid, judged, stages };
-    runner.directory.write_verdicts(&result)?;
-    Ok((runner.directory, result))
+    let findings = Findings {
+        schema_version: FINDINGS_VERSION,
+        kappa_version: machine.kappa_version.clone(),
+        grid,
+        points,
+        widths: widths.into_iter().map(paired_runs).collect(),
+    };
+    runner.directory.write_findings(&findings)?;
+    Ok(StudyResult { directory: runner.directory, findings, stages })
+}
+
+/// Where `point` is and which runs are there; nothing judged yet.
+fn findings(label: &str, point: Point, study: &StudyConfig) -> PointFindings {
+    PointFindings {
+        point: label.to_owned(),
+        learning_rate: point.learning_rate,
+        l2: point.l2,
+        pairs: plan::seeds(study).map(|seed| paired_runs(Point { seed, ..point })).collect(),
+        diverged: None,
+        verdicts: Vec::new(),
+        explanations: Vec::new(),
+    }
+}
+
+fn paired_runs(point: Point) -> PairedRuns {
+    let [fc, bn] = point.both().map(|point| point.name());
+    PairedRuns { seed: point.seed, hidden: point.hidden, fc, bn }
 }
 
 impl Runner<'_> {
+    /// Tells the observer how much is left, if `chosen` is the point.
+    fn plan(&mut self, chosen: Point) {
+        let seeds = |point: Point| plan::seeds(self.study).map(move |seed| Point { seed, ..point });
+        let mut runs: Vec<(Point, Probed)> =
+            plan::grid(self.study).into_iter().map(|point| (point, Probed::No)).collect();
+        let mut add = |point: Point, probed| runs.extend(point.both().map(|point| (point, probed)));
+        seeds(chosen).for_each(|point| add(point, Probed::EveryEpoch));
+        plan::widths(self.study, chosen).into_iter().for_each(|point| add(point, Probed::LastEpoch));
+        for sweep in plan::sweep(self.study, chosen) {
+            seeds(sweep.point).for_each(|point| add(point, Probed::LastEpoch));
+        }
+        let mut work: HashMap<String, usize> = HashMap::new();
+        for (point, probed) in runs {
+            let most = work.entry(point.name()).or_default();
+            *most = (*most).max(self.work_left(point, probed));
+        }
+        self.observer.planned(work.values().sum());
+    }
+
+    /// What training and probing `point` still takes.
+    fn work_left(&self, point: Point, probed: Probed) -> usize {
+        let epochs = self.study.recipe.training.epochs.get() + 1;
+        let run = RunDir::open(&self.directory.runs().join(point.name())).ok();
+        let trained = run.as_ref().is_some_and(|run| run.manifest().is_ok_and(|run| run.finished.is_some()));
+        let spectra = match probed {
+            _ if run.is_some_and(|run| matches!(run.spectra(), Ok(Some(_)))) => 0,
+            Probed::EveryEpoch => epochs,
+            Probed::LastEpoch => 1,
+            Probed::No => 0,
+        };
+        if trained { SPECTRA_WORK * spectra } else { epochs + SPECTRA_WORK * spectra }
+    }
+
     /// Trains FC along the grid; the best is that of the highest validation
     /// accuracy, and of two equal ones that of the lower validation loss.
-    #[allow(clippy::type_complexity)]
-    fn choose(&mut self) -> Result<(Point, Vec<(f64, f64, Option<f64>)>), StudyError> {
+    fn choose(&mut self) -> Result<(Point, Vec<GridPoint>), StudyError> {
         let points = plan::grid(self.study);
         self.observer.stage("grid", points.len());
         let mut best: Option<(Point, EpochMetrics)> = None;
         let mut tried = Vec::new();
         let mut problem = String::new();
         for point in points {
+            let (learning_rate, l2) = (point.learning_rate, point.l2);
+            let mut note = |validation_accuracy| {
+                tried.push(GridPoint { learning_rate, l2, run: point.name(), validation_accuracy });
+            };
             match self.trained(point) {
                 Ok((_, metrics)) => {
-                    tried.push((point.learning_rate, point.l2, Some(metrics.validation_accuracy)));
+                    note(Some(metrics.validation_accuracy));
                     let better = best.is_none_or(|(_, best)| {
                         let rank = |m: &EpochMetrics| (m.validation_accuracy, -m.validation_loss);
                         rank(&metrics) > rank(&best)
@@ -169,7 +248,7 @@ impl Runner<'_> {
                     }
                 }
                 Err(StudyError::Train(error @ TrainError::Diverged { .. })) => {
-                    tried.push((point.learning_rate, point.l2, None));
+                    note(None);
                     problem = error.to_string();
                 }
                 Err(error) => return Err(error),
@@ -197,7 +276,7 @@ impl Runner<'_> {
             Some(run) => run,
             None => {
                 let config = point.config(self.study);
-                let mut epochs = Epochs { observer: &mut *self.observer, epochs: 0 };
+                let mut epochs = Epochs(&mut *self.observer);
                 train(&config, self.set, self.machine, &runs, Some(&name), &mut epochs)?
             }
         };
@@ -218,6 +297,7 @@ impl Runner<'_> {
 
     /// Takes the spectra of `run` from its checkpoints.
     fn probe(&mut self, run: &RunDir, point: Point, probed: Probed) -> Result<RunSpectra, StudyError> {
+        let start = Instant::now();
         let config = point.config(self.study);
         let splits = split_data(self.set, &config.data, config.seed)?;
         let scaling = PixelScaling::new(config.data.scaling, &splits.train)?;
@@ -229,34 +309,30 @@ impl Runner<'_> {
         }
         let (mut rows, mut eigenvalues) = (Vec::new(), Vec::new());
         for &epoch in &epochs {
-            let network = load_checkpoint(&run.checkpoint_path(epoch), device)?;
+            let network = load_checkpoint(&run.checkpoint_path(epoch), device)?.valid();
             for (row, values) in spectra(&network, &split, epoch, self.precision, &self.statistics)? {
                 rows.push(row);
                 eigenvalues.extend(values);
             }
-            self.observer.epoch(epochs.len());
+            self.observer.worked(SPECTRA_WORK);
         }
         let precision = self.precision.name().to_owned();
-        let spectra = RunSpectra { schema_version: SPECTRA_VERSION, precision, rows };
+        let seconds = start.elapsed().as_secs_f64();
+        let spectra = RunSpectra { schema_version: SPECTRA_VERSION, precision, seconds, rows };
         run.write_spectra(&spectra, &eigenvalues)?;
         Ok(spectra)
     }
 }
 
 /// Passes a training's epochs on to the study's observer.
-struct Epochs<'a> {
-    observer: &'a mut dyn StudyObserver,
-    epochs: usize,
-}
+struct Epochs<'a>(&'a mut dyn StudyObserver);
 
 impl Observer for Epochs<'_> {
-    fn started(&mut self, _: &RunDir, epochs: usize, _: usize) {
-        self.epochs = epochs + 1;
-    }
+    fn started(&mut self, _: &RunDir, _: usize, _: usize) {}
 
     fn stepped(&mut self) {}
 
     fn finished_epoch(&mut self, _: &EpochMetrics) {
-        self.observer.epoch(self.epochs);
+        self.0.worked(1);
     }
 }

@@ -9,8 +9,8 @@ use burn::{
 };
 use kappa_data::{DataSet, LabelledImages};
 use kappa_hessian::Accumulator;
-use kappa_run::{EpochMetrics, RunDir, Scaling, SpectraRow, StudyConfig};
-use kappa_study::{Precision, StudyObserver, StudyResult, run_study};
+use kappa_run::{EpochMetrics, Findings, RunDir, Scaling, SpectraRow, StudyConfig, StudyDir};
+use kappa_study::{Precision, StudyObserver, run_study};
 use kappa_trainer::{DeviceSplit, Machine, PixelScaling, load_checkpoint};
 
 const STUDY: &str = r#"
@@ -66,11 +66,17 @@ fn set() -> DataSet {
 struct Counted {
     trained: Vec<String>,
     found: Vec<String>,
+    left: usize,
 }
 
 impl StudyObserver for Counted {
+    fn planned(&mut self, work: usize) {
+        self.left = work;
+    }
+    fn worked(&mut self, work: usize) {
+        self.left -= work;
+    }
     fn stage(&mut self, _: &'static str, _: usize) {}
-    fn epoch(&mut self, _: usize) {}
     fn run_done(&mut self, name: &str, _: &EpochMetrics, again: bool) {
         if again { &mut self.found } else { &mut self.trained }.push(name.to_owned());
     }
@@ -87,15 +93,16 @@ fn short() -> String {
     STUDY.replace("seeds = 2", "seeds = 1").replace("widths = [3]", "").replace("[0.1]", "[]")
 }
 
-fn run(study: &StudyConfig, root: &Path, counted: &mut Counted) -> (std::path::PathBuf, StudyResult) {
+fn run(study: &StudyConfig, root: &Path, counted: &mut Counted) -> (std::path::PathBuf, Findings) {
     let machine = Machine {
         device: Device::flex(),
         backend: "flex".to_owned(),
         device_name: "CPU".to_owned(),
         kappa_version: "test".to_owned(),
     };
-    let (directory, result) = run_study(study, &set(), &machine, Precision::F64, root, counted).unwrap();
-    (directory.path().to_owned(), result)
+    let result = run_study(study, &set(), &machine, Precision::F64, root, counted).unwrap();
+    assert_eq!(counted.left, 0, "what was planned is what was done");
+    (result.directory.path().to_owned(), result.findings)
 }
 
 #[test]
@@ -108,17 +115,21 @@ fn a_study_is_whole_and_goes_on_where_it_stopped() {
     // both networks; L2 = 0.1 for both and two seeds.
     assert_eq!(first.trained.len(), 2 + 3 + 2 + 4, "{:?}", first.trained);
     assert_eq!(result.grid.len(), 2);
-    let points: Vec<_> = result.judged.iter().map(|judged| judged.point.as_str()).collect();
+    let points: Vec<_> = result.points.iter().map(|point| point.point.as_str()).collect();
     assert_eq!(points, ["chosen", "l2 = 0.1"]);
-    let claims: Vec<u8> = result.judged[0].verdicts.iter().map(|verdict| verdict.claim).collect();
+    let claims: Vec<u8> = result.points[0].verdicts.iter().map(|verdict| verdict.claim).collect();
     for claim in [1, 3, 4, 6, 7, 8] {
         assert!(claims.contains(&claim), "{claim} in {claims:?}");
     }
-    assert!(directory.join("verdicts.json").is_file());
+    let (study_dir, _) = StudyDir::open(&directory).unwrap();
+    assert_eq!(study_dir.findings().unwrap(), result, "read as it was written");
+    for pair in &result.points[0].pairs {
+        assert!(study_dir.run(&pair.fc).is_ok() && study_dir.run(&pair.bn).is_ok());
+    }
 
     // Every probed run has a row for each epoch and variant, with all their eigenvalues.
     for (name, variants) in [("fc", 4), ("fc-bn", 3)] {
-        let name = format!("{name}_lr{:e}_l2-0e0_m5_s1", result.learning_rate);
+        let name = format!("{name}_lr{:e}_l2-0e0_m5_s1", result.points[0].learning_rate);
         let rows = RunDir::open(&directory.join("runs").join(name)).unwrap().spectra().unwrap().unwrap().rows;
         assert_eq!(rows.len(), 4 * variants);
         assert!(rows.iter().all(|row| row.size == 20 && row.top.is_sorted_by(|a, b| a >= b)));
@@ -133,9 +144,12 @@ fn a_study_is_whole_and_goes_on_where_it_stopped() {
     let mut second = Counted::default();
     let (_, again) = run(&study, root.path(), &mut second);
     assert_eq!(second.trained, first.trained[..1]);
-    let numbers = |result: &StudyResult| -> Vec<f64> {
-        let verdicts = result.judged.iter().flat_map(|judged| &judged.verdicts);
-        verdicts.filter(|v| v.claim != 3 && v.unit != "seconds").flat_map(|v| v.effects.clone()).collect()
+    let numbers = |result: &Findings| -> Vec<f64> {
+        let verdicts = result.points.iter().flat_map(|point| &point.verdicts);
+        verdicts
+            .filter(|v| v.claim != 3 && v.unit != "seconds")
+            .flat_map(|v| v.estimate.effects.clone())
+            .collect()
     };
     assert_eq!(numbers(&again), numbers(&result), "the same numbers, times aside");
 }
@@ -145,14 +159,14 @@ fn another_configuration_of_the_same_name_is_refused() {
     let root = tempfile::tempdir().unwrap();
     run(&config(root.path(), &short()), root.path(), &mut Counted::default());
     let other = config(root.path(), &short().replace("epochs = 3", "epochs = 4"));
-    let error = kappa_run::StudyDir::create(root.path(), &other).unwrap_err();
+    let error = StudyDir::create(root.path(), &other).unwrap_err();
     assert!(error.to_string().contains("another configuration"), "{error}");
 }
 
 /// The rows of the chosen run of a short study, and its directory.
 fn chosen_run(root: &Path, network: &str) -> (RunDir, Vec<SpectraRow>) {
     let (directory, result) = run(&config(root, &short()), root, &mut Counted::default());
-    let name = format!("{network}_lr{:e}_l2-0e0_m5_s0", result.learning_rate);
+    let name = format!("{network}_lr{:e}_l2-0e0_m5_s0", result.points[0].learning_rate);
     let run = RunDir::open(&directory.join("runs").join(name)).unwrap();
     let rows = run.spectra().unwrap().unwrap().rows;
     (run, rows)

@@ -3,6 +3,7 @@
 mod data;
 mod devices;
 mod hessian;
+mod report;
 mod study;
 mod table;
 mod train;
@@ -22,6 +23,7 @@ pub fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Train(arguments) => train::run(&arguments),
         Command::Hessian(arguments) => hessian::run(&arguments),
         Command::Study(arguments) => study::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Devices => {
             devices::run();
             Ok(())

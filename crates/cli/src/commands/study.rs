@@ -1,7 +1,10 @@
 //! `kappa study`.
 
-use kappa_run::StudyConfig;
-use kappa_study::{Judged, claims::Word, run_study};
+use std::time::Instant;
+
+use kappa_report::write_report;
+use kappa_run::{PointFindings, StudyConfig};
+use kappa_study::run_study;
 
 use super::DataSets;
 use crate::{
@@ -22,69 +25,58 @@ pub fn run(arguments: &StudyArguments) -> Result<(), CliError> {
     let chosen = backend::choose(arguments.common.backend)?;
     let precision = PrecisionArgument::or(arguments.precision, chosen.precision);
     let mut progress = StudyProgress::new(arguments.common.quiet);
-    let (directory, result) =
-        run_study(&study, set, &chosen.machine, precision, &arguments.out, &mut progress)?;
+    let result = run_study(&study, set, &chosen.machine, precision, &arguments.out, &mut progress)?;
 
-    say(format_args!("\nchosen: learning rate {:e}, L2 {:e}", result.learning_rate, result.l2));
-    if let Some((chosen, sweep)) = result.judged.split_first() {
+    if let Some((chosen, sweep)) = result.findings.points.split_first() {
+        say(format_args!("\nchosen: learning rate {:e}, L2 {:e}", chosen.learning_rate, chosen.l2));
         print_verdicts(chosen);
         print_words(sweep);
     }
+    let start = Instant::now();
+    let report = write_report(&result.directory)?;
     say(format_args!("\nseconds"));
     for (stage, seconds) in &result.stages {
         say(format_args!("  {stage:<16}{seconds:9.1}"));
     }
-    say(format_args!("{}", directory.path().display()));
+    say(format_args!("  {:<16}{:9.1}", "report", start.elapsed().as_secs_f64()));
+    say(format_args!("{}", report.join("report.html").display()));
     Ok(())
 }
 
 /// The verdicts at the chosen point, with their numbers.
-fn print_verdicts(judged: &Judged) {
+fn print_verdicts(judged: &PointFindings) {
     for verdict in &judged.verdicts {
         let interval = verdict
+            .estimate
             .interval
             .map_or_else(|| "(one seed)".to_owned(), |[low, high]| format!("[{low:.3}, {high:.3}]"));
         say(format_args!(
             "  ({}) {}  {}: {:.3} {interval} {}, {} of {}",
             verdict.claim,
-            word(verdict.word),
+            verdict.word.as_str(),
             verdict.what,
-            verdict.mean,
+            verdict.estimate.mean,
             verdict.unit,
             verdict.holding,
-            verdict.effects.len()
+            verdict.estimate.effects.len()
         ));
     }
 }
 
-/// One word for each claim and point of the sweeps. A claim is judged of several
-/// quantities; where they differ it is mixed.
-fn print_words(sweep: &[Judged]) {
+/// One word for each claim and point of the sweeps.
+fn print_words(sweep: &[PointFindings]) {
     let claims = 1..=5u8;
     let headings: String = claims.clone().map(|claim| format!("{:>7}", format!("({claim})"))).collect();
     say(format_args!("\n{:<24}{headings}", "elsewhere"));
-    for judged in sweep {
+    for found in sweep {
         let words: String = claims
             .clone()
-            .map(|claim| {
-                let words: Vec<Word> =
-                    judged.verdicts.iter().filter(|v| v.claim == claim).map(|v| v.word).collect();
-                let summary = match words.split_first() {
-                    None => "-",
-                    Some((first, others)) if others.iter().all(|other| other == first) => word(*first),
-                    Some(_) => word(Word::Mixed),
-                };
-                format!("{summary:>7}")
-            })
+            .map(|claim| format!("{:>7}", found.word(claim).map_or("-", |word| word.as_str())))
             .collect();
-        say(format_args!("{:<24}{words}", judged.point));
-    }
-}
-
-fn word(word: Word) -> &'static str {
-    match word {
-        Word::Holds => "holds",
-        Word::Fails => "fails",
-        Word::Mixed => "mixed",
+        say(format_args!(
+            "{:<24}{words}{}",
+            found.point,
+            if found.diverged.is_some() { "  diverged" } else { "" }
+        ));
     }
 }

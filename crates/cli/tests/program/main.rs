@@ -1,7 +1,9 @@
 //! The program as its users meet it: what it prints, writes and returns.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod browser;
 mod mistakes;
+mod study;
 
 use std::{
     path::{Path, PathBuf},
@@ -86,6 +88,8 @@ fn help_says_what_there_is() {
     for (command, words) in [
         ("train", &["--set", "--backend", "--quiet", "--out", "Examples"][..]),
         ("hessian", &["--epoch", "--checkpoint", "--limit", "--save-matrix", "--precision", "lambda_min"]),
+        ("study", &["paired seeds", "--set", "Examples"]),
+        ("report", &["report.html", "without training"]),
         ("data", &["IDX"]),
         ("devices", &["adapters"]),
     ] {
@@ -232,59 +236,4 @@ fn quiet_is_quiet_and_progress_goes_to_terminals_only() {
     assert!(!String::from_utf8_lossy(&output.stderr).contains("left"), "no bar without a terminal");
     let output = kappa.run(&["train", &smoke, "--backend", "flex", "--quiet"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1, "the run directory alone");
-}
-
-#[test]
-fn a_study_ends_in_verdicts_and_finds_what_it_has_done() {
-    let kappa = Kappa::new();
-    write_idx(&kappa.folder.path().join("tiny"), 30, 9);
-    let paper = config("paper.toml");
-    let arguments = [
-        "study",
-        &paper,
-        "--data",
-        "tiny",
-        "--backend",
-        "flex",
-        "--set",
-        "seeds=2",
-        "--set",
-        "recipe.data.train=20",
-        "--set",
-        "recipe.data.validation=10",
-        "--set",
-        "recipe.data.test=9",
-        "--set",
-        "recipe.training.epochs=2",
-        "--set",
-        "recipe.network.hidden=6",
-        "--set",
-        "sweep.widths=[3, 9]",
-        "--set",
-        "sweep.learning_rates=[0.1]",
-    ];
-    let text = kappa.says(&arguments);
-    for part in [
-        "chosen: learning rate",
-        "(1) ",
-        "(8) ",
-        "elsewhere",
-        "learning_rate = 0.1",
-        "seconds",
-        "outputs/paper",
-    ] {
-        assert!(text.contains(part), "{part} in {text}");
-    }
-    assert!(kappa.outputs().join("paper/verdicts.json").is_file());
-    let again = kappa.says(&arguments);
-    let done = |text: &str| text.lines().filter(|line| line.contains("found finished")).count();
-    assert!(
-        done(&again) > done(&text)
-            && !again.lines().any(|line| line.starts_with("  fc") && !line.contains("found")),
-        "{again}"
-    );
-    let message = kappa.complains(&[&arguments[..], &["--set", "recipe.seed=9"]].concat());
-    assert!(message.contains("another configuration"), "{message}");
-    let message = kappa.complains(&["study", &config("fc.toml")]);
-    assert!(message.contains("line ") && message.contains("unknown field"), "{message}");
 }

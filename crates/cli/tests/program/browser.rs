@@ -1,0 +1,103 @@
+//! The report's page in a browser: headless Chromium, and no network.
+//!
+//! Without a browser the test says so and passes, unless KAPPA_REQUIRE_BROWSER is
+//! set, as it is in CI.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+use crate::{
+    Kappa,
+    study::{finished_study, json},
+};
+
+/// Notes what goes wrong in the page from its first line on.
+const WATCH: &str = "<head><script>window.wrong = [];
+addEventListener('error', (event) => wrong.push(String(event.message ?? event.target?.src)), true);
+addEventListener('unhandledrejection', (event) => wrong.push(String(event.reason)));
+addEventListener('securitypolicyviolation', (event) => wrong.push('asked for ' + event.blockedURI));
+for (const level of ['error', 'warn']) console[level] = (...all) => wrong.push(level + ': ' + all.join(' '));
+</script>";
+
+/// Opens the page at each width, moves its controls, and writes down what is seen.
+const DRIVE: &str = include_str!("drive.js");
+
+fn browser() -> Option<PathBuf> {
+    let named = std::env::var_os("KAPPA_BROWSER").map(PathBuf::from);
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&folders).collect();
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let mut found = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    named.or_else(|| found.find(|path| path.is_file()))
+}
+
+/// What the browser saw, and what it said of errors.
+fn look(browser: &Path, report: &Path, folder: &Path) -> (Value, String) {
+    let html = std::fs::read_to_string(report).unwrap();
+    let watched = html.replacen("<head>", WATCH, 1);
+    let quoted = serde_json::to_string(&watched).unwrap().replace('<', "\\u003c");
+    let harness = folder.join("harness.html");
+    let text = format!(
+        "<!doctype html><meta charset=\"utf-8\"><body><script id=\"page\" type=\"application/json\">{quoted}</script>\
+         <script>{DRIVE}</script></body>"
+    );
+    std::fs::write(&harness, text).unwrap();
+    let output = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--disable-dev-shm-usage", "--enable-logging=stderr", "--window-size=1400,1000"])
+        .args(["--virtual-time-budget=60000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", folder.join("profile").display()))
+        .arg(format!("file://{}", harness.display()))
+        .output()
+        .unwrap();
+    let dom = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let result = dom.split("<pre id=\"result\">").nth(1).and_then(|rest| rest.split("</pre>").next());
+    let Some(result) = result else { panic!("the browser saw nothing: {stderr}") };
+    let result = result.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    let console = stderr.lines().filter(|line| line.contains("CONSOLE")).collect::<Vec<_>>().join("\n");
+    (serde_json::from_str(&result).unwrap(), console)
+}
+
+#[test]
+fn the_page_works_offline_and_on_a_narrow_screen() {
+    let Some(browser) = browser() else {
+        assert!(std::env::var_os("KAPPA_REQUIRE_BROWSER").is_none(), "there is no browser");
+        eprintln!("skipped: there is no browser");
+        return;
+    };
+    let kappa = Kappa::new();
+    let study = finished_study(&kappa);
+    let (seen, console) = look(&browser, &study.join("report/report.html"), kappa.folder.path());
+    assert_eq!(console, "", "the console is silent");
+    for seen in seen.as_array().unwrap() {
+        let width = &seen["width"];
+        assert_eq!(seen["wrong"], Value::Array(vec![]), "{width} pixels");
+        assert_eq!(seen["asked"], Value::Array(vec![]), "{width} pixels: nothing is asked of a network");
+        assert_eq!(seen["cut"], Value::Array(vec![]), "{width} pixels: nothing is cut off");
+        assert_eq!(seen["pageIsWider"], false, "{width} pixels");
+        assert_eq!(seen["figures"], 11);
+        // Each control changes what is drawn and what is told.
+        let steps = ["last", "first", "seed", "centred", "dataset"];
+        for pair in steps.windows(2) {
+            assert_ne!(seen[pair[0]]["drawn"], seen[pair[1]]["drawn"], "{width} pixels: {pair:?}");
+            assert_ne!(seen[pair[0]]["numbers"], seen[pair[1]]["numbers"], "{width} pixels: {pair:?}");
+        }
+        assert_eq!(seen["first"]["epoch"], "0");
+        // What is told of FC before training, first seed, is what the run left.
+        let fc =
+            json(&study.join("findings.json"))["points"][0]["pairs"][0]["fc"].as_str().unwrap().to_owned();
+        let spectra = json(&study.join("runs").join(fc).join("spectra.json"));
+        let row = &spectra["rows"].as_array().unwrap()[0];
+        assert_eq!((&row["epoch"], &row["variant"]), (&Value::from(0), &Value::from("plain")));
+        let told: f64 = seen["first"]["numbers"][0][1].as_str().unwrap().parse().unwrap();
+        let lambda_1 = row["top"][0].as_f64().unwrap();
+        // Four digits are shown.
+        assert!((told - lambda_1).abs() < 6e-4 * lambda_1, "{told} {lambda_1}");
+    }
+}

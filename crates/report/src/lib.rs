@@ -1,0 +1,80 @@
+//! From a study's directory to Table 1, figures, and one page that tells it all.
+//!
+//! ```text
+//! evidence   reads what the runs left: metrics, spectra, findings
+//! band       the median and the extremes over the seeds
+//! paper      what the paper reports
+//! figures    charts as SVG, PNG and CSV
+//! tables     the numbers of the report's tables, each with the files that it is from
+//! page       report.md and report.html
+//! spectrum   the data of the page's interactive view
+//! ```
+//!
+//! Nothing is trained and nothing recomputed: a report can be written again at
+//! any time from what the runs left, and every number in it is from a file there.
+#![deny(missing_docs)]
+
+mod band;
+mod evidence;
+mod figures;
+mod page;
+mod paper;
+mod spectrum;
+mod tables;
+
+use std::path::PathBuf;
+
+use kappa_run::{RunError, StudyDir, write_atomically};
+
+use crate::evidence::Evidence;
+
+/// A report could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// The study's directory could not be read, or the report not be written.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A run that the findings name has no spectra.
+    #[error("{0} has no spectra: call `kappa study` with the study's configuration again")]
+    NoSpectra(PathBuf),
+    /// The findings name no run.
+    #[error("the study in {0} has no runs at its chosen point")]
+    NoRuns(PathBuf),
+    /// A chart could not be drawn.
+    #[error("figure {name} cannot be drawn: {problem}")]
+    Figure {
+        /// The figure's name.
+        name: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// A page could not be written out.
+    #[error("the page cannot be written out: {0}")]
+    Page(String),
+}
+
+/// Writes the report of `study` into its directory and returns the folder.
+///
+/// # Errors
+///
+/// [`ReportError`].
+pub fn write_report(study: &StudyDir) -> Result<PathBuf, ReportError> {
+    let evidence = Evidence::read(study)?;
+    let folder = study.report();
+    let drawn = folder.join("figures");
+    std::fs::create_dir_all(&drawn).map_err(|source| RunError::Write { path: drawn.clone(), source })?;
+
+    let figures = figures::all(&evidence)?;
+    for figure in &figures {
+        for (extension, bytes) in [("svg", figure.svg.as_bytes()), ("png", &figure.png), ("csv", &figure.csv)]
+        {
+            write_atomically(&drawn.join(&figure.name).with_extension(extension), bytes)?;
+        }
+    }
+    let tables = tables::Tables::new(&evidence);
+    write_atomically(&folder.join("table-1.csv"), &tables.table_1_csv()?)?;
+    write_atomically(&folder.join("report.md"), page::markdown(&evidence, &tables, &figures)?.as_bytes())?;
+    write_atomically(&folder.join("report.html"), page::html(&evidence, &tables, &figures)?.as_bytes())?;
+    Ok(folder)
+}

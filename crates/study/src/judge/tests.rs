@@ -1,0 +1,216 @@
+//! Verdicts on made-up runs with known answers.
+
+use kappa_run::Word;
+
+use super::{shape::outlying, *};
+
+/// A run of three epochs with the given accuracies, lambda_1 and kappa'.
+fn run(accuracies: [f64; 3], seconds: f64, lambda_1: f64, kappa_prime: f64, zeros: usize) -> RunRecord {
+    let metrics = (0..3)
+        .map(|epoch| EpochMetrics {
+            epoch,
+            seconds: 0.0,
+            training_seconds: seconds * epoch as f64,
+            objective: None,
+            train_loss: 1.0,
+            train_accuracy: accuracies[epoch],
+            validation_loss: 1.0,
+            validation_accuracy: accuracies[epoch],
+            test_loss: 1.0,
+            test_accuracy: accuracies[epoch],
+        })
+        .collect();
+    let spectra = ["plain", "running"]
+        .into_iter()
+        .flat_map(|variant| {
+            (0..3).map(move |epoch| {
+                // Nine outliers for ten classes, then the bulk.
+                let mut top = vec![lambda_1; 9];
+                top.extend(vec![lambda_1 / kappa_prime; 11]);
+                SpectraRow {
+                    epoch,
+                    variant: variant.to_owned(),
+                    top,
+                    lambda_min: 0.0,
+                    trace: 1.0,
+                    size: 100,
+                    rank: 100 - zeros,
+                    silent: 0,
+                    influence: None,
+                }
+            })
+        })
+        .collect();
+    RunRecord { metrics, spectra }
+}
+
+fn verdict<'a>(judged: &'a [Verdict], what: &str) -> &'a Verdict {
+    judged.iter().find(|verdict| verdict.what.contains(what)).unwrap()
+}
+
+#[test]
+fn made_up_runs_get_the_verdicts_they_were_made_for() {
+    let pairs: Vec<Pair> = [0.00, 0.01, 0.02]
+        .into_iter()
+        .enumerate()
+        .map(|(seed, shift)| Pair {
+            seed: seed as u64,
+            fc: run([0.1, 0.5 + shift, 0.8], 1.0, 4.0, 20.0, 10),
+            bn: run([0.1, 0.6, 0.9 - shift], 1.5, 0.4, 40.0 - 30.0 * shift * 50.0, 12),
+        })
+        .collect();
+    let judged = judge(&pairs, &[], &[0.55, 0.95], 10);
+
+    let accuracy = verdict(&judged, "accurate on the test split");
+    assert_eq!(accuracy.word, Word::Holds);
+    assert!((accuracy.estimate.mean - 9.0).abs() < 1e-9, "10, 9 and 8 points: {}", accuracy.estimate.mean);
+    // FC reaches 55 % after 2 epochs, FC+BN after 1, with every seed.
+    let epochs = verdict(&judged, "fewer epochs to 55 %");
+    assert_eq!((epochs.word, epochs.estimate.mean), (Word::Holds, 1.0));
+    // 2 s against 1.5 s.
+    assert!((verdict(&judged, "fewer seconds of training to 55 %").estimate.mean - 0.5).abs() < 1e-12);
+    // 95 % is reached by neither: nothing is said of it.
+    assert!(!judged.iter().any(|verdict| verdict.what.contains("to 95 %")));
+    assert!((verdict(&judged, "takes longer").estimate.mean - 50.0).abs() < 1e-9);
+    // lambda_1: 4 against 0.4, one power of ten.
+    let lambda = verdict(&judged, "lambda_1 of FC+BN (running statistics) is smaller at the end");
+    assert_eq!(lambda.word, Word::Holds);
+    assert!((lambda.estimate.mean - 1.0).abs() < 1e-12);
+    // kappa' of FC+BN is 40, 25 and 10 against 20: smaller with one seed of three.
+    let kappa = verdict(&judged, "kappa' of FC+BN (running statistics) is smaller over");
+    assert_eq!((kappa.word, kappa.holding), (Word::Mixed, 1));
+    assert_eq!(verdict(&judged, "Hessian of FC+BN is singular").estimate.mean, 12.0);
+    assert_eq!(verdict(&judged, "FC has as many outlying").word, Word::Holds);
+}
+
+#[test]
+fn a_network_that_never_gets_there_loses_by_what_it_ran() {
+    let pair = Pair {
+        seed: 0,
+        fc: run([0.1, 0.2, 0.3], 1.0, 1.0, 2.0, 0),
+        bn: run([0.1, 0.9, 0.9], 1.0, 1.0, 2.0, 0),
+    };
+    let judged = judge(&[pair], &[], &[0.5], 10);
+    assert_eq!(verdict(&judged, "fewer epochs").estimate.mean, 1.0);
+}
+
+#[test]
+fn equal_networks_fail_to_differ() {
+    let equal = || run([0.1, 0.5, 0.8], 1.0, 4.0, 20.0, 10);
+    let pairs: Vec<Pair> = (0..3).map(|seed| Pair { seed, fc: equal(), bn: equal() }).collect();
+    let judged = judge(&pairs, &[], &[0.5], 10);
+    for what in ["accurate on the train", "fewer epochs", "takes longer", "lambda_1", "kappa'"] {
+        assert_eq!(verdict(&judged, what).word, Word::Fails, "{what}");
+    }
+}
+
+#[test]
+fn the_singularity_grows_if_every_step_of_the_width_adds_zeros() {
+    let at = |zeros| Pair {
+        seed: 0,
+        fc: run([0.1; 3], 1.0, 1.0, 2.0, zeros),
+        bn: run([0.1; 3], 1.0, 1.0, 2.0, zeros / 2),
+    };
+    let judged = judge(&[], &[at(25), at(50), at(76)], &[], 10);
+    assert_eq!(verdict(&judged, "of FC has more zero").estimate.effects, [25.0]);
+    assert_eq!(verdict(&judged, "of FC has more zero").word, Word::Holds);
+    let judged = judge(&[], &[at(25), at(50), at(49)], &[], 10);
+    assert_eq!(verdict(&judged, "of FC has more zero").word, Word::Fails);
+}
+
+#[test]
+fn outliers_stand_before_the_widest_gap() {
+    assert_eq!(outlying(&[8.0, 7.0, 6.0, 1.0, 0.9]), Some(3));
+    assert_eq!(outlying(&[1.0]), None);
+}
+
+/// A pair whose numbers are lambda_1 of FC plain, centred, standardised and unit
+/// mean square, and of FC+BN by `statistics`, for each of the epochs.
+fn controlled(statistics: &str, lambdas: [[f64; 5]; 3]) -> Pair {
+    let row = |epoch: usize, variant: &str, lambda: f64| SpectraRow {
+        epoch,
+        variant: variant.to_owned(),
+        top: vec![lambda],
+        lambda_min: 0.0,
+        trace: 1.0,
+        size: 1,
+        rank: 1,
+        silent: 0,
+        influence: None,
+    };
+    let mut pair = Pair { seed: 0, fc: run([0.1; 3], 1.0, 1.0, 2.0, 0), bn: run([0.1; 3], 1.0, 1.0, 2.0, 0) };
+    let names = ["plain", "centred", "standardised", "unit_mean_square", statistics];
+    let mut rows: Vec<Vec<SpectraRow>> = names
+        .iter()
+        .enumerate()
+        .map(|(i, name)| (0..3).map(|epoch| row(epoch, name, lambdas[epoch][i])).collect())
+        .collect();
+    pair.bn.spectra = rows.pop().unwrap();
+    pair.fc.spectra = rows.concat();
+    pair
+}
+
+#[test]
+fn an_effect_is_the_sum_of_centring_scaling_and_the_rest() {
+    let pair = controlled(
+        "dataset",
+        [[100.0, 10.0, 10.0, 50.0, 1.0], [10.0, 1.0, 0.1, 10.0, 1.0], [1000.0, 10.0, 1.0, 100.0, 0.1]],
+    );
+    let explanations = explain(&[pair]);
+    // One eigenvalue has no kappa'.
+    assert!(explanations.iter().all(|explanation| explanation.quantity == "lambda_1"));
+    let found: Vec<_> = explanations
+        .iter()
+        .map(|e| {
+            let parts = [&e.whole, &e.centring, &e.scaling, &e.rest, &e.scaling_alone];
+            (e.when.as_str(), parts.map(|part| (1e12 * part.mean).round() / 1e12))
+        })
+        .collect();
+    let log = |x: f64| (1e12 * x.log10()).round() / 1e12;
+    assert_eq!(
+        found,
+        [
+            ("before training", [2.0, 1.0, 0.0, 1.0, log(2.0)]),
+            ("at the end", [4.0, 2.0, 1.0, 1.0, 1.0]),
+            ("over the epochs", [2.5, 1.5, 1.0, 0.0, 0.5]),
+        ]
+    );
+}
+
+#[test]
+fn before_training_batch_norm_is_judged_by_the_statistics_of_the_data() {
+    let rows = [[1.0, 1.0, 1.0, 1.0, 2.0], [4.0, 1.0, 1.0, 1.0, 2.0], [4.0, 1.0, 1.0, 1.0, 2.0]];
+    let judged = judge(&[controlled("dataset", rows)], &[], &[], 10);
+    assert_eq!(
+        verdict(&judged, "lambda_1 of FC+BN (dataset statistics) is smaller before").word,
+        Word::Fails
+    );
+    assert_eq!(verdict(&judged, "smaller at the end").word, Word::Holds);
+    assert_eq!(verdict(&judged, "smaller than FC's with centred").word, Word::Fails);
+    let judged = judge(&[controlled("running", rows)], &[], &[], 10);
+    assert!(!judged.iter().any(|verdict| verdict.what.contains("before training")));
+}
+
+#[test]
+fn at_the_same_training_loss_epochs_are_met_halfway() {
+    // lambda_1 of FC 100, 10, 1 at losses 3, 2, 1; of FC+BN 100, 1, 0.01 at losses 3, 1.5, 0.5.
+    let rows = [[100.0, 1.0, 1.0, 1.0, 100.0], [10.0, 1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 0.01]];
+    let mut pair = controlled("running", rows);
+    for (run, losses) in [(&mut pair.fc, [3.0, 2.0, 1.0]), (&mut pair.bn, [3.0, 1.5, 0.5])] {
+        for (row, loss) in run.metrics.iter_mut().zip(losses) {
+            row.train_loss = loss;
+        }
+    }
+    // Both reach loss 1: FC at its last epoch (log10 = 0), FC+BN halfway between 1.5 (0) and 0.5 (-2).
+    let judged = judge(&[pair], &[], &[], 10);
+    let found = verdict(&judged, "at the same training loss").estimate.mean;
+    assert!((found - 1.0).abs() < 1e-12, "{found}");
+}
+
+#[test]
+fn an_eigenvalue_of_zero_has_no_power_of_ten_and_is_not_judged() {
+    let rows = [[1.0, 0.0, 0.0, 0.0, 1.0]; 3];
+    let judged = judge(&[controlled("running", rows)], &[], &[], 10);
+    assert!(judged.iter().any(|verdict| verdict.what.contains("smaller at the end")));
+    assert!(!judged.iter().any(|verdict| verdict.what.contains("centred")));
+}
