@@ -18,9 +18,13 @@ train-cpu *args:
 hessian *args:
     {{kappa}} hessian {{args}}
 
-# The paper's study: grid, paired seeds, a Hessian each epoch, verdicts
+# The paper's study: grid, paired seeds, a Hessian each epoch, verdicts, report
 paper *args:
     {{kappa}} study configs/paper.toml {{args}}
+
+# A study's report again, from what its runs left, e.g. `just report outputs/paper`
+report *args:
+    {{kappa}} report {{args}}
 
 # All tests
 test *args:

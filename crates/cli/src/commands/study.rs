@@ -51,9 +51,10 @@ fn print_verdicts(judged: &PointFindings) {
             .interval
             .map_or_else(|| "(one seed)".to_owned(), |[low, high]| format!("[{low:.3}, {high:.3}]"));
         say(format_args!(
-            "  ({}) {}  {}: {:.3} {interval} {}, {} of {}",
+            "  ({}) {}  {}{}: {:.3} {interval} {}, {} of {}",
             verdict.claim,
             verdict.word.as_str(),
+            if verdict.control { "control: " } else { "" },
             verdict.what,
             verdict.estimate.mean,
             verdict.unit,

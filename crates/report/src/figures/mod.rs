@@ -153,7 +153,7 @@ fn against_seconds(
         name,
         caption: format!(
             "Accuracy on the {split} split against the seconds spent in training steps (wall clock, evaluation left \
-             out; the median over the seeds); {}. From `training_seconds` and `{}_accuracy` in metrics.csv.",
+             out; the median over the seeds); {}. From training_seconds and {}_accuracy in metrics.csv.",
             seeds(point),
             if split == "training" { "train" } else { split }
         ),
@@ -177,7 +177,7 @@ fn kappa_prime(point: &Point) -> Plan {
         name: "figure-3",
         caption: format!(
             "The pseudo-condition number κ′ = λ₁/λ₁₀ of the Hessian over the training split, per epoch (0: before \
-             training; FC+BN by its running statistics, which start as no normalisation at all); {}. From `top` in \
+             training; FC+BN by its running statistics, which start as no normalisation at all); {}. From top in \
              spectra.json.",
             seeds(point)
         ),
@@ -267,7 +267,7 @@ fn ten_largest(point: &Point) -> Plan {
     Plan {
         name: "figure-8",
         caption: format!(
-            "The ten largest eigenvalues of the Hessian per epoch (FC+BN by its running statistics); {}. From `top` in \
+            "The ten largest eigenvalues of the Hessian per epoch (FC+BN by its running statistics); {}. From top in \
              spectra.json.",
             seeds(point)
         ),
@@ -317,7 +317,7 @@ fn controls(point: &Point) -> Plan {
         caption: format!(
             "What batch norm's effect is made of: λ₁ and κ′ of FC as it is, with its features scaled to unit mean \
              square, centred, and standardised, beside FC+BN by each of its statistics; medians of {} seeds. From \
-             `top` in spectra.json, by `variant`.",
+             top in spectra.json, by variant.",
             point.pairs.len()
         ),
         panels: panels.into(),
@@ -380,7 +380,7 @@ fn widths(evidence: &Evidence) -> Plan {
     Plan {
         name: "figure-11",
         caption: "Eigenvalues that are zero up to rounding, after the last epoch, against the number of hidden units; \
-                  one seed. From `size` - `rank` in spectra.json."
+                  one seed. From size - rank in spectra.json."
             .to_owned(),
         panels: vec![Panel {
             title: String::new(),

@@ -204,9 +204,13 @@ fn table_1(chosen: &Point) -> Vec<Accuracy> {
 }
 
 fn explained(explanation: &Explanation) -> Explained {
+    // Nothing is +0.00, and not -0.00.
+    let hundredths = |value: f64| format!("{:+.2}", if value.abs() < 0.005 { 0.0 } else { value });
     let part = |estimate: &Estimate| match estimate.interval {
-        Some([low, high]) => format!("{:+.2} ({low:+.2} to {high:+.2})", estimate.mean),
-        None => format!("{:+.2}", estimate.mean),
+        Some([low, high]) => {
+            format!("{} ({} to {})", hundredths(estimate.mean), hundredths(low), hundredths(high))
+        }
+        None => hundredths(estimate.mean),
     };
     Explained {
         quantity: quantity(explanation),

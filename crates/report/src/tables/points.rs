@@ -130,7 +130,7 @@ pub(super) fn influential(point: &Point) -> Vec<Influential> {
             let optional = |number: Option<f64>| number.map_or("–".to_owned(), short);
             let without = influence.top_without.as_deref().unwrap_or_default();
             rows.push(Influential {
-                point: point.findings.point.clone(),
+                point: point.findings.point.replace('_', " "),
                 network: if network == 0 { name.to_owned() } else { format!("{name}, {variant}") },
                 share: format!("{:.2} %", 100.0 * influence.share),
                 sample: format!("{} in {}", influence.sample, run.name),
