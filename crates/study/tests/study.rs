@@ -265,3 +265,45 @@ fn each_statistics_normalises_by_what_it_says() {
         assert_spectrum(&rows, variant, features, &probabilities, 1e-5);
     }
 }
+
+#[test]
+fn the_most_influential_sample_is_the_one_without_which_the_spectrum_changes_as_told() {
+    let root = tempfile::tempdir().unwrap();
+    let (run, rows) = chosen_run(root.path(), "fc");
+    let row = rows.iter().find(|row| row.epoch == 3 && row.variant == "plain").unwrap();
+    let influence = row.influence.as_ref().unwrap();
+    // Without each sample in turn, from the features of the others.
+    let network = load_checkpoint(&run.checkpoint_path(3), &Device::flex()).unwrap().valid();
+    let features = network.features(training_images());
+    let silent =
+        (0..5).filter(|&i| features.clone().slice([0..60, i..i + 1]).max().into_scalar::<f32>() == 0.0);
+    assert_eq!(row.silent, silent.count());
+    let probabilities = softmax(network.logits(features.clone()).cast(DType::F64), 1);
+    let features = features.cast(DType::F64);
+    let without = |sample: usize| -> Vec<f64> {
+        let mut sums = Accumulator::new(5, 4).unwrap();
+        for rows in [0..sample, sample + 1..60].into_iter().filter(|rows| !rows.is_empty()) {
+            sums.add(features.clone().slice(rows.clone()), probabilities.clone().slice(rows)).unwrap();
+        }
+        sums.finish().unwrap().spectrum().unwrap().eigenvalues().to_vec()
+    };
+    let lambda_1 = row.top[0];
+    let its = without(influence.sample);
+    // lambda_1 of the other 59 is 59/60 of what they leave: at least 1 - share of the whole.
+    let left = |top: &[f64]| top[0] * 59.0 / 60.0 / lambda_1;
+    assert!(left(&its) >= 1.0 - influence.share - 1e-12);
+    let least = (0..60).map(|sample| left(&without(sample))).fold(f64::INFINITY, f64::min);
+    // No other sample takes more away than its own share, and none has a larger one.
+    assert!(least >= 1.0 - influence.share - 1e-12, "{least} {}", influence.share);
+    assert!(influence.share >= 1.0 / 60.0, "the largest share is no smaller than the mean");
+    match &influence.top_without {
+        Some(top) => {
+            assert!(influence.share >= 0.05);
+            for (a, b) in top.iter().zip(&its) {
+                // Both are f64 sums over 60 samples.
+                assert!((a - b).abs() < 1e-12 * lambda_1, "{a} {b}");
+            }
+        }
+        None => assert!(influence.share < 0.05),
+    }
+}
