@@ -16,8 +16,9 @@ pub struct AtPoint {
     pub words: [&'static str; 5],
     /// Test accuracy of FC and FC+BN, in %.
     pub accuracy: [String; 2],
-    /// For FC and each statistics of FC+BN: name, lambda_1, kappa', and kappa' with L2's shift.
-    pub spectra: Vec<[String; 4]>,
+    /// For FC and each statistics of FC+BN: name, lambda_1, whether it is smaller than
+    /// FC's, kappa', whether it is, and kappa' with L2's shift.
+    pub spectra: Vec<[String; 6]>,
     /// Why there is nothing, if there is nothing.
     pub diverged: Option<String>,
 }
@@ -91,10 +92,17 @@ pub(super) fn at_point(point: &Point) -> AtPoint {
             let shift = 2.0 * findings.l2;
             let number =
                 |number: &dyn Fn(&SpectraRow) -> Option<f64>| banded(point.last(network, variant, number));
+            let smaller = |name: &str| {
+                let what = format!("{name} of FC+BN ({variant} statistics) is smaller at the end");
+                let verdict = findings.verdicts.iter().find(|verdict| network == 1 && verdict.what == what);
+                verdict.map_or("–", |verdict| verdict.word.as_str()).to_owned()
+            };
             spectra.push([
                 if network == 0 { name.to_owned() } else { format!("{name}, {variant}") },
                 number(&|row| row.lambda(1)),
+                smaller("lambda_1"),
                 number(&|row| row.kappa_prime()),
+                smaller("kappa'"),
                 if shift > 0.0 {
                     number(&|row| Some((row.lambda(1)? + shift) / (row.lambda(10)? + shift)))
                 } else {
