@@ -80,6 +80,7 @@ pub struct TrainArguments {
 Examples:
   kappa hessian --epoch 30
   kappa hessian outputs/fc-s0-20260314-150926 --split test --save-matrix
+  kappa hessian outputs/fc-bn-s0-20260314-150926 --bn-stats all
   kappa hessian --checkpoint my-network.safetensors --limit 10000 --out spectra
 
 kappa = lambda_1 / lambda_min is shown because it was asked for first: softmax
@@ -117,6 +118,13 @@ pub struct HessianArguments {
     /// Count the bias b2 among the parameters
     #[arg(long)]
     pub bias: bool,
+    /// By which statistics batch norm normalises: its running ones, as at inference;
+    /// those of mini-batches, as in training; those of the whole split; or all three
+    #[arg(long, value_enum, default_value = "running")]
+    pub bn_stats: StatisticsArgument,
+    /// The mini-batches of --bn-stats batch; a run's own if not given
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<std::num::NonZeroUsize>,
     /// Write spectrum.json and spectrum.safetensors here
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -208,6 +216,14 @@ pub enum Split {
     Train,
     Validation,
     Test,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StatisticsArgument {
+    Running,
+    Batch,
+    Dataset,
+    All,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -48,7 +48,8 @@ pub struct SpectrumSettings {
     pub classes: usize,
     /// Whether the bias b2 is among the parameters.
     pub bias: bool,
-    /// By which statistics batch norm normalised: "running"; absent without batch norm.
+    /// By which statistics batch norm normalised: "running", "dataset" or "batch 128";
+    /// absent without batch norm.
     pub bn_statistics: Option<String>,
     /// The arithmetic of the sums over samples: "f32" or "f64".
     pub precision: String,

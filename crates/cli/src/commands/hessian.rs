@@ -1,11 +1,14 @@
 //! `kappa hessian`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 use burn::data::dataset::Dataset;
 use kappa_data::{DataSet, LabelledImages, SplitOrder, SplitSizes};
 use kappa_run::{
-    Manifest, RunDir, SPECTRUM_VERSION, SavedTensor, Scaling, SpectrumRecord, SpectrumSettings,
+    BatchSize, Manifest, RunDir, SPECTRUM_VERSION, SavedTensor, Scaling, SpectrumRecord, SpectrumSettings,
     SpectrumSummary, write_spectrum,
 };
 use kappa_study::{BatchNormStatistics, Precision, Probe, ProbeError, ProbeOptions, probe};
@@ -13,7 +16,7 @@ use kappa_trainer::{DeviceSplit, Machine, PixelScaling, load_checkpoint, split_d
 
 use super::{DataSets, table};
 use crate::{
-    args::{HessianArguments, PrecisionArgument, ScalingArgument, Split},
+    args::{HessianArguments, PrecisionArgument, ScalingArgument, Split, StatisticsArgument},
     backend::{self, Chosen},
     error::CliError,
     output::say,
@@ -40,6 +43,8 @@ struct Settings<'a> {
     split: Split,
     limit: Option<usize>,
     bias: bool,
+    statistics: StatisticsArgument,
+    batch_size: Option<NonZeroUsize>,
     save_matrix: bool,
     quiet: bool,
 }
@@ -53,8 +58,10 @@ pub fn run(arguments: &HessianArguments) -> Result<(), CliError> {
         precision,
         data: arguments.data.as_deref(),
         split: arguments.split,
-        limit: arguments.limit.map(std::num::NonZero::get),
+        limit: arguments.limit.map(NonZeroUsize::get),
         bias: arguments.bias,
+        statistics: arguments.bn_stats,
+        batch_size: arguments.batch_size,
         save_matrix: arguments.save_matrix,
         quiet: arguments.common.quiet,
     };
@@ -77,6 +84,8 @@ pub fn of_last_epochs(
         split: Split::Train,
         limit: None,
         bias: false,
+        statistics: StatisticsArgument::Running,
+        batch_size: None,
         save_matrix: false,
         quiet,
     };
@@ -136,17 +145,18 @@ fn probe_all(targets: &[Target], settings: &Settings, mut sets: DataSets) -> Res
     }
     let mut records = Vec::new();
     for target in targets {
-        let record = probe_one(target, settings, &mut sets)?;
-        if !settings.quiet {
-            say(format_args!("{} -> {}", record.settings.network, target.out.display()));
-        }
-        records.push(record);
+        records.extend(probe_one(target, settings, &mut sets)?);
     }
     table::print(&records);
     Ok(())
 }
 
-fn probe_one(target: &Target, settings: &Settings, sets: &mut DataSets) -> Result<SpectrumRecord, CliError> {
+/// The spectra of one network: one, or one for each of batch norm's statistics.
+fn probe_one(
+    target: &Target,
+    settings: &Settings,
+    sets: &mut DataSets,
+) -> Result<Vec<SpectrumRecord>, CliError> {
     let images = images(target, settings, sets)?;
     let device = &settings.machine.device;
     let network = load_checkpoint(&target.checkpoint, device)?;
@@ -155,31 +165,96 @@ fn probe_one(target: &Target, settings: &Settings, sets: &mut DataSets) -> Resul
         // Before the images go to the device: they may be of any size.
         return Err(ProbeError::OtherImages { network: shape.inputs, images: images.chosen.inputs() }.into());
     }
-    let label = if shape.batch_norm.is_some() { "FC+BN" } else { "FC" };
-    let split = DeviceSplit::new(&images.chosen, images.classes, images.scaling, device);
-    let bar = bar(split.samples(), label, settings.quiet);
-    let options = ProbeOptions {
-        precision: settings.precision,
-        bias: settings.bias,
-        keep_inputs: settings.save_matrix,
-        statistics: BatchNormStatistics::Running,
+    let statistics = match shape.batch_norm {
+        Some(_) => statistics(target, settings)?,
+        // Without batch norm they are all one.
+        None => vec![BatchNormStatistics::Running],
     };
-    let probe = probe(&network, &split, options, |samples| bar.set_position(samples as u64))?;
-    bar.finish_and_clear();
+    let split = DeviceSplit::new(&images.chosen, images.classes, images.scaling, device);
+    statistics
+        .into_iter()
+        .map(|statistics| {
+            let out = match statistics {
+                BatchNormStatistics::Running => target.out.clone(),
+                other => with_suffix(&target.out, other.name()),
+            };
+            let options = ProbeOptions {
+                precision: settings.precision,
+                bias: settings.bias,
+                keep_inputs: settings.save_matrix,
+                statistics,
+            };
+            let label = if shape.batch_norm.is_some() { "FC+BN" } else { "FC" };
+            let bar = bar(split.samples(), label, settings.quiet);
+            let probe = probe(&network, &split, options, |samples| bar.set_position(samples as u64))?;
+            bar.finish_and_clear();
+            let by = shape.batch_norm.map(|_| match statistics {
+                BatchNormStatistics::Batch(size) => format!("batch {size}"),
+                other => other.name().to_owned(),
+            });
+            let record = record(target, settings, &images, &probe, (label, by));
+            write_spectrum(&out, &record, &tensors(probe, settings.precision))?;
+            if !settings.quiet {
+                say(format_args!("{label} -> {}", out.display()));
+            }
+            Ok(record)
+        })
+        .collect()
+}
 
+/// By which statistics a network with batch norm is probed.
+fn statistics(target: &Target, settings: &Settings) -> Result<Vec<BatchNormStatistics>, CliError> {
+    let batch = || match (settings.batch_size, &target.origin) {
+        (Some(size), _) => Ok(BatchNormStatistics::Batch(size)),
+        (None, Origin::Run { manifest, .. }) => Ok(match manifest.config.training.batch_size {
+            BatchSize::Samples(size) => BatchNormStatistics::Batch(size),
+            BatchSize::Full => BatchNormStatistics::Dataset,
+        }),
+        (None, Origin::File { .. }) => Err(CliError::Usage(
+            "--bn-stats batch of a --checkpoint needs the mini-batches' size: --batch-size 128, say"
+                .to_owned(),
+        )),
+    };
+    Ok(match settings.statistics {
+        StatisticsArgument::Running => vec![BatchNormStatistics::Running],
+        StatisticsArgument::Dataset => vec![BatchNormStatistics::Dataset],
+        StatisticsArgument::Batch => vec![batch()?],
+        StatisticsArgument::All => {
+            let mut all = vec![BatchNormStatistics::Running, batch()?, BatchNormStatistics::Dataset];
+            // The mini-batch of a full-batch run is the whole split.
+            all.dedup();
+            all
+        }
+    })
+}
+
+/// `epoch-0030` -> `epoch-0030-dataset`.
+fn with_suffix(folder: &Path, suffix: &str) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(format!("-{suffix}"));
+    folder.with_file_name(name)
+}
+
+fn record(
+    target: &Target,
+    settings: &Settings,
+    images: &Images,
+    probe: &Probe,
+    (label, bn_statistics): (&str, Option<String>),
+) -> SpectrumRecord {
     let (epoch, l2) = match &target.origin {
         Origin::Run { manifest, epoch } => (Some(*epoch), manifest.config.training.l2),
         Origin::File { .. } => (None, 0.0),
     };
-    let record = SpectrumRecord {
+    SpectrumRecord {
         schema_version: SPECTRUM_VERSION,
         kappa_version: settings.machine.kappa_version.clone(),
         settings: SpectrumSettings {
             checkpoint: target.checkpoint.display().to_string(),
             network: label.to_owned(),
             epoch,
-            data: images.data,
-            split: images.split,
+            data: images.data.clone(),
+            split: images.split.clone(),
             scaling: match images.scaling_name {
                 Scaling::Unit => "unit",
                 Scaling::Standardised => "standardised",
@@ -189,17 +264,15 @@ fn probe_one(target: &Target, settings: &Settings, sets: &mut DataSets) -> Resul
             features: probe.hessian.features(),
             classes: probe.hessian.classes(),
             bias: settings.bias,
-            bn_statistics: shape.batch_norm.map(|_| options.statistics.name().to_owned()),
+            bn_statistics,
             precision: settings.precision.name().to_owned(),
             backend: settings.machine.backend.clone(),
             device: settings.machine.device_name.clone(),
             l2,
         },
-        spectrum: summary(&probe, settings.precision, l2),
+        spectrum: summary(probe, settings.precision, l2),
         timings: probe.timings,
-    };
-    write_spectrum(&target.out, &record, &tensors(probe, settings.precision))?;
-    Ok(record)
+    }
 }
 
 /// The images whose mean loss is differentiated.

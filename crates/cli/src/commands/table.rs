@@ -22,6 +22,11 @@ fn lines(records: &[SpectrumRecord]) -> Vec<String> {
     row("", &nothing);
     row("", &|record| record.settings.network.clone());
     row("epoch", &|record| record.settings.epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string()));
+    if records.iter().any(|record| record.settings.bn_statistics.is_some()) {
+        row("batch norm's statistics", &|record| {
+            record.settings.bn_statistics.clone().unwrap_or_else(|| "-".to_owned())
+        });
+    }
     row("samples", &|record| format!("{} ({})", record.settings.samples, record.settings.split));
     row("classes x features", &|record| {
         format!("{} x {}", record.settings.classes, record.settings.features)

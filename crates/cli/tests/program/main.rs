@@ -237,3 +237,41 @@ fn quiet_is_quiet_and_progress_goes_to_terminals_only() {
     let output = kappa.run(&["train", &smoke, "--backend", "flex", "--quiet"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1, "the run directory alone");
 }
+
+#[test]
+fn batch_norm_is_probed_by_each_of_its_statistics_side_by_side() {
+    let kappa = Kappa::new();
+    let run = kappa.train(&[]);
+    let text = kappa.says(&["hessian", "--bn-stats", "all", "--batch-size", "50", "--backend", "flex"]);
+    assert!(text.lines().any(|line| line.contains("statistics") && line.contains("batch 50")), "{text}");
+    let lambda_1 = |folder: &str| {
+        let json = study::json(&run.join("hessian").join(folder).join("spectrum.json"));
+        json["spectrum"]["top"][0].as_f64().unwrap()
+    };
+    let all = ["epoch-0002", "epoch-0002-batch", "epoch-0002-dataset"].map(lambda_1);
+    assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2], "{all:?}");
+
+    // One batch of all samples is the data set.
+    kappa.says(&["hessian", "--bn-stats", "batch", "--batch-size", "1000000", "--backend", "flex"]);
+    // Both are means of the same f32 numbers, in another order.
+    assert!((lambda_1("epoch-0002-batch") / all[2] - 1.0).abs() < 1e-5);
+
+    let checkpoint = run.join("checkpoints/epoch-0002.safetensors");
+    let checkpoint = checkpoint.to_str().unwrap();
+    let message = kappa.complains(&["hessian", "--checkpoint", checkpoint, "--bn-stats", "all"]);
+    assert!(message.contains("--batch-size"), "{message}");
+}
+
+#[test]
+fn without_batch_norm_there_is_one_spectrum_whatever_the_statistics() {
+    let kappa = Kappa::new();
+    let fc = config("fc.toml");
+    let mut train = vec!["train", &fc, "--backend", "flex", "--quiet"];
+    for setting in ["data.train=200", "data.validation=20", "data.test=20", "training.epochs=1"] {
+        train.extend(["--set", setting]);
+    }
+    kappa.says(&train);
+    let text = kappa.says(&["hessian", "--bn-stats", "all", "--backend", "flex"]);
+    assert_eq!(text.lines().filter(|line| line.contains(" -> ")).count(), 1, "{text}");
+    assert!(!text.contains("statistics"), "{text}");
+}
