@@ -146,7 +146,7 @@ pub struct Explanation {
     pub quantity: String,
     /// By which statistics FC+BN was probed.
     pub statistics: String,
-    /// "at initialisation", "at the end" or "over the epochs" (the mean of all trained ones).
+    /// "before training", "at the end" or "over the epochs" (the mean of all trained ones).
     pub when: String,
     /// From FC to FC+BN: the sum of the next three.
     pub whole: Estimate,

@@ -26,7 +26,7 @@ const INFLUENTIAL: f64 = 0.05;
 pub(crate) type RowAndEigenvalues = (SpectraRow, Vec<f64>);
 
 /// One network on one split after one epoch.
-pub(crate) struct Probed<'a> {
+struct Subject<'a> {
     network: &'a TwoLayerNet,
     /// W1 x + b1 of the whole split.
     preactivations: Vec<Tensor<2>>,
@@ -52,14 +52,14 @@ pub(crate) fn spectra(
     let preactivations: Vec<_> = preactivations(network, split, granularity).collect();
     let silent = silent(&preactivations)?;
     let samples = split.samples();
-    let probed = Probed { network, preactivations, samples, silent, epoch, precision };
+    let subject = Subject { network, preactivations, samples, silent, epoch, precision };
     if network.shape().batch_norm.is_none() {
-        return probed.with_controls();
+        return subject.with_controls();
     }
-    statistics.iter().map(|&statistics| probed.by(statistics)).collect()
+    statistics.iter().map(|&statistics| subject.by(statistics)).collect()
 }
 
-impl Probed<'_> {
+impl Subject<'_> {
     /// FC+BN by `statistics`.
     fn by(&self, statistics: BatchNormStatistics) -> Result<RowAndEigenvalues, ProbeError> {
         let network = statistics.prepare(self.network.clone(), &self.preactivations);

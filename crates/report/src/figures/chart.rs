@@ -2,7 +2,7 @@
 //! parameter), each the median over the seeds with a band to the extremes.
 
 use plotters::{
-    coord::{Shift, ranged1d::Ranged},
+    coord::{CoordTranslate, Shift},
     element::DashedPathElement,
     prelude::*,
     style::{FontStyle, register_font, text_anchor},
@@ -142,11 +142,11 @@ fn draw_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
     Ok(())
 }
 
-fn draw_marker<X: Ranged<ValueType = f64>, Y: Ranged<ValueType = f64>>(
-    area: &DrawingArea<SVGBackend<'_>, Cartesian2d<X, Y>>,
-    at: (f64, f64),
-    line: &Line,
-) -> Drawn {
+/// A marker at a point of a panel, or at a pixel of the legend.
+fn draw_marker<C: CoordTranslate>(area: &DrawingArea<SVGBackend<'_>, C>, at: C::From, line: &Line) -> Drawn
+where
+    C::From: Clone + 'static,
+{
     let (filled, outlined) = (line.colour.filled(), line.colour.stroke_width(2));
     match line.marker {
         Marker::None => {}
@@ -154,7 +154,7 @@ fn draw_marker<X: Ranged<ValueType = f64>, Y: Ranged<ValueType = f64>>(
         Marker::Triangle => area.draw(&TriangleMarker::new(at, 6, filled))?,
         Marker::Cross => area.draw(&Cross::new(at, 4, outlined))?,
         Marker::Square => {
-            area.draw(&(EmptyElement::at(at) + Rectangle::new([(-4, -4), (4, 4)], WHITE.filled())))?;
+            area.draw(&(EmptyElement::at(at.clone()) + Rectangle::new([(-4, -4), (4, 4)], WHITE.filled())))?;
             area.draw(&(EmptyElement::at(at) + Rectangle::new([(-4, -4), (4, 4)], outlined)))?;
         }
     }
@@ -206,19 +206,7 @@ fn draw_legend(area: &Area<'_>, entries: &[&Line], width: i32) -> Drawn {
             Stroke::Dashed => area.draw(&DashedPathElement::new(ends, 9, 5, style))?,
             Stroke::Dotted => area.draw(&DashedPathElement::new(ends, 2, 4, style))?,
         }
-        let middle = (x + SAMPLE / 2, y);
-        let (filled, outlined) = (line.colour.filled(), line.colour.stroke_width(2));
-        match line.marker {
-            Marker::None => {}
-            Marker::Disc => area.draw(&Circle::new(middle, 4, filled))?,
-            Marker::Triangle => area.draw(&TriangleMarker::new(middle, 6, filled))?,
-            Marker::Cross => area.draw(&Cross::new(middle, 4, outlined))?,
-            Marker::Square => {
-                let corners = [(middle.0 - 4, middle.1 - 4), (middle.0 + 4, middle.1 + 4)];
-                area.draw(&Rectangle::new(corners, WHITE.filled()))?;
-                area.draw(&Rectangle::new(corners, outlined))?;
-            }
-        }
+        draw_marker(area, (x + SAMPLE / 2, y), line)?;
         let anchored = text_anchor::Pos::new(text_anchor::HPos::Left, text_anchor::VPos::Center);
         let style = (FONT, FONT_SIZE).into_font().color(&TEXT).pos(anchored);
         area.draw(&Text::new(line.label.clone(), (x + SAMPLE + 10, y), style))?;
