@@ -168,6 +168,21 @@ impl RunDir {
         self.path.join(CHECKPOINTS).join(format!("{}.safetensors", epoch_name(epoch)))
     }
 
+    /// Where the optimiser's state after `epoch` goes, beside its checkpoint.
+    pub fn adam_state_path(&self, epoch: usize) -> PathBuf {
+        self.path.join(CHECKPOINTS).join(format!("{}.adam.safetensors", epoch_name(epoch)))
+    }
+
+    /// The optimiser's state after `epoch`.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::NoAdamState`] if there is none.
+    pub fn adam_state(&self, epoch: usize) -> Result<PathBuf, RunError> {
+        let path = self.adam_state_path(epoch);
+        if path.is_file() { Ok(path) } else { Err(RunError::NoAdamState { run: self.path.clone(), epoch }) }
+    }
+
     /// The epochs that have a checkpoint, ascending.
     ///
     /// # Errors
@@ -331,6 +346,21 @@ mod tests {
         assert!(message.contains("no checkpoint of epoch 30; it has epochs 0 to 2, 10"), "{message}");
         assert_eq!(run.checkpoint(None).unwrap().0, 10);
         assert_eq!(run.checkpoint(Some(1)).unwrap().1, run.checkpoint_path(1));
+    }
+
+    #[test]
+    fn a_state_of_the_optimiser_is_no_checkpoint_and_its_absence_is_explained() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create(root.path(), &manifest("fc", false, 0)).unwrap();
+        write_atomically(&run.checkpoint_path(1), b"").unwrap();
+        write_atomically(&run.adam_state_path(1), b"").unwrap();
+        write_atomically(&run.adam_state_path(2), b"").unwrap();
+        assert_eq!(run.epochs().unwrap(), [1]);
+        assert_eq!(run.adam_state(1).unwrap(), run.adam_state_path(1));
+        let missing = run.adam_state(3).unwrap_err().to_string();
+        assert!(missing.contains("after epoch 3") && missing.contains("train again"), "{missing}");
+        let initial = run.adam_state(0).unwrap_err().to_string();
+        assert!(initial.contains("before the first step"), "{initial}");
     }
 
     #[test]

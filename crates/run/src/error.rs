@@ -88,6 +88,14 @@ pub enum RunError {
         /// The epochs that exist, ascending.
         existing: Vec<usize>,
     },
+    /// The run has no state of the optimiser after that epoch.
+    #[error("{run} has no state of Adam after epoch {epoch}: {}", why_no_state(*.epoch))]
+    NoAdamState {
+        /// The run directory.
+        run: PathBuf,
+        /// The epoch that was asked for.
+        epoch: usize,
+    },
 }
 
 impl RunError {
@@ -101,6 +109,14 @@ impl RunError {
 
     pub(crate) fn malformed(path: &Path, problem: impl ToString) -> Self {
         Self::Malformed { path: path.to_owned(), problem: problem.to_string() }
+    }
+}
+
+fn why_no_state(epoch: usize) -> &'static str {
+    if epoch == 0 {
+        "before the first step there is none; ask for a later epoch"
+    } else {
+        "earlier versions of kappa did not save it; train again to have it"
     }
 }
 

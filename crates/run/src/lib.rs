@@ -6,7 +6,10 @@
 //!     run.json                           Manifest: what ran, on what, from when to when
 //!     config.toml                        Config: every value, resolved
 //!     metrics.csv                        EpochMetrics, one row an epoch, epoch 0 first
-//!     checkpoints/epoch-0030.safetensors the network in PyTorch's layout
+//!     checkpoints/
+//!       epoch-0030.safetensors           the network in PyTorch's layout
+//!       epoch-0030.adam.safetensors      the optimiser's state, likewise (whole for the last epoch,
+//!                                        the output layer's for the others, none for epoch 0)
 //!     hessian/epoch-0030/
 //!       spectrum.json                    SpectrumRecord
 //!       spectrum.safetensors             eigenvalues [K m] f64 (and, if asked for, the matrix)
