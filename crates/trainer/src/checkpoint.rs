@@ -61,6 +61,14 @@ pub enum CheckpointError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The file is not, or cannot be, Adam's state of a two-layer network.
+    #[error("{path} is not Adam's state of a two-layer network: {problem}")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 /// Writes `network` to `path`, whole or not at all.
@@ -91,8 +99,7 @@ pub fn save_checkpoint(network: &TwoLayerNet, path: &Path) -> Result<(), Checkpo
 ///
 /// [`CheckpointError`] says which tensor is missing, unknown or of another shape.
 pub fn load_checkpoint(path: &Path, device: &Device) -> Result<TwoLayerNet, CheckpointError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })?;
+    let bytes = read(path)?;
     // The whole file is checked, not only its header, before anything is built from it.
     SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| malformed(path, error))?;
@@ -167,6 +174,10 @@ fn epsilon_of(header: &Metadata) -> Result<f64, String> {
             })
         }
     }
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CheckpointError> {
+    std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })
 }
 
 fn malformed(path: &Path, problem: impl ToString) -> CheckpointError {

@@ -3,7 +3,7 @@
 //! ```text
 //! Config + DataSet --> DeviceSplit (images on the device, once, as bytes)
 //!                  --> Trainer (one epoch at a time: steps of burn's autodiff and Adam)
-//!                  --> EpochMetrics + checkpoint, an epoch --> RunDir
+//!                  --> EpochMetrics + checkpoint + Adam's state, an epoch --> RunDir
 //! ```
 //!
 //! Inside an epoch no tensor goes to the host: losses are summed on the device
@@ -11,6 +11,7 @@
 //! on the host, so it is the same on every backend and for both networks.
 #![deny(missing_docs)]
 
+mod adam;
 mod checkpoint;
 mod error;
 mod evaluate;
@@ -19,6 +20,7 @@ mod run;
 mod split;
 mod trainer;
 
+pub use adam::{AdamState, OutputLayer, load_adam_state, save_adam_state};
 pub use checkpoint::{CheckpointError, load_checkpoint, save_checkpoint};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, evaluate};

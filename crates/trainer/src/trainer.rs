@@ -75,6 +75,11 @@ impl Trainer {
         &self.network
     }
 
+    /// The optimiser, with its state after the last step.
+    pub(crate) fn optimizer(&self) -> &ModuleOptimizer {
+        &self.optimizer
+    }
+
     /// Samples a step.
     fn batch_size(&self) -> usize {
         match self.settings.batch_size {

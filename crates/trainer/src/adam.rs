@@ -1,0 +1,230 @@
+//! Adam's state as one safetensors file in PyTorch's layout.
+//!
+//! ```text
+//! NAME.exp_avg, NAME.exp_avg_sq   m and v of each parameter, under its name and in its shape
+//!                                 in the checkpoint: output.weight.exp_avg [K, m]
+//! step [1] i64                    t, the steps taken; every parameter takes part in each
+//! ```
+//!
+//! m and v are as the recursion leaves them: both begin at zero and are divided
+//! by 1 - beta^t when they are used, not before.
+
+use std::{collections::BTreeSet, path::Path};
+
+use burn::store::{
+    BurnToPyTorchAdapter, ModuleAdapter, ModuleContext,
+    burn_pack::{self, Reader},
+};
+use kappa_run::{AdamConfig, write_atomically};
+use safetensors::{
+    SafeTensors,
+    tensor::{Dtype, TensorView},
+};
+
+use crate::{CheckpointError, Trainer, checkpoint::read};
+
+const STEP: &str = "step";
+const WEIGHT: &str = "output.weight";
+const BIAS: &str = "output.bias";
+/// burn's names of the two moments, and PyTorch's.
+const MOMENTS: [(&str, &str); 2] = [(".momentum.moment_1", FIRST), (".momentum.moment_2", SECOND)];
+const FIRST: &str = ".exp_avg";
+const SECOND: &str = ".exp_avg_sq";
+/// burn's name of the count of steps.
+const TIME: &str = ".momentum.time";
+
+/// Adam's state for the output layer, W2 and b2.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct AdamState {
+    /// The steps taken t, 1 or more.
+    pub step: u32,
+    /// m: the decayed mean of the gradients, not yet divided by 1 - beta_1^t.
+    pub first_moment: OutputLayer,
+    /// v: the decayed mean of their squares, not yet divided by 1 - beta_2^t.
+    pub second_moment: OutputLayer,
+}
+
+/// A number for each parameter of the output layer.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct OutputLayer {
+    /// For W2 [K, m], class by class: index k * m + i.
+    pub weight: Vec<f64>,
+    /// For b2 [K].
+    pub bias: Vec<f64>,
+}
+
+impl OutputLayer {
+    /// The number of classes K.
+    pub fn classes(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// The number of features m, without a constant one.
+    pub fn features(&self) -> usize {
+        self.weight.len().checked_div(self.bias.len()).unwrap_or(0)
+    }
+
+    /// Both as one [K, m + 1], index k * (m + 1) + i, the bias last in each row:
+    /// it weighs a constant feature after the others.
+    pub fn with_bias(&self) -> Vec<f64> {
+        let rows = self.weight.chunks_exact(self.features().max(1));
+        rows.zip(&self.bias).flat_map(|(row, bias)| row.iter().chain([bias])).copied().collect()
+    }
+
+    fn map(&self, f: impl Fn(f64) -> f64) -> Self {
+        self.zip(self, |number, _| f(number))
+    }
+
+    fn zip(&self, other: &Self, f: impl Fn(f64, f64) -> f64) -> Self {
+        let pairs = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect();
+        Self { weight: pairs(&self.weight, &other.weight), bias: pairs(&self.bias, &other.bias) }
+    }
+}
+
+impl AdamState {
+    /// D = sqrt(v_hat) + epsilon, v_hat = v / (1 - beta_2^t): what Adam divides
+    /// m_hat by. `adam` is the training's own.
+    pub fn preconditioner(&self, adam: &AdamConfig) -> OutputLayer {
+        let root = f64::from(correction(adam.beta_2, self.step).sqrt());
+        let epsilon = f64::from(adam.epsilon as f32);
+        self.second_moment.map(|second| second.sqrt() / root + epsilon)
+    }
+
+    /// -learning_rate * m_hat / D, m_hat = m / (1 - beta_1^t): what the last step
+    /// added to each parameter. `adam` is the training's own.
+    pub fn last_update(&self, adam: &AdamConfig) -> OutputLayer {
+        let factor = -adam.learning_rate / f64::from(correction(adam.beta_1, self.step));
+        self.first_moment.zip(&self.preconditioner(adam), |first, divisor| factor * first / divisor)
+    }
+}
+
+/// 1 - beta^t as burn has it, in f32. Near beta = 1 its rounding (1e-5 of it for
+/// 0.999 and the first step) is far above that of the moments, which hold the
+/// same: in f64 it would not be what the training divided by.
+fn correction(beta: f64, step: u32) -> f32 {
+    1.0 - (beta as f32).powi(step as i32)
+}
+
+/// Writes the state of `trainer`'s Adam, that of every parameter, to `path`, whole
+/// or not at all.
+///
+/// # Errors
+///
+/// [`CheckpointError::File`], or [`CheckpointError::State`] before the first step.
+pub fn save_adam_state(trainer: &Trainer, path: &Path) -> Result<(), CheckpointError> {
+    // burn's optimiser keeps the moments to itself; its own format is the one way to them.
+    let bytes = trainer.optimizer().into_bytes().map_err(|error| malformed(path, error))?;
+    let record = Reader::from_bytes(bytes).map_err(|error| malformed(path, error))?;
+    let parameters = record.metadata().clone();
+    let times = record.scalars().iter().filter(|(name, _)| name.ends_with(TIME));
+    let times: BTreeSet<u32> = times.filter_map(|(_, &time)| u32::try_from(time).ok()).collect();
+    let step = match (times.first(), times.len()) {
+        (Some(&step), 1) => i64::from(step).to_le_bytes(),
+        (None, _) => return Err(malformed(path, "no step was taken yet")),
+        _ => return Err(malformed(path, "its parameters took part in different steps")),
+    };
+
+    let mut tensors = vec![(STEP.to_owned(), vec![1], Dtype::I64, step.to_vec())];
+    for tensor in record.into_tensors().map_err(|error| malformed(path, error))? {
+        let moment = MOMENTS.iter().find_map(|(burns, torchs)| {
+            let parameter = parameters.get(tensor.name.strip_suffix(burns)?)?;
+            Some((parameter, torchs))
+        });
+        let Some((parameter, suffix)) = moment else {
+            return Err(malformed(path, format!("burn's Adam keeps a `{}`, which is unknown", tensor.name)));
+        };
+        let (name, _, shape, _, bytes) =
+            in_pytorchs_layout(parameter, tensor).into_parts().map_err(|error| malformed(path, error))?;
+        tensors.push((format!("{name}{suffix}"), shape.to_vec(), Dtype::F32, bytes.to_vec()));
+    }
+    let views = tensors
+        .iter()
+        .map(|(name, shape, dtype, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|error| malformed(path, error))?;
+    // safetensors sorts them, so the same state gives the same bytes.
+    let bytes = safetensors::serialize(views, None).map_err(|error| malformed(path, error))?;
+    Ok(write_atomically(path, &bytes)?)
+}
+
+/// What a tensor of the shape of burn's `parameter` is in the checkpoint: the same
+/// adapter renames and transposes both.
+fn in_pytorchs_layout(parameter: &str, mut tensor: burn_pack::Tensor) -> burn_pack::Tensor {
+    let layer = if parameter.starts_with("norm.") { "Struct:BatchNorm" } else { "Struct:Linear" };
+    parameter.clone_into(&mut tensor.name);
+    BurnToPyTorchAdapter.adapt(tensor, ModuleContext::new(&[layer.to_owned()]))
+}
+
+/// Leaves in the file at `path` what [`load_adam_state`] reads: the state of the
+/// output layer.
+///
+/// # Errors
+///
+/// [`CheckpointError`]; the file is as it was then.
+pub(crate) fn keep_output_layer(path: &Path) -> Result<(), CheckpointError> {
+    let bytes = read(path)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
+    let kept = |name: &str| name == STEP || name.starts_with("output.");
+    let views = file.tensors().into_iter().filter(|(name, _)| kept(name));
+    let bytes = safetensors::serialize(views, None).map_err(|error| malformed(path, error))?;
+    Ok(write_atomically(path, &bytes)?)
+}
+
+/// Reads Adam's state for the output layer from `path`.
+///
+/// # Errors
+///
+/// [`CheckpointError`] says which tensor is missing, of another shape or impossible.
+pub fn load_adam_state(path: &Path) -> Result<AdamState, CheckpointError> {
+    let bytes = read(path)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
+    state_of(&file).map_err(|problem| malformed(path, problem))
+}
+
+fn state_of(file: &SafeTensors) -> Result<AdamState, String> {
+    let tensor = |name: &str, dtype: Dtype| {
+        let tensor = file.tensor(name).map_err(|_| format!("it has no tensor `{name}`"))?;
+        if tensor.dtype() == dtype {
+            Ok(tensor)
+        } else {
+            Err(format!("`{name}` has elements of type {:?}, expected {dtype:?}", tensor.dtype()))
+        }
+    };
+    let moment = |parameter: &str, suffix: &str, shape: &[usize]| {
+        let name = format!("{parameter}{suffix}");
+        let tensor = tensor(&name, Dtype::F32)?;
+        if tensor.shape() != shape {
+            return Err(format!("`{name}` has shape {:?}, expected {shape:?}", tensor.shape()));
+        }
+        let bytes = tensor.data().as_chunks().0.iter();
+        let numbers: Vec<f64> = bytes.map(|&bytes| f64::from(f32::from_le_bytes(bytes))).collect();
+        let impossible = |number: &&f64| !number.is_finite() || (suffix == SECOND && **number < 0.0);
+        match numbers.iter().find(impossible) {
+            Some(number) => Err(format!("`{name}` holds {number}, which no mean of gradients can be")),
+            None => Ok(numbers),
+        }
+    };
+    let first = tensor(&format!("{WEIGHT}{FIRST}"), Dtype::F32)?;
+    let &[classes @ (1..), features @ (1..)] = first.shape() else {
+        let shape = first.shape();
+        return Err(format!("`{WEIGHT}{FIRST}` has shape {shape:?}, expected [classes, features]"));
+    };
+    let layer = |suffix: &str| {
+        let weight = moment(WEIGHT, suffix, &[classes, features])?;
+        Ok::<_, String>(OutputLayer { weight, bias: moment(BIAS, suffix, &[classes])? })
+    };
+    let steps = tensor(STEP, Dtype::I64)?;
+    let step = match steps.data().as_chunks() {
+        // burn raises the betas to an i32.
+        ([step], []) => i32::try_from(i64::from_le_bytes(*step)).ok().filter(|&step| step > 0),
+        _ => None,
+    };
+    let step = step.ok_or_else(|| format!("`{STEP}` is not one number above 0 (and below 2^31)"))?;
+    Ok(AdamState { step: step.unsigned_abs(), first_moment: layer(FIRST)?, second_moment: layer(SECOND)? })
+}
+
+fn malformed(path: &Path, problem: impl ToString) -> CheckpointError {
+    CheckpointError::State { path: path.to_owned(), problem: problem.to_string() }
+}
