@@ -90,7 +90,8 @@ fn unreadable(file: &str, source: io::Error) -> DataError {
     DataError::Unreadable { file: file.to_owned(), source }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// `bytes` as a checksum is written.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

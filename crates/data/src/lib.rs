@@ -1,7 +1,9 @@
-//! Labelled images: read from IDX files, checked, split.
+//! Labelled images, read from IDX files, checked, split; and a last layer's arrays
+//! of any network, read and checked.
 //!
 //! ```text
 //! four IDX files (gzipped or not)  ->  DataSet { train, test }  ->  Splits { train, validation, test }
+//! .npy files, or one .safetensors  ->  LastLayer { features, scores, weights, labels }
 //! ```
 //!
 //! Images stay as the bytes they were stored as; whoever trains on them scales
@@ -13,10 +15,12 @@
 mod error;
 mod idx;
 mod images;
+mod layer;
 mod set;
 mod split;
 
 pub use error::DataError;
 pub use images::{LabelledImage, LabelledImages};
+pub use layer::{Elements, LastLayer, LastLayerFiles, LayerError, Matrix, Scores};
 pub use set::{DataSet, FileDigest};
 pub use split::{SplitOrder, SplitSizes, Splits};

@@ -1,0 +1,186 @@
+//! What can be wrong with a last layer's arrays, and what to do about it.
+
+use std::io;
+
+/// A last layer could not be read from its files. Rows, columns and labels are
+/// counted from 0; an `array` is named with its file, as in "logits in Z.npy".
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerError {
+    /// A file could not be read.
+    #[error("cannot read {file}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file is not in its format, or is cut or too long.
+    #[error("{file} is not usable: {problem}")]
+    Malformed {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file of named tensors has no features, or has a tensor without a meaning here.
+    #[error(
+        "{file} {problem}; expected are `features` [N, m], `logits` or `probabilities` [N, K], \
+         and, if you like, `weights` [K, m] and `labels` [N]"
+    )]
+    Tensors {
+        /// The file.
+        file: String,
+        /// Which tensor is missing or unknown.
+        problem: String,
+    },
+    /// Neither logits nor probabilities.
+    #[error(
+        "there are features in {file}, and no logits or probabilities to go with them: \
+         add --logits Z.npy or --probabilities P.npy, each [N, K]"
+    )]
+    NoScores {
+        /// The file with the features.
+        file: String,
+    },
+    /// Both logits and probabilities.
+    #[error(
+        "both logits and probabilities come with the features in {file}: leave one out \
+         (keep the logits, they have more digits)"
+    )]
+    TwoScores {
+        /// The file with the features.
+        file: String,
+    },
+    /// Elements of a type that is not read.
+    #[error("{array} have elements of type {found}, and {expected} are read: {remedy}")]
+    ElementType {
+        /// The array.
+        array: String,
+        /// Its type, as the file spells it.
+        found: String,
+        /// The types that are read.
+        expected: &'static str,
+        /// How to save the array otherwise.
+        remedy: &'static str,
+    },
+    /// The wrong number of dimensions.
+    #[error("{array} have shape {found:?}, and {expected} is read: {remedy}")]
+    Dimensions {
+        /// The array.
+        array: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape that is read, by its letters.
+        expected: &'static str,
+        /// How to save the array otherwise.
+        remedy: &'static str,
+    },
+    /// No samples, or no features.
+    #[error("{array} are empty: their shape is {found:?}, and all of it has to be 1 or more")]
+    Empty {
+        /// The array.
+        array: String,
+        /// Its shape.
+        found: Vec<usize>,
+    },
+    /// Fewer than two classes.
+    #[error(
+        "{array} have one column, and a column for each of at least two classes is needed: \
+         a single logit z a sample is `np.hstack([0 * z, z])`, a single probability p is `np.hstack([1 - p, p])`"
+    )]
+    OneClass {
+        /// The array.
+        array: String,
+    },
+    /// An array is for another number of samples than the features.
+    #[error(
+        "{array} are for {found} samples, and {features} for {expected}: entry n of both is to be of sample n"
+    )]
+    SampleCount {
+        /// The array.
+        array: String,
+        /// Its number of samples.
+        found: usize,
+        /// The features.
+        features: String,
+        /// Their number of samples.
+        expected: usize,
+    },
+    /// An infinity or not a number.
+    #[error(
+        "{array} hold {value} in row {row}, column {column}: every element has to be finite \
+         (find them with `np.argwhere(~np.isfinite(x))`)"
+    )]
+    NotFinite {
+        /// The array.
+        array: String,
+        /// Where the first one is.
+        row: usize,
+        /// Where the first one is.
+        column: usize,
+        /// What it is.
+        value: f64,
+    },
+    /// A probability below 0 or above 1.
+    #[error(
+        "{array} hold {value} in row {row}, column {column}, and a probability lies between 0 and 1: \
+         are these logits? Then give them as --logits, or as the tensor `logits`"
+    )]
+    NotAProbability {
+        /// The array.
+        array: String,
+        /// Where the first one is.
+        row: usize,
+        /// Where the first one is.
+        column: usize,
+        /// What it is.
+        value: f64,
+    },
+    /// A row of probabilities that do not add up to 1.
+    #[error(
+        "row {row} of {array} sums to {sum}, and the probabilities of a sample sum to 1 (within 1e-3): \
+         save the softmax over all classes, along axis 1"
+    )]
+    RowSum {
+        /// The array.
+        array: String,
+        /// The first such row.
+        row: usize,
+        /// Its sum.
+        sum: f64,
+    },
+    /// Weights in the layout [m, K].
+    #[error("{array} have shape {found:?}, which is [m, K], and [K, m] is read: save the transpose, `W.T`")]
+    TransposedWeights {
+        /// The array.
+        array: String,
+        /// Its shape.
+        found: [usize; 2],
+    },
+    /// Weights of another layer.
+    #[error(
+        "{array} have shape {found:?}, and [K, m] is {expected:?} by the scores' columns and the features': \
+         are they of another layer?"
+    )]
+    WeightsShape {
+        /// The array.
+        array: String,
+        /// Its shape.
+        found: [usize; 2],
+        /// The number of classes and of features.
+        expected: [usize; 2],
+    },
+    /// A label that is no class.
+    #[error("{array} hold {label} for sample {sample}, and with {classes} classes they run from 0 to {}", classes - 1)]
+    LabelRange {
+        /// The array.
+        array: String,
+        /// The first sample with such a label.
+        sample: usize,
+        /// Its label.
+        label: i128,
+        /// The number of classes.
+        classes: usize,
+    },
+}
