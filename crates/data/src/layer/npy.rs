@@ -6,12 +6,12 @@
 //! {'descr': '<f4', 'fortran_order': False, 'shape': (60000, 100), }   numbers
 //! ```
 //!
-//! npyz reads the header, and trusts it: it allocates what the header claims as its
-//! own length, takes time exponential in the depth of nested brackets, and multiplies
-//! dimensions whether or not the product fits. Therefore [`vet`] comes first. The
-//! numbers are read by [`Array`], once their count was compared with the file's length.
-
-use npyz::{DType, Endianness, NpyHeader, Order, TypeChar, TypeStr};
+//! The dictionary is searched for its three entries and not evaluated. What a header
+//! claims is compared with the file's length by [`Array`] before anything is read.
+//! Rejected: the crates that read .npy. They evaluate the dictionary as Python would,
+//! with a parser generator's tree of crates, allocate by the length that the header
+//! claims, and take exponential time on nested brackets: a file from elsewhere could
+//! not be shown to them before it was checked by as much code as is here.
 
 use super::{
     array::{Array, Kind, Layout, Place},
@@ -23,36 +23,48 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 const ZIP_MAGIC: &[u8] = b"PK";
 /// numpy's own limit (`max_header_size` of `np.load`).
 const MAX_HEADER_BYTES: usize = 10_000;
-/// Brackets are two deep for a plain array, and four for most records, which are then told as such.
-const MAX_DEPTH: usize = 4;
 
 /// Reads `bytes` as the array of `place`.
 pub(super) fn read(place: Place, bytes: &[u8]) -> Result<Array<'_>, LayerError> {
     let (start, text) = header_of(bytes).map_err(|problem| place.malformed(problem))?;
-    if !vet(text) {
+    let Some(header) = std::str::from_utf8(text).ok().and_then(Header::find) else {
         return Err(place.malformed("its header is not one that numpy writes for an array of numbers"));
-    }
-    let end = start + text.len();
-    let header = NpyHeader::from_reader(&bytes[..end]).map_err(|error| {
-        // The parser repeats the whole header after the first line.
-        let problem = error.to_string();
-        place.malformed(format!("its header makes no sense: {}", problem.lines().next().unwrap_or_default()))
-    })?;
+    };
+    let Some((kind, big_endian)) = kind_of(header.descr) else {
+        return Err(place.element_type(header.descr));
+    };
+    let layout = Layout { big_endian, by_columns: header.by_columns };
+    Array::new(place, header.shape, kind, layout, &bytes[start + text.len()..])
+}
 
-    let dtype = header.dtype();
-    let plain = match &dtype {
-        DType::Plain(plain) => kind_of(plain).map(|kind| (kind, plain.endianness())),
-        _ => None,
-    };
-    let Some((kind, endianness)) = plain else {
-        return Err(place.element_type(dtype.descr()));
-    };
-    let shape = header.shape().iter().map(|&n| usize::try_from(n)).collect::<Result<Vec<_>, _>>();
-    let shape =
-        shape.map_err(|_| place.malformed("its shape is larger than this machine's memory can be"))?;
-    let layout =
-        Layout { big_endian: endianness == Endianness::Big, by_columns: header.order() == Order::Fortran };
-    Array::new(place, shape, kind, layout, &bytes[end..])
+/// The entries of the dictionary.
+struct Header<'a> {
+    descr: &'a str,
+    by_columns: bool,
+    shape: Vec<usize>,
+}
+
+impl<'a> Header<'a> {
+    fn find(text: &'a str) -> Option<Self> {
+        let text = text.trim();
+        let text = text.strip_prefix('{')?.strip_suffix('}')?;
+        let value = |key: &str| Some(text.split_once(key)?.1.trim_start().strip_prefix(':')?.trim_start());
+        let descr = value("'descr'")?;
+        let descr = match descr.strip_prefix('\'') {
+            Some(name) => name.split_once('\'')?.0,
+            // Of a record, a list of its fields; it is told as it is.
+            None => descr.split_inclusive(']').next()?,
+        };
+        let by_columns = match value("'fortran_order'")?.split([',', '}']).next()?.trim() {
+            "True" => true,
+            "False" => false,
+            _ => return None,
+        };
+        let shape = value("'shape'")?.strip_prefix('(')?.split_once(')')?.0;
+        let dimensions = shape.split(',').map(str::trim).filter(|dimension| !dimension.is_empty());
+        let shape = dimensions.map(|dimension| dimension.parse().ok()).collect::<Option<_>>()?;
+        Some(Self { descr, by_columns, shape })
+    }
 }
 
 /// Where the header's text begins, and the text.
@@ -86,50 +98,22 @@ fn header_of(bytes: &[u8]) -> Result<(usize, &[u8]), String> {
     Ok((start, bytes.get(start..start + length).ok_or_else(cut)?))
 }
 
-/// Whether npyz can be shown the header: every header that numpy writes for an
-/// array of numbers passes, and none that makes npyz overflow or linger.
-fn vet(text: &[u8]) -> bool {
-    let text = text.strip_suffix(b"\n").unwrap_or(text);
-    let is_plain = |&byte: &u8| (b' '..=b'~').contains(&byte) && byte != b'\\' && byte != b'"';
-    let Some(text) = std::str::from_utf8(text).ok().filter(|text| text.as_bytes().iter().all(is_plain))
-    else {
-        return false;
-    };
-    // Without escapes, every second part between quotes is inside them.
-    let bare = text.split('\'').step_by(2).collect::<Vec<_>>().join(" ");
-
-    let mut depth = 0usize;
-    for byte in bare.bytes() {
-        match byte {
-            b'{' | b'[' | b'(' => depth += 1,
-            b'}' | b']' | b')' => depth = depth.saturating_sub(1),
-            b' ' | b',' | b':' | b'0'..=b'9' => {}
-            _ if b"TrueFalse".contains(&byte) => {}
-            _ => return false,
-        }
-        if depth > MAX_DEPTH {
-            return false;
-        }
-    }
-    // npyz multiplies the dimensions, zeros among them, in u64.
-    bare.split(|c: char| !c.is_ascii_digit())
-        .filter(|digits| !digits.is_empty())
-        .try_fold(1u64, |product, digits| product.checked_mul(digits.parse::<u64>().ok()?.max(1)))
-        .is_some()
-}
-
-fn kind_of(element: &TypeStr) -> Option<Kind> {
-    Some(match (element.type_char(), element.size_field()) {
-        (TypeChar::Float, 4) => Kind::F32,
-        (TypeChar::Float, 8) => Kind::F64,
-        (TypeChar::Int, 1) => Kind::I8,
-        (TypeChar::Int, 2) => Kind::I16,
-        (TypeChar::Int, 4) => Kind::I32,
-        (TypeChar::Int, 8) => Kind::I64,
-        (TypeChar::Uint, 1) => Kind::U8,
-        (TypeChar::Uint, 2) => Kind::U16,
-        (TypeChar::Uint, 4) => Kind::U32,
-        (TypeChar::Uint, 8) => Kind::U64,
+/// The kind of element that numpy calls `descr`, and whether its first byte is the largest.
+fn kind_of(descr: &str) -> Option<(Kind, bool)> {
+    let (order, name) = descr.split_at_checked(1)?;
+    let kind = match name {
+        "f4" => Kind::F32,
+        "f8" => Kind::F64,
+        "i1" => Kind::I8,
+        "i2" => Kind::I16,
+        "i4" => Kind::I32,
+        "i8" => Kind::I64,
+        "u1" => Kind::U8,
+        "u2" => Kind::U16,
+        "u4" => Kind::U32,
+        "u8" => Kind::U64,
         _ => return None,
-    })
+    };
+    // "|" where there is no order, as of single bytes.
+    matches!(order, "<" | ">" | "|").then_some((kind, order == ">"))
 }

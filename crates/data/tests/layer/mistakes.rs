@@ -78,8 +78,8 @@ fn a_header_that_promises_too_much_allocates_nothing() {
     for (shape, told) in [
         ("(1000000000, 1000000)", "8000000000000000 bytes, and 48 follow"),
         ("(4611686018427387904, 3)", "more bytes than can be, and 48 follow"),
-        ("(2, 18446744073709551615)", FOREIGN),
-        ("(4294967296, 4294967296, 0)", FOREIGN),
+        ("(2, 18446744073709551615)", "more bytes than can be, and 48 follow"),
+        ("(4294967296, 4294967296, 0)", "more bytes than can be, and 48 follow"),
         ("(2, 99999999999999999999999)", FOREIGN),
         ("(-2, -3)", FOREIGN),
     ] {
@@ -109,7 +109,6 @@ fn an_empty_array_of_many_rows_is_told_at_once() {
 fn a_header_that_claims_to_be_long_or_is_nested_is_refused() {
     let file = [b"\x93NUMPY\x02\x00", &u32::MAX.to_le_bytes()[..], b"{'descr': "].concat();
     Folder::new().features(&file).complains(&["4294967295 bytes", "at most 10000"]);
-    // npyz's parser takes every list twice, so these would take it 2^60 steps.
     let nested = format!("{}1{}", "[".repeat(60), "]".repeat(60));
     Folder::new().features(&npy("'<f8'", false, &nested, &[])).complains(&[FOREIGN]);
 }
@@ -142,7 +141,8 @@ fn elements_that_are_not_f32_or_f64_are_told_with_their_type() {
         ("[('a', '<f4'), ('b', '<f8'), ]", 12),
     ] {
         let folder = Folder::new().features(&npy(descr, false, "(2, 3)", &vec![0; 6 * width]));
-        let error = folder.complains(&["features in", "G.npy", descr, ".astype(np.float32)"]);
+        let error =
+            folder.complains(&["features in", "G.npy", descr.trim_matches('\''), ".astype(np.float32)"]);
         assert!(matches!(error, LayerError::ElementType { .. }));
     }
     let integers = npy("'<i8'", false, "(2, 3)", &[0; 48]);
