@@ -5,6 +5,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use crate::{
     Hessian, HessianError,
     grams::{class_pair_grams, pairs},
+    samples::Chunk,
 };
 
 /// Bytes of Gram matrices that one launch computes. An eighth of the smallest
@@ -52,7 +53,9 @@ impl Accumulator {
     /// could not be computed or read back. Nothing is added then.
     pub fn add(&mut self, features: Tensor<2>, probabilities: Tensor<2>) -> Result<(), HessianError> {
         let (m, k) = (self.features, self.classes);
-        let samples = self.check(&features, &probabilities)?;
+        let chunk = Chunk { features, probabilities };
+        let samples = self.check(&chunk)?;
+        let Chunk { features, probabilities } = chunk;
         let block_bytes = m * m * features.dtype().size();
         let pairs_a_launch = (LAUNCH_BYTES / block_bytes).max(1);
         let all_pairs = pairs(k);
@@ -74,28 +77,14 @@ impl Accumulator {
         Ok(())
     }
 
-    fn check(&self, features: &Tensor<2>, probabilities: &Tensor<2>) -> Result<usize, HessianError> {
-        let ([n, m], [n_too, k]) = (features.dims(), probabilities.dims());
-        if n != n_too || m != self.features || k != self.classes {
-            return Err(HessianError::WrongShape {
-                features: [n, m],
-                probabilities: [n_too, k],
-                m: self.features,
-                k: self.classes,
-            });
-        }
-        let types = (features.dtype(), probabilities.dtype());
-        if !matches!(types, (DType::F32, DType::F32) | (DType::F64, DType::F64)) {
-            return Err(HessianError::WrongType {
-                features: types.0.name().to_owned(),
-                probabilities: types.1.name().to_owned(),
-            });
-        }
-        let bytes = m * m * types.0.size();
-        if types.0 == DType::F32 && bytes > BINDING_BYTES {
+    fn check(&self, chunk: &Chunk) -> Result<usize, HessianError> {
+        let (m, samples) = (self.features, chunk.check(self.features, self.classes)?);
+        let dtype = chunk.features.dtype();
+        let bytes = m * m * dtype.size();
+        if dtype == DType::F32 && bytes > BINDING_BYTES {
             return Err(HessianError::BlockTooLarge { features: m, megabytes: bytes >> 20 });
         }
-        Ok(n)
+        Ok(samples)
     }
 
     /// The mean over the samples as a matrix [K m, K m].
@@ -104,7 +93,7 @@ impl Accumulator {
     ///
     /// [`HessianError::NoSamples`], [`HessianError::NotFinite`] or
     /// [`HessianError::TooLarge`].
-    pub fn finish(self) -> Result<Hessian, HessianError> {
+    pub fn finish(&self) -> Result<Hessian, HessianError> {
         if self.samples == 0 {
             return Err(HessianError::NoSamples);
         }

@@ -60,6 +60,14 @@ pub enum HessianError {
         /// The element type of the probabilities.
         probabilities: String,
     },
+    /// A matrix from elsewhere has another number of elements.
+    #[error("{found} elements are no matrix of {size} x {size}")]
+    WrongSize {
+        /// The number of elements.
+        found: usize,
+        /// K m.
+        size: usize,
+    },
     /// No sample was added.
     #[error("the Hessian is a mean over samples, and there are none")]
     NoSamples,
@@ -83,6 +91,42 @@ pub enum HessianError {
         class: usize,
         /// The feature of the row.
         feature: usize,
+    },
+    /// A product with H is not finite.
+    #[error(
+        "a product with the Hessian is not finite: the features or the probabilities are not; the training may \
+         have diverged (try a smaller learning rate)"
+    )]
+    NotFiniteProduct,
+    /// There is no memory for the directions that a Krylov space needs.
+    #[error(
+        "{gigabytes:.1} GB could not be allocated for a Krylov space: ask for fewer eigenvalues or steps"
+    )]
+    NoMemory {
+        /// What was asked for.
+        gigabytes: f64,
+    },
+    /// Labels do not belong to the samples.
+    #[error(
+        "there are {labels} labels up to {largest} for {samples} samples and {classes} classes (0 is the first)"
+    )]
+    WrongLabels {
+        /// The number of labels.
+        labels: usize,
+        /// The largest label.
+        largest: usize,
+        /// The number of samples N.
+        samples: usize,
+        /// The number of classes K.
+        classes: usize,
+    },
+    /// A preconditioner does not belong to the Hessian.
+    #[error("the preconditioner has {found} elements; expected {expected}, all of them positive")]
+    WrongPreconditioner {
+        /// The number of its elements.
+        found: usize,
+        /// K m.
+        expected: usize,
     },
     /// The device failed.
     #[error("the device failed: {0}")]

@@ -53,14 +53,29 @@
 #![deny(missing_docs)]
 
 mod accumulator;
+mod density;
+mod directions;
+mod eigenpairs;
 mod error;
+mod evidence;
 pub mod grams;
 mod influence;
+mod krylov;
 mod matrix;
+mod samples;
 mod spectrum;
+mod subsets;
+mod subspace;
 
 pub use accumulator::{Accumulator, FeatureMap, with_constant_feature};
+pub use density::{Density, DensityOptions};
+pub use directions::{Kronecker, overlap, share};
+pub use eigenpairs::{Eigenpairs, NullSpace};
 pub use error::HessianError;
+pub use evidence::{Check, Evidence, KnownDigits, verify};
 pub use influence::LeadingDirection;
+pub use krylov::LeadingPairs;
 pub use matrix::Hessian;
+pub use samples::{Chunk, Samples};
 pub use spectrum::Spectrum;
+pub use subsets::{Subset, growing_subsets};

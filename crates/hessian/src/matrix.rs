@@ -61,6 +61,28 @@ impl Hessian {
         Ok(hessian)
     }
 
+    /// A Hessian that was computed elsewhere, to be decomposed or verified: `elements`
+    /// [K m, K m], row by row, index = k m + i, the mean over `samples`.
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::TooSmall`], or [`HessianError::WrongSize`] for another number of elements.
+    pub fn from_elements(
+        features: usize,
+        classes: usize,
+        samples: usize,
+        elements: Vec<f64>,
+    ) -> Result<Self, HessianError> {
+        if features == 0 || classes < 2 {
+            return Err(HessianError::TooSmall { features, classes });
+        }
+        let size = features.saturating_mul(classes);
+        if elements.len() != size.saturating_mul(size) {
+            return Err(HessianError::WrongSize { found: elements.len(), size });
+        }
+        Ok(Self { features, classes, samples, elements })
+    }
+
     fn mirror_diagonal_blocks(&mut self) {
         let (m, size) = (self.features, self.size());
         for start in (0..size).step_by(m) {

@@ -13,6 +13,12 @@ impl Spectrum {
         Self { eigenvalues }
     }
 
+    /// From eigenvalues in any order.
+    pub fn from_eigenvalues(mut eigenvalues: Vec<f64>) -> Self {
+        eigenvalues.sort_by(|a, b| b.total_cmp(a));
+        Self { eigenvalues }
+    }
+
     /// All eigenvalues, largest first: lambda_1, lambda_2, ..
     pub fn eigenvalues(&self) -> &[f64] {
         &self.eigenvalues
@@ -43,6 +49,28 @@ impl Spectrum {
     /// fewer than ten eigenvalues, or the tenth is zero.
     pub fn kappa_prime(&self, shift: f64) -> Option<f64> {
         ratio(self.lambda(1)? + shift, self.lambda(10)? + shift)
+    }
+
+    /// lambda_`larger` / lambda_`smaller`, counted from 1. `None` if there are not so
+    /// many eigenvalues, or the smaller one is zero.
+    pub fn ratio(&self, larger: usize, smaller: usize) -> Option<f64> {
+        ratio(self.lambda(larger)?, self.lambda(smaller)?)
+    }
+
+    /// sum_i lambda_i / lambda_1, the number of directions as curved as the first that
+    /// would make up the trace (the stable rank of H^(1/2)). `None` for a zero matrix.
+    pub fn effective_rank(&self) -> Option<f64> {
+        ratio(self.trace(), self.lambda(1)?)
+    }
+
+    /// exp(-sum_i q_i ln q_i) with q_i = lambda_i / sum_j lambda_j: how many eigenvalues
+    /// share the trace (Roy and Vetterli 2007, "The effective rank", equation 3, here of
+    /// eigenvalues). What rounding made negative counts as zero. `None` for a zero matrix.
+    pub fn entropy_rank(&self) -> Option<f64> {
+        let positive = || self.eigenvalues.iter().filter(|&&value| value > 0.0);
+        let sum: f64 = positive().sum();
+        let entropy: f64 = positive().map(|value| -(value / sum) * (value / sum).ln()).sum();
+        (sum > 0.0).then(|| entropy.exp())
     }
 
     /// The sum of the eigenvalues.

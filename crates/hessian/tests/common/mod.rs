@@ -2,7 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use kappa_hessian::{Accumulator, Hessian};
+use kappa_hessian::{Accumulator, Hessian, Samples as SampleSet};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -49,6 +49,17 @@ impl Samples {
             Tensor::from_data(data, (device, dtype))
         };
         (tensor(self.features.clone(), self.m), tensor(self.all_probabilities(), self.k))
+    }
+
+    /// The crate's own samples, in chunks of `chunk`.
+    pub fn set(&self, device: &Device, dtype: DType, chunk: usize) -> SampleSet {
+        let (features, probabilities) = self.tensors(device, dtype);
+        let mut set = SampleSet::new(self.m, self.k, dtype).unwrap();
+        for start in (0..self.n).step_by(chunk) {
+            let rows = start..(start + chunk).min(self.n);
+            set.push(features.clone().slice(rows.clone()), probabilities.clone().slice(rows)).unwrap();
+        }
+        set
     }
 
     /// The crate's Hessian, from chunks of `chunk` samples.

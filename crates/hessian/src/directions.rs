@@ -1,0 +1,165 @@
+//! What lies in the space of the leading eigenvectors, and how much of H a
+//! Kronecker product is.
+
+use faer::{Mat, MatRef, Side};
+
+use crate::{Hessian, HessianError, Samples, Spectrum, subspace::product};
+
+/// How much two spaces of the same dimension k have in common: |A^T B|_F^2 / k for
+/// orthonormal bases A and B [n, k], the mean of the squared cosines of their
+/// principal angles. 1 for the same space, about k/n for two random ones.
+pub fn overlap(a: MatRef<f64>, b: MatRef<f64>) -> f64 {
+    let cosines = product(a.transpose(), b);
+    cosines.squared_norm_l2() / a.ncols().min(b.ncols()) as f64
+}
+
+/// The share of a vector that lies in the space of the orthonormal `directions` [n, k],
+/// |V^T x|^2 / |x|^2. `None` for the zero vector.
+pub fn share(directions: MatRef<f64>, vector: &[f64]) -> Option<f64> {
+    let column = MatRef::from_column_major_slice(vector, vector.len(), 1);
+    let whole = column.squared_norm_l2();
+    (whole > 0.0).then(|| product(directions.transpose(), column).squared_norm_l2() / whole)
+}
+
+/// How far the Kronecker factorisation E[S] (x) E[g g^T] is from H = E[S (x) g g^T]
+/// (Martens and Grosse 2015, "Optimizing Neural Networks with Kronecker-factored
+/// Approximate Curvature", section 3.1, here for the last layer, exactly).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kronecker {
+    /// |E[S] (x) E[g g^T] - H|_F / |H|_F.
+    pub relative_error: f64,
+    /// The overlap of the spaces of their ten leading eigenvectors ([`overlap`]).
+    pub overlap: f64,
+    /// Its largest eigenvalue over lambda_1.
+    pub lambda_1: f64,
+}
+
+impl Samples {
+    /// Compares H with its Kronecker factorisation; `leading` are H's leading eigenvectors.
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::Device`], [`HessianError::NoConvergence`].
+    pub fn kronecker(&self, hessian: &Hessian, leading: MatRef<f64>) -> Result<Kronecker, HessianError> {
+        let (m, k) = (self.features(), self.classes());
+        let count = self.count() as f64;
+        let parts = self.on_host(|chunk| {
+            let g = MatRef::from_row_major_slice(&chunk.features, chunk.rows, m);
+            let p = MatRef::from_row_major_slice(&chunk.probabilities, chunk.rows, k);
+            (g.transpose() * g, p.transpose() * p)
+        })?;
+        let mut grams = Mat::<f64>::zeros(m, m);
+        let mut jacobian = Mat::<f64>::zeros(k, k);
+        for (features, probabilities) in parts {
+            grams += features;
+            // E[S]_ab = -E[p_a p_b] off the diagonal; rows of S sum to zero.
+            jacobian -= probabilities;
+        }
+        grams *= faer::Scale(count.recip());
+        jacobian *= faer::Scale(count.recip());
+        for a in 0..k {
+            jacobian[(a, a)] = (0..k).filter(|&b| b != a).map(|b| -jacobian[(a, b)]).sum();
+        }
+        let (mut difference, mut norm) = (0.0, 0.0);
+        for a in 0..k {
+            for b in 0..k {
+                let block = hessian.matrix().submatrix(a * m, b * m, m, m);
+                difference += (block - &grams * faer::Scale(jacobian[(a, b)])).squared_norm_l2();
+                norm += block.squared_norm_l2();
+            }
+        }
+        let eigen = |matrix: &Mat<f64>| {
+            matrix
+                .self_adjoint_eigen(Side::Lower)
+                .map_err(|_| HessianError::NoConvergence { size: matrix.nrows() })
+        };
+        let (of_classes, of_features) = (eigen(&jacobian)?, eigen(&grams)?);
+        let (s, a) = (of_classes.S().column_vector(), of_features.S().column_vector());
+        let mut products: Vec<_> = (0..k)
+            .flat_map(|class| (0..m).map(move |i| (class, i)))
+            .map(|(c, i)| (s[c] * a[i], c, i))
+            .collect();
+        products.sort_by(|(x, ..), (y, ..)| y.total_cmp(x));
+        let approximate = Mat::from_fn(k * m, leading.ncols(), |row, column| {
+            let (_, class, feature) = products[column];
+            of_classes.U()[(row / m, class)] * of_features.U()[(row % m, feature)]
+        });
+        let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
+        let image = product(hessian.matrix(), leading.subcols(0, 1));
+        let lambda_1 = product(leading.subcols(0, 1).transpose(), image.as_ref())[(0, 0)];
+        Ok(Kronecker {
+            relative_error: ratio(f64::sqrt(difference), f64::sqrt(norm)),
+            overlap: overlap(approximate.as_ref(), leading),
+            lambda_1: ratio(products[0].0, lambda_1),
+        })
+    }
+
+    /// The gradient of the mean loss for these labels, flattened class by class,
+    /// mean_n (p_n - y_n) g_n^T: [K m].
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::WrongLabels`], [`HessianError::Device`].
+    pub fn gradient(&self, labels: &[usize]) -> Result<Vec<f64>, HessianError> {
+        let (m, k) = (self.features(), self.classes());
+        self.check_labels(labels)?;
+        let mut sum = Mat::<f64>::zeros(m, k);
+        for part in self.on_host(|chunk| {
+            let mut errors = chunk.probabilities;
+            for (row, &label) in errors.chunks_exact_mut(k).zip(&labels[chunk.first..]) {
+                row[label] -= 1.0;
+            }
+            let g = MatRef::from_row_major_slice(&chunk.features, chunk.rows, m);
+            g.transpose() * MatRef::from_row_major_slice(&errors, chunk.rows, k)
+        })? {
+            sum += part;
+        }
+        let count = self.count() as f64;
+        Ok(sum.col_iter().flat_map(|class| class.iter().map(move |sum| sum / count)).collect())
+    }
+
+    /// The mean loss for these labels, -mean_n ln p_n[y_n], in nats.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::gradient`].
+    pub fn loss(&self, labels: &[usize]) -> Result<f64, HessianError> {
+        self.check_labels(labels)?;
+        let parts = self.on_host(|chunk| {
+            let rows = chunk.probabilities.chunks_exact(self.classes()).zip(&labels[chunk.first..]);
+            rows.map(|(row, &label)| -row[label].ln()).sum::<f64>()
+        })?;
+        Ok(parts.into_iter().sum::<f64>() / self.count() as f64)
+    }
+
+    fn check_labels(&self, labels: &[usize]) -> Result<(), HessianError> {
+        let largest = labels.iter().max().copied().unwrap_or(0);
+        if labels.len() != self.count() || largest >= self.classes() {
+            let (samples, classes) = (self.count(), self.classes());
+            return Err(HessianError::WrongLabels { labels: labels.len(), largest, samples, classes });
+        }
+        Ok(())
+    }
+}
+
+impl Hessian {
+    /// The spectrum of D^(-1/2) H D^(-1/2) for a diagonal D [K m] of positive numbers: the
+    /// curvature that an optimiser with the preconditioner D sees (Cohen et al. 2022,
+    /// "Adaptive Gradient Methods at the Edge of Stability", section 3).
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::WrongPreconditioner`], [`HessianError::NoConvergence`].
+    pub fn preconditioned_spectrum(&self, diagonal: &[f64]) -> Result<Spectrum, HessianError> {
+        let size = self.size();
+        if diagonal.len() != size || diagonal.iter().any(|d| !(d.is_finite() && *d > 0.0)) {
+            return Err(HessianError::WrongPreconditioner { found: diagonal.len(), expected: size });
+        }
+        let root: Vec<f64> = diagonal.iter().map(|d| d.sqrt().recip()).collect();
+        let matrix = self.matrix();
+        Mat::from_fn(size, size, |i, j| root[i] * matrix[(i, j)] * root[j])
+            .self_adjoint_eigenvalues(Side::Lower)
+            .map(Spectrum::from_ascending)
+            .map_err(|_| HessianError::NoConvergence { size })
+    }
+}

@@ -1,0 +1,108 @@
+//! All eigenpairs of the Hessian, with the zeros that its structure explains.
+
+use faer::{Mat, MatRef, Side};
+
+use crate::{
+    Hessian, HessianError, Spectrum,
+    subspace::{Subspace, summed_diagonal_blocks},
+};
+
+/// All eigenvalues and eigenvectors of a Hessian.
+///
+/// They are computed on the subspace in which it can be anything but zero by its
+/// structure, so that the zeros outside are zeros and no rounding errors.
+#[derive(Debug, Clone)]
+pub struct Eigenpairs {
+    /// All K m eigenvalues, largest first.
+    pub spectrum: Spectrum,
+    /// Their eigenvectors, a column each: [K m, K m].
+    pub vectors: Mat<f64>,
+    /// Why zeros are zero.
+    pub null_space: NullSpace,
+}
+
+/// The zeros among K m eigenvalues, by their reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NullSpace {
+    /// m: softmax ignores a shift of all logits.
+    pub shift: usize,
+    /// Features that are zero in every sample; each is K - 1 zeros.
+    pub silent_features: usize,
+    /// Features less that the others do not already say (the constant ones among
+    /// each other, and what else is collinear); each is K - 1 zeros.
+    pub collinear_features: usize,
+    /// K - 1.
+    pub contrasts: usize,
+    /// Eigenvalues that no structure explains and that are yet below the rank
+    /// tolerance: small or saturated, they cannot be told from zero.
+    pub numerical: usize,
+}
+
+impl NullSpace {
+    /// The zeros that structure explains, m + (K-1)(m - rank G).
+    pub fn explained(&self) -> usize {
+        self.shift + self.contrasts * (self.silent_features + self.collinear_features)
+    }
+}
+
+impl Hessian {
+    /// All eigenpairs. `epsilon` is the unit of the arithmetic that the sums over
+    /// samples were taken in, by which zeros are counted ([`Spectrum::rank`]).
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::NoConvergence`].
+    pub fn eigenpairs(&self, epsilon: f64) -> Result<Eigenpairs, HessianError> {
+        // Only what is zero in double precision is taken as zero in the computation ..
+        let subspace = Subspace::of(self, f64::EPSILON)?;
+        let restricted = subspace.restrict(self);
+        let solved = restricted
+            .self_adjoint_eigen(Side::Lower)
+            .map_err(|_| HessianError::NoConvergence { size: subspace.dimension() })?;
+        let solved_vectors = subspace.lift(solved.U());
+        let null_vectors = subspace.null_vectors();
+
+        let values = solved.S().column_vector().iter().copied();
+        let mut pairs: Vec<_> = values.zip(solved_vectors.col_iter()).collect();
+        pairs.extend(null_vectors.col_iter().map(|vector| (0.0, vector)));
+        pairs.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        let mut vectors = Mat::zeros(self.size(), self.size());
+        for (mut column, (_, vector)) in vectors.col_iter_mut().zip(&pairs) {
+            column.copy_from(vector);
+        }
+        let spectrum = Spectrum::from_eigenvalues(pairs.into_iter().map(|(value, _)| value).collect());
+        // .. but what the sums cannot tell from zero is counted as zero.
+        let nullity =
+            if epsilon > f64::EPSILON { Subspace::of(self, epsilon)?.nullity() } else { subspace.nullity() };
+        let null_space = self.null_space(&spectrum, nullity, epsilon);
+        Ok(Eigenpairs { spectrum, vectors, null_space })
+    }
+
+    /// Why so many of this Hessian's eigenvalues are zero.
+    fn null_space(&self, spectrum: &Spectrum, nullity: usize, epsilon: f64) -> NullSpace {
+        let (m, contrasts) = (self.features(), self.classes() - 1);
+        let summed = summed_diagonal_blocks(self);
+        let silent_features = (0..m).filter(|&feature| summed[(feature, feature)] == 0.0).count();
+        let structural = NullSpace {
+            shift: m,
+            silent_features,
+            collinear_features: nullity.saturating_sub(silent_features),
+            contrasts,
+            numerical: 0,
+        };
+        let zeros = self.size() - spectrum.rank(epsilon);
+        NullSpace { numerical: zeros.saturating_sub(structural.explained()), ..structural }
+    }
+
+    /// H as a matrix; it is symmetric, so rows and columns are one.
+    pub(crate) fn matrix(&self) -> MatRef<'_, f64> {
+        MatRef::from_column_major_slice(self.elements(), self.size(), self.size())
+    }
+}
+
+impl Eigenpairs {
+    /// The eigenvectors of the `count` largest eigenvalues: [K m, count].
+    pub fn leading(&self, count: usize) -> MatRef<'_, f64> {
+        self.vectors.subcols(0, count.min(self.vectors.ncols()))
+    }
+}

@@ -1,0 +1,174 @@
+//! The Hessian's properties once more, from the samples and not from the matrix:
+//! in f64 on the host, by faer's products and plain loops, sharing nothing with
+//! the sums over class pairs but the samples.
+
+use faer::{
+    Accum, Mat, MatMut, MatRef, Par,
+    linalg::matmul::{
+        matmul,
+        triangular::{self, BlockStructure},
+    },
+};
+
+use crate::{HessianError, Samples};
+
+/// Samples that are taken at once, so that what is computed of them stays in a core's cache.
+const PIECE: usize = 512;
+
+/// What the samples say of the Hessian, without the Hessian.
+#[derive(Debug, Clone)]
+pub(super) struct Reference {
+    /// max_n |sum_a p_na - 1|. From here on p_n is divided by its sum.
+    pub probability_defect: f64,
+    /// tr H = mean_n (1 - |p_n|^2) |g_n|^2.
+    pub trace: f64,
+    /// H V, matrix-free: mean_n (S_n U_n) g_n^T with U_n = V g_n. [K m, r]
+    pub images: Mat<f64>,
+    /// V^T F V with the Fisher matrix as it is defined, the mean over the samples and
+    /// over labels y drawn from p_n of s s^T, s the gradient of -ln p_ny. [r, r]
+    pub fisher: Mat<f64>,
+    /// For each of the pairs asked for, mean_n p_a p_b g g^T: [m, m], the lower triangle.
+    pub blocks: Vec<Mat<f64>>,
+}
+
+impl Reference {
+    /// Goes through `samples` once. `directions` is V [K m, r], `pairs` are classes (a, b).
+    pub fn new(
+        samples: &Samples,
+        directions: MatRef<f64>,
+        pairs: &[(usize, usize)],
+    ) -> Result<Self, HessianError> {
+        let (m, k, r) = (samples.features(), samples.classes(), directions.ncols());
+        // V with a direction and a class a column: [m, r K]
+        let stacked = Mat::from_fn(m, r * k, |i, column| directions[(column % k * m + i, column / k)]);
+        let mut total = Self::zero(m, k, r, pairs.len());
+        let parts = samples.on_host(|chunk| {
+            let mut part = Self::zero(m, k, r, pairs.len());
+            let pieces = chunk.features.chunks(PIECE * m).zip(chunk.probabilities.chunks(PIECE * k));
+            for (features, probabilities) in pieces {
+                part.add_samples(features, probabilities.to_vec(), stacked.as_ref(), pairs);
+            }
+            part
+        })?;
+        parts.iter().for_each(|part| total.add(part));
+        // What was computed class by class, [m, r K], as [K m, r].
+        let images = &total.images;
+        total.images = Mat::from_fn(k * m, r, |row, direction| images[(row % m, direction * k + row / m)]);
+        total.divide_by(samples.count() as f64);
+        Ok(total)
+    }
+
+    fn zero(m: usize, k: usize, r: usize, blocks: usize) -> Self {
+        Self {
+            probability_defect: 0.0,
+            trace: 0.0,
+            images: Mat::zeros(m, r * k),
+            fisher: Mat::zeros(r, r),
+            blocks: vec![Mat::zeros(m, m); blocks],
+        }
+    }
+
+    /// Adds some samples: features [n, m], probabilities [n, K]; `stacked` is V [m, r K].
+    fn add_samples(
+        &mut self,
+        features: &[f64],
+        mut p: Vec<f64>,
+        stacked: MatRef<f64>,
+        pairs: &[(usize, usize)],
+    ) {
+        let (m, r) = (stacked.nrows(), self.fisher.nrows());
+        let (rows, k) = (features.len() / m, stacked.ncols() / r);
+        let g = MatRef::from_row_major_slice(features, rows, m);
+        let mut likeliest = Vec::with_capacity(rows);
+        for (p, g) in p.chunks_exact_mut(k).zip(features.chunks_exact(m)) {
+            let sum: f64 = p.iter().sum();
+            self.probability_defect = worst(self.probability_defect, (sum - 1.0).abs());
+            p.iter_mut().for_each(|p| *p /= sum);
+            let c = (0..k).max_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap_or(0);
+            likeliest.push(c);
+            // 1 - |p|^2, in which 1 - p_c would lose all digits of what is left besides c.
+            let others = || p.iter().enumerate().filter(|&(a, _)| a != c).map(|(_, p)| p);
+            let rest: f64 = others().sum();
+            let uncertainty = rest * (1.0 + p[c]) - others().map(|p| p * p).sum::<f64>();
+            self.trace += uncertainty * g.iter().map(|g| g * g).sum::<f64>();
+        }
+
+        // u = V g for each direction; in its place S_n u = p (u - p . u), and beside it the
+        // derivative of -ln p_a along the direction, p . u - u_a, weighed by sqrt(p_a).
+        let mut along = vec![0.0; rows * r * k];
+        matmul(
+            MatMut::from_row_major_slice_mut(&mut along, rows, r * k),
+            Accum::Replace,
+            g,
+            stacked,
+            1.0,
+            Par::Seq,
+        );
+        let mut scores = vec![0.0; rows * r * k];
+        let samples =
+            along.chunks_exact_mut(r * k).zip(scores.chunks_exact_mut(r * k)).zip(p.chunks_exact(k));
+        for (((along, scores), p), &c) in samples.zip(&likeliest) {
+            for (direction, u) in along.chunks_exact_mut(k).enumerate() {
+                // S_n ignores what all classes share; without u_c the mean is as small as it can be.
+                let shared = u[c];
+                u.iter_mut().for_each(|u| *u -= shared);
+                let mean: f64 = p.iter().zip(u.iter()).map(|(p, u)| p * u).sum();
+                for (a, (p, u)) in p.iter().zip(u).enumerate() {
+                    scores[a * r + direction] = p.sqrt() * (mean - *u);
+                    *u = p * (*u - mean);
+                }
+            }
+        }
+        let scores = MatRef::from_row_major_slice(&scores, rows * k, r);
+        add_product(&mut self.fisher, scores.transpose(), scores);
+        let along = MatRef::from_row_major_slice(&along, rows, r * k);
+        add_product(&mut self.images, g.transpose(), along);
+
+        let mut weighted = vec![0.0; features.len()];
+        for (&(a, b), block) in pairs.iter().zip(&mut self.blocks) {
+            let samples = weighted.chunks_exact_mut(m).zip(features.chunks_exact(m)).zip(p.chunks_exact(k));
+            for ((weighted, g), p) in samples {
+                let weight = p[a] * p[b];
+                weighted.iter_mut().zip(g).for_each(|(weighted, g)| *weighted = weight * g);
+            }
+            triangular::matmul(
+                block.as_mut(),
+                BlockStructure::TriangularLower,
+                Accum::Add,
+                g.transpose(),
+                BlockStructure::Rectangular,
+                MatRef::from_row_major_slice(&weighted, rows, m),
+                BlockStructure::Rectangular,
+                1.0,
+                Par::Seq,
+            );
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.probability_defect = worst(self.probability_defect, other.probability_defect);
+        self.trace += other.trace;
+        self.images += &other.images;
+        self.fisher += &other.fisher;
+        for (sum, block) in self.blocks.iter_mut().zip(&other.blocks) {
+            *sum += block;
+        }
+    }
+
+    fn divide_by(&mut self, samples: f64) {
+        self.trace /= samples;
+        for matrix in [&mut self.images, &mut self.fisher].into_iter().chain(&mut self.blocks) {
+            *matrix *= faer::Scale(samples.recip());
+        }
+    }
+}
+
+/// The larger one, and what is not a number above all.
+pub(super) fn worst(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
+/// sum += A B, on this thread: the tasks are what is shared out among threads.
+fn add_product(sum: &mut Mat<f64>, a: MatRef<f64>, b: MatRef<f64>) {
+    matmul(sum.as_mut(), Accum::Add, a, b, 1.0, Par::Seq);
+}

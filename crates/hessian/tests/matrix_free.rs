@@ -1,0 +1,161 @@
+//! What is found without forming H, against H where both fit.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use burn::tensor::{DType, Device};
+use common::{Samples, relative_error};
+use kappa_hessian::{DensityOptions, HessianError, Samples as SampleSet};
+use proptest::prelude::*;
+
+fn set(samples: &Samples) -> SampleSet {
+    samples.set(&Device::flex(), DType::F64, 64)
+}
+
+#[test]
+fn a_product_is_the_explicit_sum_times_the_direction() {
+    for [n, m, k] in [[1, 1, 2], [7, 1, 4], [5, 3, 2], [130, 9, 5]] {
+        let samples = Samples::new(n, m, k, 31);
+        let size = m * k;
+        let direction: Vec<f64> = (0..size).map(|i| (i as f64 * 0.7).sin()).collect();
+        let hessian = samples.kronecker_sum();
+        let expected: Vec<f64> =
+            hessian.chunks(size).map(|row| row.iter().zip(&direction).map(|(h, v)| h * v).sum()).collect();
+        let found = set(&samples).product(&direction).unwrap();
+        // Sums of at most 130 terms in f64.
+        assert!(relative_error(&found, &expected) < 1e-12, "{n} {m} {k}");
+    }
+}
+
+/// The ten largest, by decomposing H whole.
+fn dense(set: &SampleSet) -> Vec<f64> {
+    set.hessian().unwrap().spectrum().unwrap().eigenvalues()[..10].to_vec()
+}
+
+#[track_caller]
+fn assert_leading(set: &SampleSet, what: &str) {
+    let found = set.leading_pairs(10).unwrap();
+    let expected = dense(set);
+    for (rank, (found, expected_value)) in found.eigenvalues.iter().zip(&expected).enumerate() {
+        let error = (found - expected_value).abs();
+        assert!(error <= 1e-6 * expected[0], "{what}: lambda_{}: {found} {expected_value}", rank + 1);
+    }
+    assert!(found.residuals.iter().all(|&residual| residual <= 1e-6), "{what}: {:?}", found.residuals);
+}
+
+#[test]
+fn the_ten_largest_are_those_of_the_matrix() {
+    assert_leading(&set(&Samples::new(500, 30, 10, 32)), "as after training");
+    assert_leading(&set(&Samples::new(40, 100, 3, 33)), "fewer samples than features");
+    assert_leading(&set(&Samples::new(50, 9, 4, 34)), "so small that it is decomposed whole");
+}
+
+#[test]
+fn eigenvalues_that_occur_several_times_are_all_found() {
+    let mut samples = Samples::new(300, 12, 8, 35);
+    samples.logits.fill(0.0);
+    // Every eigenvalue of E[g g'] / 8, seven times.
+    let found = set(&samples).leading_pairs(10).unwrap();
+    let sevenfold =
+        found.eigenvalues[..7].iter().all(|value| (value / found.eigenvalues[0] - 1.0).abs() < 1e-6);
+    assert!(sevenfold && found.eigenvalues[7] < 0.9 * found.eigenvalues[0], "{:?}", found.eigenvalues);
+    assert_leading(&set(&samples), "all classes equal");
+}
+
+#[test]
+fn a_hessian_of_low_rank_has_zeros_below_it() {
+    // One sample: rank K - 1.
+    let samples = Samples::new(1, 40, 3, 36);
+    let found = set(&samples).leading_pairs(10).unwrap();
+    assert!(found.eigenvalues[1] > 1e-6 * found.eigenvalues[0]);
+    assert!(found.eigenvalues[2..].iter().all(|value| value.abs() < 1e-12 * found.eigenvalues[0]));
+}
+
+#[test]
+fn a_hessian_of_zeros_has_zeros() {
+    let mut samples = Samples::new(30, 40, 3, 37);
+    samples.features.fill(0.0);
+    assert_eq!(set(&samples).leading_pairs(10).unwrap().eigenvalues, [0.0; 10]);
+}
+
+#[test]
+fn features_that_are_not_finite_are_an_error() {
+    let mut samples = Samples::new(30, 40, 3, 38);
+    samples.features[7] = f64::NAN;
+    assert!(matches!(set(&samples).leading_pairs(10), Err(HessianError::NotFiniteProduct)));
+    let options = DensityOptions { probes: 1, steps: 5, seed: 0 };
+    assert!(matches!(set(&samples).density(options, || ()), Err(HessianError::NotFiniteProduct)));
+}
+
+#[test]
+fn single_precision_finds_them_to_single_precision() {
+    let samples = Samples::new(500, 30, 10, 39);
+    let found = samples.set(&Device::flex(), DType::F32, 64).leading_pairs(10).unwrap();
+    for (found, expected) in found.eigenvalues.iter().zip(dense(&set(&samples))) {
+        assert!((found - expected).abs() < 2e-5 * found.max(expected), "{found} {expected}");
+    }
+}
+
+#[test]
+fn the_densitys_moments_are_the_matrixs_within_their_error() {
+    let samples = Samples::new(400, 25, 6, 40);
+    let set = set(&samples);
+    let options = DensityOptions { probes: 30, steps: 20, seed: 1 };
+    let density = set.density(options, || ()).unwrap();
+    let spectrum = set.hessian().unwrap().spectrum().unwrap();
+    let size = spectrum.eigenvalues().len() as f64;
+    let error = (density.trace - spectrum.trace()).abs();
+    // Four standard errors: one run in 10^4 would miss, and the seed is fixed.
+    assert!(
+        error < 4.0 * density.trace_error,
+        "{} {} {}",
+        density.trace,
+        spectrum.trace(),
+        density.trace_error
+    );
+    for power in 0..4 {
+        let (mean, standard_error) = density.mean_of(|value| value.powi(power));
+        let expected = spectrum.eigenvalues().iter().map(|value| value.powi(power)).sum::<f64>() / size;
+        assert!(
+            (mean - expected).abs() < 4.0 * standard_error + 1e-12,
+            "{power}: {mean} {expected} {standard_error}"
+        );
+    }
+    assert_eq!(density.products, 600);
+    // The largest node of a Krylov space of twenty dimensions is lambda_1.
+    let largest = density.probes.iter().map(|nodes| nodes[0].0).fold(0.0, f64::max);
+    assert!((largest / spectrum.lambda(1).unwrap() - 1.0).abs() < 1e-3);
+}
+
+#[test]
+fn a_density_of_all_steps_is_exact_for_its_probe() {
+    // One feature: two eigenvalues besides the shift's zero, so two nodes and no more.
+    let samples = Samples::new(20, 1, 3, 41);
+    let set = set(&samples);
+    let density = set.density(DensityOptions { probes: 3, steps: 10, seed: 2 }, || ()).unwrap();
+    let spectrum = set.hessian().unwrap().spectrum().unwrap();
+    for nodes in &density.probes {
+        for (node, _) in nodes {
+            let nearest = spectrum.eigenvalues().iter().map(|value| (value - node).abs()).fold(1.0, f64::min);
+            assert!(nearest < 1e-13, "{node} {spectrum:?}");
+        }
+        let weights: f64 = nodes.iter().map(|(_, weight)| weight).sum();
+        assert!((weights + density.shift - 1.0).abs() < 1e-13);
+    }
+    assert!((density.shift - 1.0 / 3.0).abs() < 1e-15);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_largest_are_found_on_any_shape(n in 1usize..60, m in 1usize..40, k in 2usize..9, seed in 0u64..1000) {
+        let set = set(&Samples::new(n, m, k, seed));
+        let found = set.leading_pairs(10).unwrap();
+        let spectrum = set.hessian().unwrap().spectrum().unwrap();
+        let lambda_1 = spectrum.lambda(1).unwrap();
+        for (found, expected) in found.eigenvalues.iter().zip(spectrum.eigenvalues()) {
+            prop_assert!((found - expected).abs() <= 1e-6 * lambda_1, "{} {} {}: {} {}", n, m, k, found, expected);
+        }
+    }
+}
