@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kappa_study::Precision;
@@ -19,6 +19,7 @@ Examples:
   kappa train configs/fc.toml configs/fc-bn.toml --hessian
   kappa hessian --epoch 10
   kappa hessian --checkpoint my-network.safetensors --data /usr/share/datasets/fashion-mnist
+  kappa hessian --features G.npy --logits Z.npy
 
 KAPPA_LOG=info (or debug, trace) shows what the libraries log."
 )]
@@ -74,14 +75,20 @@ pub struct TrainArguments {
 /// H is the Hessian of the mean loss over a split with respect to W2, without the
 /// L2 penalty; it is exact, from the Jacobian of every sample's softmax. Without
 /// further arguments the latest run of each network is taken, at its last epoch.
-/// spectrum.json and spectrum.safetensors go into the run directory.
+/// spectrum.json, spectrum.safetensors and gap.svg go into the run directory.
+///
+/// Every spectrum is checked, against its matrix and against the samples; a check
+/// that fails makes the exit status 1.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   kappa hessian --epoch 30
   kappa hessian outputs/fc-s0-20260314-150926 --split test --save-matrix
-  kappa hessian outputs/fc-bn-s0-20260314-150926 --bn-stats all
+  kappa hessian outputs/fc-bn-s0-20260314-150926 --bn-stats all --folded
+  kappa hessian outputs/fc-s0-20260314-150926 --directions --overlap-with 0,10,20 --subsets
   kappa hessian --checkpoint my-network.safetensors --limit 10000 --out spectra
+  kappa hessian --features G.npy --logits Z.npy --labels y.npy --directions
+  kappa hessian --features layer.safetensors --top 10 --density
 
 kappa = lambda_1 / lambda_min is shown because it was asked for first: softmax
 ignores a shift of all logits, so at least as many eigenvalues as there are
@@ -99,6 +106,8 @@ pub struct HessianArguments {
     /// Any two-layer network in PyTorch's layout instead of a run (see README)
     #[arg(long, value_name = "FILE.safetensors")]
     pub checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub layer: LayerArguments,
     /// Take the images from the IDX files in this folder
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -106,9 +115,9 @@ pub struct HessianArguments {
     /// test are all images of the training and test files, and there is no validation
     #[arg(long, value_enum, default_value = "train")]
     pub split: Split,
-    /// Take the first N images of the split only
+    /// Take the first N samples only
     #[arg(long, value_name = "N")]
-    pub limit: Option<std::num::NonZeroUsize>,
+    pub limit: Option<NonZeroUsize>,
     /// How a --checkpoint's images are scaled; a run says so itself
     #[arg(long, value_enum, default_value = "unit", requires = "checkpoint")]
     pub scaling: ScalingArgument,
@@ -124,8 +133,17 @@ pub struct HessianArguments {
     pub bn_stats: StatisticsArgument,
     /// The mini-batches of --bn-stats batch; a run's own if not given
     #[arg(long, value_name = "N")]
-    pub batch_size: Option<std::num::NonZeroUsize>,
-    /// Write spectrum.json and spectrum.safetensors here
+    pub batch_size: Option<NonZeroUsize>,
+    /// Also take the same function with batch norm folded into the neighbouring layers:
+    /// what differs is a matter of units
+    #[arg(long)]
+    pub folded: bool,
+    #[command(flatten)]
+    pub further: FurtherArguments,
+    /// Skip the checks; the result says that they were skipped
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Write the results here
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Also save the matrix, the features and the probabilities
@@ -133,6 +151,71 @@ pub struct HessianArguments {
     pub save_matrix: bool,
     #[command(flatten)]
     pub common: CommonArguments,
+}
+
+/// The last layer of any network, from any framework.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Any network's last layer")]
+pub struct LayerArguments {
+    /// Its features G [N, m], f32 or f64; or one file with tensors named features,
+    /// logits or probabilities, weights, labels
+    #[arg(
+        long,
+        value_name = "G.npy|FILE.safetensors",
+        conflicts_with_all = ["runs", "checkpoint", "epoch", "data", "bn_stats", "batch_size", "folded", "overlap_with"]
+    )]
+    pub features: Option<PathBuf>,
+    /// Its logits Z [N, K]
+    #[arg(long, value_name = "Z.npy", requires = "features")]
+    pub logits: Option<PathBuf>,
+    /// Its probabilities P [N, K] instead of logits
+    #[arg(long, value_name = "P.npy", requires = "features", conflicts_with = "logits")]
+    pub probabilities: Option<PathBuf>,
+    /// Its weights W [K, m]
+    #[arg(long, value_name = "W.npy", requires = "features")]
+    pub weights: Option<PathBuf>,
+    /// The samples' classes [N], 0 being the first: for the loss and the gradient
+    #[arg(long, value_name = "y.npy", requires = "features")]
+    pub labels: Option<PathBuf>,
+    /// The L2 penalty of its training, which adds 2 l2 to every eigenvalue
+    #[arg(long, value_name = "L2", requires = "features", default_value_t = 0.0, value_parser = not_negative)]
+    pub l2: f64,
+}
+
+/// What more than the spectrum can be asked for.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "More than the spectrum")]
+pub struct FurtherArguments {
+    /// The space of the ten leading eigenvectors: the gradient's and the last update's
+    /// share in it, the Kronecker factorisation's distance, what Adam sees
+    #[arg(long)]
+    pub directions: bool,
+    /// Also its overlap with that after these epochs of the run
+    #[arg(long, value_name = "EPOCHS", value_delimiter = ',')]
+    pub overlap_with: Vec<usize>,
+    /// How many samples it takes: the spectra of random subsets that double in size, so
+    /// many of each size
+    #[arg(long, value_name = "REPEATS", num_args = 0..=1, default_missing_value = "5")]
+    pub subsets: Option<NonZeroUsize>,
+    /// The K largest eigenvalues without ever forming H
+    #[arg(long, value_name = "K", conflicts_with_all = ["save_matrix", "directions", "overlap_with", "subsets"])]
+    pub top: Option<NonZeroUsize>,
+    /// The density of all eigenvalues without ever forming H
+    #[arg(long, conflicts_with_all = ["save_matrix", "directions", "overlap_with", "subsets"])]
+    pub density: bool,
+    /// Random vectors for --density
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub probes: NonZeroUsize,
+    /// Lanczos steps of each
+    #[arg(long, value_name = "N", default_value = "48")]
+    pub steps: NonZeroUsize,
+    /// The seed of --subsets and --density
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|l2: &f64| l2.is_finite() && *l2 >= 0.0).ok_or("expected a number, 0 or more".to_owned())
 }
 
 /// Run a whole study: a grid, paired seeds, a Hessian each epoch, verdicts, a report.

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use kappa_data::DataError;
+use kappa_data::{DataError, LayerError};
 use kappa_report::ReportError;
 use kappa_run::RunError;
 use kappa_study::{ProbeError, StudyError};
@@ -34,6 +34,21 @@ pub enum CliError {
          To take its Hessian on these images all the same, name them with --data"
     )]
     OtherData { run: String, file: String },
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    #[error(
+        "H of {classes} classes x {features} features needs {matrix:.0} GB, {needed:.0} GB with its eigenvectors, and \
+         {free:.1} GB are free; with {classes} classes {largest} features would fit. \
+         --top 10 and --density need no H"
+    )]
+    NoMemory { features: usize, classes: usize, matrix: f64, needed: f64, free: f64, largest: usize },
+    #[error(
+        "{count} directions of {size} numbers need {needed:.1} GB, and {free:.1} GB are free: \
+         ask for fewer eigenvalues (--top) or steps (--steps)"
+    )]
+    NoMemoryForDirections { count: usize, size: usize, needed: f64, free: f64 },
+    #[error("the evidence does not hold ({failed}): do not trust these numbers; spectrum.json has what was found")]
+    Unproven { failed: String },
     #[error("{0}")]
     Usage(String),
 }

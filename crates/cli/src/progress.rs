@@ -20,6 +20,17 @@ pub fn bar(length: usize, what: &str, quiet: bool) -> ProgressBar {
     bar
 }
 
+/// Counts what has no known length.
+pub fn spinner(what: &str, quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let spinner = ProgressBar::with_draw_target(None, target);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} {msg}, {elapsed}") {
+        spinner.set_style(style);
+    }
+    spinner.set_message(what.to_owned());
+    spinner
+}
+
 /// Shows a training.
 pub struct TrainingProgress {
     quiet: bool,

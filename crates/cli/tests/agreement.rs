@@ -106,11 +106,14 @@ fn a_checkpoint_has_the_same_spectrum_on_every_backend() {
                 let options = ProbeOptions {
                     precision,
                     bias: false,
-                    keep_inputs: false,
                     statistics: BatchNormStatistics::Running,
                 };
-                let found = probe(&network, &split, options, |_| {}).unwrap();
-                let top = found.spectrum.eigenvalues()[..10].to_vec();
+                let samples = probe(&network, &split, options, |_| {}).unwrap();
+                let hessian = samples.hessian().unwrap();
+                let pairs = hessian.eigenpairs(samples.epsilon()).unwrap();
+                let evidence = kappa_hessian::verify(&hessian, &pairs, &samples).unwrap();
+                assert!(evidence.passed(), "{name} {precision:?}: {:?}", evidence.checks);
+                let top = pairs.spectrum.eigenvalues()[..10].to_vec();
                 let expected = reference.get_or_insert_with(|| top.clone());
                 for (rank, (a, b)) in top.iter().zip(expected.iter()).enumerate() {
                     assert!((a - b).abs() <= 1e-5 * b, "{name} {precision:?} lambda_{}: {a}, {b}", rank + 1);

@@ -93,13 +93,17 @@ impl Samples {
     }
 
     /// The `count` largest eigenvalues, each to about 1e-7 of lambda_1 in f64 (1e-5 in
-    /// f32), and their eigenvectors.
+    /// f32), and their eigenvectors. `after_product` is called after each product with H.
     ///
     /// # Errors
     ///
     /// [`HessianError::NoConvergence`], [`HessianError::NotFiniteProduct`],
     /// [`HessianError::Device`] or [`HessianError::NoSamples`].
-    pub fn leading_pairs(&self, count: usize) -> Result<LeadingPairs, HessianError> {
+    pub fn leading_pairs(
+        &self,
+        count: usize,
+        after_product: &(dyn Fn() + Sync),
+    ) -> Result<LeadingPairs, HessianError> {
         let count = count.min(self.size());
         if self.size() <= KRYLOV.max(2 * count) {
             let hessian = self.hessian()?;
@@ -111,7 +115,7 @@ impl Samples {
             // H is zero, and any directions are its eigenvectors.
             return self.finished(Mat::identity(self.size(), count).as_ref(), 0);
         }
-        let mut operator = Operator::new(self, scale);
+        let mut operator = Operator::new(self, scale, after_product);
         let mut found = operator.solve(count)?;
         let mut values = operator.rayleigh(found.as_ref())?;
         loop {
@@ -190,7 +194,6 @@ impl Samples {
 }
 
 /// H, or H with some directions taken out, as faer sees it.
-#[derive(Debug)]
 struct Operator<'a> {
     samples: &'a Samples,
     /// The size of lambda_1.
@@ -198,13 +201,21 @@ struct Operator<'a> {
     /// Orthonormal directions that are taken out on both sides.
     deflated: Option<Mat<f64>>,
     products: AtomicUsize,
+    after_product: &'a (dyn Fn() + Sync),
     /// The first thing that went wrong; faer's operators cannot fail.
     error: Mutex<Option<HessianError>>,
 }
 
 impl<'a> Operator<'a> {
-    fn new(samples: &'a Samples, scale: f64) -> Self {
-        Self { samples, scale, deflated: None, products: AtomicUsize::new(0), error: Mutex::new(None) }
+    fn new(samples: &'a Samples, scale: f64, after_product: &'a (dyn Fn() + Sync)) -> Self {
+        let (deflated, products, error) = (None, AtomicUsize::new(0), Mutex::new(None));
+        Self { samples, scale, deflated, products, after_product, error }
+    }
+
+    fn product(&self, direction: &[f64]) -> Result<Vec<f64>, HessianError> {
+        self.products.fetch_add(1, Ordering::Relaxed);
+        (self.after_product)();
+        self.samples.product(direction)
     }
 
     /// The residual that is small enough.
@@ -247,8 +258,7 @@ impl<'a> Operator<'a> {
             .col_iter()
             .map(|vector| {
                 let vector: Vec<f64> = vector.iter().copied().collect();
-                self.products.fetch_add(1, Ordering::Relaxed);
-                let image = self.samples.product(&vector)?;
+                let image = self.product(&vector)?;
                 Ok(image.iter().zip(&vector).map(|(a, b)| a * b).sum())
             })
             .collect()
@@ -270,10 +280,9 @@ impl<'a> Operator<'a> {
     /// exhausted: what is left to orthogonalise is rounding, from which faer makes second
     /// copies of eigenvalues, or zero, from which it never returns.
     fn image(&self, column: &[f64]) -> Result<Vec<f64>, HessianError> {
-        self.products.fetch_add(1, Ordering::Relaxed);
         let mut column = column.to_vec();
         self.deflate(&mut column);
-        let mut image = self.samples.product(&column)?;
+        let mut image = self.product(&column)?;
         for ((image, element), diagonal) in image.iter_mut().zip(&column).zip(irregular(column.len(), 0.7)) {
             *image += IRREGULARITY * self.tolerance() * diagonal * element;
         }
@@ -283,6 +292,12 @@ impl<'a> Operator<'a> {
         } else {
             Err(HessianError::NotFiniteProduct)
         }
+    }
+}
+
+impl std::fmt::Debug for Operator<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Operator").field("size", &self.samples.size()).finish_non_exhaustive()
     }
 }
 

@@ -115,6 +115,21 @@ impl Samples {
         sums.finish()
     }
 
+    /// tr H = mean_n (1 - |p_n|^2) |g_n|^2, without H.
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::Device`].
+    pub fn trace(&self) -> Result<f64, HessianError> {
+        let squares = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>();
+        let parts = self.on_host(|chunk| {
+            let samples = chunk.features.chunks_exact(self.features);
+            let samples = samples.zip(chunk.probabilities.chunks_exact(self.classes));
+            samples.map(|(g, p)| (1.0 - squares(p)) * squares(g)).sum::<f64>()
+        })?;
+        Ok(parts.into_iter().sum::<f64>() / self.count as f64)
+    }
+
     /// Applies `sum` to all samples on the host, in f64, some at a time and on all
     /// threads; the results come in order.
     pub(crate) fn on_host<T: Send>(

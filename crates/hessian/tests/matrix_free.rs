@@ -34,7 +34,7 @@ fn dense(set: &SampleSet) -> Vec<f64> {
 
 #[track_caller]
 fn assert_leading(set: &SampleSet, what: &str) {
-    let found = set.leading_pairs(10).unwrap();
+    let found = set.leading_pairs(10, &|| ()).unwrap();
     let expected = dense(set);
     for (rank, (found, expected_value)) in found.eigenvalues.iter().zip(&expected).enumerate() {
         let error = (found - expected_value).abs();
@@ -55,7 +55,7 @@ fn eigenvalues_that_occur_several_times_are_all_found() {
     let mut samples = Samples::new(300, 12, 8, 35);
     samples.logits.fill(0.0);
     // Every eigenvalue of E[g g'] / 8, seven times.
-    let found = set(&samples).leading_pairs(10).unwrap();
+    let found = set(&samples).leading_pairs(10, &|| ()).unwrap();
     let sevenfold =
         found.eigenvalues[..7].iter().all(|value| (value / found.eigenvalues[0] - 1.0).abs() < 1e-6);
     assert!(sevenfold && found.eigenvalues[7] < 0.9 * found.eigenvalues[0], "{:?}", found.eigenvalues);
@@ -66,7 +66,7 @@ fn eigenvalues_that_occur_several_times_are_all_found() {
 fn a_hessian_of_low_rank_has_zeros_below_it() {
     // One sample: rank K - 1.
     let samples = Samples::new(1, 40, 3, 36);
-    let found = set(&samples).leading_pairs(10).unwrap();
+    let found = set(&samples).leading_pairs(10, &|| ()).unwrap();
     assert!(found.eigenvalues[1] > 1e-6 * found.eigenvalues[0]);
     assert!(found.eigenvalues[2..].iter().all(|value| value.abs() < 1e-12 * found.eigenvalues[0]));
 }
@@ -75,14 +75,14 @@ fn a_hessian_of_low_rank_has_zeros_below_it() {
 fn a_hessian_of_zeros_has_zeros() {
     let mut samples = Samples::new(30, 40, 3, 37);
     samples.features.fill(0.0);
-    assert_eq!(set(&samples).leading_pairs(10).unwrap().eigenvalues, [0.0; 10]);
+    assert_eq!(set(&samples).leading_pairs(10, &|| ()).unwrap().eigenvalues, [0.0; 10]);
 }
 
 #[test]
 fn features_that_are_not_finite_are_an_error() {
     let mut samples = Samples::new(30, 40, 3, 38);
     samples.features[7] = f64::NAN;
-    assert!(matches!(set(&samples).leading_pairs(10), Err(HessianError::NotFiniteProduct)));
+    assert!(matches!(set(&samples).leading_pairs(10, &|| ()), Err(HessianError::NotFiniteProduct)));
     let options = DensityOptions { probes: 1, steps: 5, seed: 0 };
     assert!(matches!(set(&samples).density(options, || ()), Err(HessianError::NotFiniteProduct)));
 }
@@ -90,7 +90,7 @@ fn features_that_are_not_finite_are_an_error() {
 #[test]
 fn single_precision_finds_them_to_single_precision() {
     let samples = Samples::new(500, 30, 10, 39);
-    let found = samples.set(&Device::flex(), DType::F32, 64).leading_pairs(10).unwrap();
+    let found = samples.set(&Device::flex(), DType::F32, 64).leading_pairs(10, &|| ()).unwrap();
     for (found, expected) in found.eigenvalues.iter().zip(dense(&set(&samples))) {
         assert!((found - expected).abs() < 2e-5 * found.max(expected), "{found} {expected}");
     }
@@ -151,7 +151,7 @@ proptest! {
     #[test]
     fn the_largest_are_found_on_any_shape(n in 1usize..60, m in 1usize..40, k in 2usize..9, seed in 0u64..1000) {
         let set = set(&Samples::new(n, m, k, seed));
-        let found = set.leading_pairs(10).unwrap();
+        let found = set.leading_pairs(10, &|| ()).unwrap();
         let spectrum = set.hessian().unwrap().spectrum().unwrap();
         let lambda_1 = spectrum.lambda(1).unwrap();
         for (found, expected) in found.eigenvalues.iter().zip(spectrum.eigenvalues()) {

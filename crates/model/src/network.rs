@@ -119,6 +119,50 @@ impl TwoLayerNet {
         self
     }
 
+    /// The same function of the images without batch norm: normalising by statistics that
+    /// do not depend on the batch is affine, g = s a + (beta - s mu) with
+    /// s = gamma / sqrt(sigma^2 + epsilon), and goes into the next layer,
+    ///
+    /// ```text
+    /// W2' = W2 diag(s),    b2' = b2 + W2 (beta - s mu) .
+    /// ```
+    ///
+    /// Its features are the activations a = relu(W1 x + b1). Without batch norm the
+    /// network stays as it is.
+    pub fn folded(&self) -> Self {
+        let Some(norm) = &self.norm else { return self.clone() };
+        let deviation = norm.running_var.value_sync().add_scalar(norm.epsilon).sqrt();
+        let scale = norm.gamma.val() / deviation;
+        let offset = norm.beta.val() - scale.clone() * norm.running_mean.value_sync();
+        // burn keeps W2 as [m, K].
+        let weight = self.output.weight.val();
+        let shift = offset.unsqueeze_dim::<2>(0).matmul(weight.clone()).squeeze_dim::<1>(0);
+        let bias = self.output.bias.as_ref().map_or_else(|| shift.clone(), |bias| bias.val() + shift.clone());
+        let output = Linear {
+            weight: Param::from_tensor(weight * scale.unsqueeze_dim(1)),
+            bias: Some(Param::from_tensor(bias)),
+        };
+        Self { hidden: self.hidden.clone(), norm: None, output }
+    }
+
+    /// sum_i |W2_ki g_i| + |b2_k|, the size of what is added up for each logit:
+    /// [N, m] -> [N, K]. Rounding is to be measured by it.
+    pub fn logit_magnitudes(&self, features: Tensor<2>) -> Tensor<2> {
+        let mut magnitudes = features.abs().matmul(self.output.weight.val().abs());
+        if let Some(bias) = &self.output.bias {
+            magnitudes = magnitudes + bias.val().abs().unsqueeze_dim(0);
+        }
+        magnitudes
+    }
+
+    /// W2 [K, m], class by class, and b2 [K].
+    pub fn output_parameters(&self) -> (Tensor<2>, Tensor<1>) {
+        let [_, classes] = self.output.weight.dims();
+        let bias = self.output.bias.as_ref().map(|bias| bias.val());
+        let bias = bias.unwrap_or_else(|| Tensor::zeros([classes], &self.output.weight.val().device()));
+        (self.output.weight.val().transpose(), bias)
+    }
+
     /// W2 g + b2: [N, m] -> [N, K].
     pub fn logits(&self, features: Tensor<2>) -> Tensor<2> {
         self.output.forward(features)

@@ -24,6 +24,8 @@ mod tables;
 
 use std::path::PathBuf;
 
+pub use crate::figures::single::{density_plot, gap_plot};
+
 use kappa_run::{RunError, StudyDir, write_atomically};
 
 use crate::evidence::Evidence;

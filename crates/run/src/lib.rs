@@ -13,6 +13,8 @@
 //!     hessian/epoch-0030/
 //!       spectrum.json                    SpectrumRecord
 //!       spectrum.safetensors             eigenvalues [K m] f64 (and, if asked for, the matrix)
+//!       gap.svg                          all eigenvalues, and where zeros begin
+//!       matrix-free.json, density.svg    MatrixFreeRecord: what needs no matrix, if asked for
 //! ```
 //!
 //! No other room knows a path inside a run directory. Every file is written
@@ -25,6 +27,7 @@ mod error;
 mod findings;
 mod json;
 mod manifest;
+mod matrix_free;
 mod metrics;
 mod spectrum;
 mod study;
@@ -40,10 +43,12 @@ pub use findings::{
     Estimate, Explanation, FINDINGS_VERSION, Findings, GridPoint, PairedRuns, PointFindings, Verdict, Word,
 };
 pub use manifest::{FileChecksum, MANIFEST_VERSION, Manifest};
+pub use matrix_free::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free};
 pub use metrics::EpochMetrics;
 pub use spectrum::{
+    AdamRecord, CheckRecord, DirectionsRecord, EvidenceRecord, NullSpaceRecord, OverlapRecord,
     SPECTRUM_VERSION, SavedTensor, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings,
-    write_spectrum,
+    SubsetRecord, write_spectrum,
 };
 pub use study::{Influence, RunSpectra, SPECTRA_VERSION, SpectraRow, StudyDir, kappa_prime};
 pub use write::write_atomically;

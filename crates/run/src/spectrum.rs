@@ -1,14 +1,14 @@
-//! `spectrum.json` and `spectrum.safetensors`: what `kappa hessian` leaves.
+//! `spectrum.json`, `spectrum.safetensors` and `gap.svg`: what `kappa hessian` leaves.
 
 use std::{fs, path::Path};
 
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{RunError, write_atomically};
+use crate::{RunError, json::write_json, write_atomically};
 
 /// The version of `spectrum.json`'s schema.
-pub const SPECTRUM_VERSION: u32 = 1;
+pub const SPECTRUM_VERSION: u32 = 2;
 
 /// The contents of `spectrum.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,12 @@ pub struct SpectrumRecord {
     pub settings: SpectrumSettings,
     /// The numbers.
     pub spectrum: SpectrumSummary,
+    /// What was checked of them; absent if that was skipped.
+    pub evidence: Option<EvidenceRecord>,
+    /// What lies in the space of the ten leading eigenvectors, if it was asked for.
+    pub directions: Option<DirectionsRecord>,
+    /// The spectra of growing random subsets, if they were asked for.
+    pub subsets: Vec<SubsetRecord>,
     /// Where the time went.
     pub timings: SpectrumTimings,
 }
@@ -28,18 +34,18 @@ pub struct SpectrumRecord {
 /// What was computed, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SpectrumSettings {
-    /// The checkpoint's file.
-    pub checkpoint: String,
-    /// "FC" or "FC+BN".
+    /// The checkpoint's file, or that of the features.
+    pub source: String,
+    /// "FC", "FC+BN", "FC+BN folded", or the name of the features' file.
     pub network: String,
     /// The checkpoint's epoch, where it is known.
     pub epoch: Option<usize>,
-    /// The data set.
-    pub data: String,
-    /// The split whose mean loss is differentiated.
-    pub split: String,
-    /// How pixels became inputs.
-    pub scaling: String,
+    /// The data set; absent where features were given.
+    pub data: Option<String>,
+    /// The split whose mean loss is differentiated, likewise.
+    pub split: Option<String>,
+    /// How pixels became inputs, likewise.
+    pub scaling: Option<String>,
     /// Samples N.
     pub samples: usize,
     /// Features m, the constant one included if `bias` is set.
@@ -51,6 +57,8 @@ pub struct SpectrumSettings {
     /// By which statistics batch norm normalised: "running", "dataset" or "batch 128";
     /// absent without batch norm.
     pub bn_statistics: Option<String>,
+    /// Of a folded network: how far its logits are from the unfolded one's.
+    pub folding: Option<CheckRecord>,
     /// The arithmetic of the sums over samples: "f32" or "f64".
     pub precision: String,
     /// The backend.
@@ -69,37 +77,163 @@ pub struct SpectrumSummary {
     pub size: usize,
     /// lambda_1 .. lambda_10, or as many as there are.
     pub top: Vec<f64>,
-    /// The smallest eigenvalue.
-    pub lambda_min: f64,
-    /// lambda_1 / lambda_min: rounding noise, since the matrix is singular.
-    /// Absent if lambda_min is exactly zero.
-    pub kappa: Option<f64>,
     /// lambda_1 / lambda_10; absent below ten eigenvalues.
     pub kappa_prime: Option<f64>,
-    /// The same two with 2 l2 added to every eigenvalue, if l2 > 0.
-    pub kappa_with_l2: Option<f64>,
-    /// See `kappa_with_l2`.
-    pub kappa_prime_with_l2: Option<f64>,
-    /// The sum of the matrix's diagonal.
-    pub trace: f64,
+    /// lambda_1 / lambda_(K-1): how unlike the outliers are.
+    pub outlier_ratio: Option<f64>,
+    /// lambda_(K-1) / lambda_K: the gap at the edge of the outliers.
+    pub outlier_gap: Option<f64>,
     /// How many eigenvalues are above `rank_tolerance` in magnitude.
     pub rank: usize,
     /// size x epsilon of `precision` x the largest magnitude.
     pub rank_tolerance: f64,
+    /// lambda_1 / lambda_rank: the condition number of what is not zero.
+    pub kappa_of_rank: Option<f64>,
+    /// The smallest eigenvalue that the plain decomposition of the whole matrix gives.
+    pub lambda_min: f64,
+    /// lambda_1 / that: rounding noise, since the matrix is singular. Absent if it is zero.
+    pub kappa: Option<f64>,
+    /// (lambda_1 + 2 l2) / (0 + 2 l2), if l2 > 0: the condition number with the penalty.
+    pub kappa_with_l2: Option<f64>,
+    /// lambda_1 / lambda_10 with 2 l2 added to both, if l2 > 0.
+    pub kappa_prime_with_l2: Option<f64>,
+    /// The sum of the matrix's diagonal.
+    pub trace: f64,
+    /// trace / lambda_1.
+    pub effective_rank: Option<f64>,
+    /// exp of the entropy of the eigenvalues' shares of the trace.
+    pub entropy_rank: Option<f64>,
+    /// Why eigenvalues are zero.
+    pub null_space: NullSpaceRecord,
+}
+
+/// The zeros among the eigenvalues, by their reason.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct NullSpaceRecord {
+    /// m, since softmax ignores a shift of all logits.
+    pub shift: usize,
+    /// Features that are zero in every sample; each is K - 1 zeros.
+    pub silent_features: usize,
+    /// Features that the others already say; each is K - 1 zeros.
+    pub collinear_features: usize,
+    /// All of these zeros, m + (K-1)(m - rank G).
+    pub explained: usize,
+    /// Eigenvalues below the rank tolerance that no structure explains.
+    pub numerical: usize,
+    /// The largest difference, over lambda_1, between an eigenvalue from the subspace of
+    /// the contrasts and from the plain decomposition of the whole matrix.
+    pub against_whole_matrix: f64,
+}
+
+/// What was checked of a spectrum.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvidenceRecord {
+    /// Whether all checks passed.
+    pub passed: bool,
+    /// The checks.
+    pub checks: Vec<CheckRecord>,
+    /// The relative error of the sums over samples, as some blocks of H summed again in
+    /// f64 show it.
+    pub rounding: f64,
+    /// Decimal digits of lambda_1 that are known by it.
+    pub known_digits_of_lambda_1: u32,
+    /// Of lambda_10.
+    pub known_digits_of_lambda_10: Option<u32>,
+    /// Of kappa'.
+    pub known_digits_of_kappa_prime: Option<u32>,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckRecord {
+    /// Its name.
+    pub name: String,
+    /// The quantity.
+    pub quantity: String,
+    /// What it came out as; absent if it is not a number.
+    pub value: Option<f64>,
+    /// The most that rounding can make of it.
+    pub bound: f64,
+    /// Whether it is within the bound.
+    pub passed: bool,
+}
+
+/// What lies in the space of the ten leading eigenvectors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DirectionsRecord {
+    /// The mean loss in nats (without L2), where labels are known.
+    pub loss: Option<f64>,
+    /// |g| of the mean loss's gradient, likewise.
+    pub gradient: Option<f64>,
+    /// The share |V' g|^2 / |g|^2 of it.
+    pub gradient_share: Option<f64>,
+    /// The same share of the last update, where the optimiser's state is known.
+    pub update_share: Option<f64>,
+    /// The same share of the weights, where they are known.
+    pub weights_share: Option<f64>,
+    /// |E[S] x E[gg'] - H|_F / |H|_F: the distance of the Kronecker factorisation.
+    pub kronecker_error: f64,
+    /// The overlap of its ten leading eigenvectors with H's.
+    pub kronecker_overlap: f64,
+    /// Its largest eigenvalue over lambda_1.
+    pub kronecker_lambda_1: f64,
+    /// What Adam sees: the spectrum of D^(-1/2) H D^(-1/2).
+    pub adam: Option<AdamRecord>,
+    /// The overlap with the ten leading eigenvectors after other epochs.
+    pub overlaps: Vec<OverlapRecord>,
+}
+
+/// The spectrum of D^(-1/2) H D^(-1/2), D = diag(sqrt(v_hat) + epsilon).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AdamRecord {
+    /// Its lambda_1 .. lambda_10.
+    pub top: Vec<f64>,
+    /// lambda_1 / lambda_10.
+    pub kappa_prime: Option<f64>,
+    /// 38 / learning rate for beta_1 = 0.9, 2 (1 + beta_1) / ((1 - beta_1) learning rate) in
+    /// general: above this curvature steps along a direction grow (Cohen et al. 2022,
+    /// "Adaptive Gradient Methods at the Edge of Stability", section 3).
+    pub stability_threshold: f64,
+}
+
+/// How much two epochs' leading eigenspaces have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OverlapRecord {
+    /// The other epoch.
+    pub epoch: usize,
+    /// |A' B|_F^2 / 10.
+    pub overlap: f64,
+}
+
+/// The spectra of random subsets of one size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubsetRecord {
+    /// Samples in each; the last record is all of them, once.
+    pub samples: usize,
+    /// lambda_1 of each subset.
+    pub lambda_1: Vec<f64>,
+    /// lambda_10 of each.
+    pub lambda_10: Vec<f64>,
+    /// kappa' of each.
+    pub kappa_prime: Vec<f64>,
 }
 
 /// Seconds of each stage.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpectrumTimings {
     /// Features and probabilities, from the images, on the device.
     pub features: f64,
-    /// The sums over samples, on the device, and their way to the host.
+    /// The sums over samples, on the device, their way to the host, and the matrix.
     pub sums: f64,
-    /// The matrix from the sums, on the host.
-    pub assembly: f64,
-    /// The eigenvalues.
-    pub eigenvalues: f64,
-    /// All of it, from reading the checkpoint to the last eigenvalue.
+    /// All eigenpairs, and the eigenvalues of the whole matrix.
+    pub eigenpairs: f64,
+    /// The evidence.
+    pub evidence: f64,
+    /// What else was asked for.
+    pub rest: f64,
+    /// All of it, without reading the files.
     pub total: f64,
 }
 
@@ -116,7 +250,7 @@ pub struct SavedTensor {
     pub bytes: Vec<u8>,
 }
 
-/// Writes `spectrum.json` and `spectrum.safetensors` into `folder`.
+/// Writes `spectrum.json`, `spectrum.safetensors` and `gap.svg` into `folder`.
 ///
 /// # Errors
 ///
@@ -125,13 +259,12 @@ pub fn write_spectrum(
     folder: &Path,
     record: &SpectrumRecord,
     tensors: &[SavedTensor],
+    gap_plot: &str,
 ) -> Result<(), RunError> {
     fs::create_dir_all(folder).map_err(|source| RunError::write(folder, source))?;
     write_tensors(&folder.join("spectrum.safetensors"), tensors)?;
-    let path = folder.join("spectrum.json");
-    let mut json = serde_json::to_vec_pretty(record).map_err(|error| RunError::malformed(&path, error))?;
-    json.push(b'\n');
-    write_atomically(&path, &json)
+    write_atomically(&folder.join("gap.svg"), gap_plot.as_bytes())?;
+    write_json(&folder.join("spectrum.json"), record)
 }
 
 /// Writes `tensors` as one safetensors file.

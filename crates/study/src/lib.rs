@@ -1,12 +1,11 @@
 //! The experiment: networks x grid x paired seeds, a probe per epoch, the verdicts.
 //!
-//! A [`probe`] takes a trained network and a split, and gives the exact Hessian of
-//! the mean loss with respect to the last layer, its spectrum, and where the time went:
+//! A [`probe`] takes a trained network and a split, and gives the samples that the
+//! Hessian of the mean loss with respect to the last layer is made of:
 //!
 //! ```text
 //! for each chunk of the split:  g = network.features(x),  p = softmax(network.logits(g))
-//!                               H += sum_n (diag(p_n) - p_n p_n^T) (x) g_n g_n^T
-//! H -> faer -> Spectrum
+//! H = 1/N sum_n (diag(p_n) - p_n p_n^T) (x) g_n g_n^T
 //! ```
 //!
 //! A study ([`run_study`]) trains FC along a grid and chooses the best point, trains
@@ -24,6 +23,6 @@ mod statistics;
 mod study;
 
 pub use judge::{Pair, RunRecord, explain, judge};
-pub use probe::{Precision, Probe, ProbeError, ProbeOptions, ProbedInputs, probe};
+pub use probe::{Folded, Precision, ProbeError, ProbeOptions, fold, probe};
 pub use statistics::BatchNormStatistics;
 pub use study::{StudyError, StudyObserver, StudyResult, run_study};

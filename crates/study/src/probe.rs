@@ -1,14 +1,11 @@
-//! One network's Hessian on one split.
-
-use std::time::Instant;
+//! One network on one split, as the samples of a Hessian.
 
 use burn::{
     module::Module,
     tensor::{DType, Device, Tensor, activation::softmax},
 };
-use kappa_hessian::{Accumulator, Hessian, HessianError, Spectrum, with_constant_feature};
+use kappa_hessian::{HessianError, Samples, with_constant_feature};
 use kappa_model::TwoLayerNet;
-use kappa_run::SpectrumTimings;
 use kappa_trainer::DeviceSplit;
 
 use crate::BatchNormStatistics;
@@ -29,7 +26,8 @@ pub enum Precision {
 }
 
 impl Precision {
-    fn dtype(self) -> DType {
+    /// The type of the tensors' elements.
+    pub fn dtype(self) -> DType {
         match self {
             Self::F32 => DType::F32,
             Self::F64 => DType::F64,
@@ -60,32 +58,8 @@ pub struct ProbeOptions {
     pub precision: Precision,
     /// Whether the bias b2 is among the parameters, as the weight of a constant feature.
     pub bias: bool,
-    /// Whether features and probabilities are kept.
-    pub keep_inputs: bool,
     /// By which statistics batch norm normalises.
     pub statistics: BatchNormStatistics,
-}
-
-/// What a probe finds.
-#[derive(Debug, Clone)]
-pub struct Probe {
-    /// The Hessian of the data loss (without L2).
-    pub hessian: Hessian,
-    /// Its eigenvalues.
-    pub spectrum: Spectrum,
-    /// Where the time went.
-    pub timings: SpectrumTimings,
-    /// What the Hessian was computed from, if it was to be kept.
-    pub inputs: Option<ProbedInputs>,
-}
-
-/// Features and probabilities as they entered the Hessian.
-#[derive(Debug, Clone, Default)]
-pub struct ProbedInputs {
-    /// [N, m], in the probe's precision, little endian.
-    pub features: Vec<u8>,
-    /// [N, K], likewise.
-    pub probabilities: Vec<u8>,
 }
 
 /// A probe failed.
@@ -106,13 +80,16 @@ pub enum ProbeError {
     /// The device cannot compute in double precision.
     #[error("this device has no double precision: use --precision f32, or a CPU backend (--backend flex)")]
     NoDoublePrecision,
+    /// Batch norm by the statistics of mini-batches is another map for each of them.
+    #[error("by the statistics of mini-batches batch norm is not one affine map, and cannot be folded: use --bn-stats running or dataset")]
+    NotAffine,
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(String),
 }
 
-/// The Hessian of `network`'s mean loss over `split` with respect to its last
-/// layer, and its spectrum.
+/// The features and probabilities of `network` on `split`: what the Hessian of its mean
+/// loss with respect to the last layer is made of.
 ///
 /// `after_chunk` is called with the number of samples done so far.
 ///
@@ -124,46 +101,84 @@ pub fn probe(
     split: &DeviceSplit,
     options: ProbeOptions,
     mut after_chunk: impl FnMut(usize),
-) -> Result<Probe, ProbeError> {
-    let start = Instant::now();
-    let mut timings =
-        SpectrumTimings { features: 0.0, sums: 0.0, assembly: 0.0, eigenvalues: 0.0, total: 0.0 };
+) -> Result<Samples, ProbeError> {
+    let network = prepared(network, split, options.statistics)?;
+    let shape = network.shape();
+    let features = shape.hidden + usize::from(options.bias);
+    let mut samples = Samples::new(features, shape.classes, options.precision.dtype())?;
+    for chunk in preactivations(&network, split, options.statistics.granularity()) {
+        let device = chunk.device();
+        let (features, probabilities) = features_and_probabilities(&network, chunk, options)?;
+        synchronise(&device)?;
+        samples.push(features, probabilities)?;
+        after_chunk(samples.count());
+    }
+    Ok(samples)
+}
+
+/// `network` as it is probed: not recording gradients, its running statistics those asked for.
+fn prepared(
+    network: &TwoLayerNet,
+    split: &DeviceSplit,
+    statistics: BatchNormStatistics,
+) -> Result<TwoLayerNet, ProbeError> {
     let shape = network.shape();
     if shape.inputs != split.inputs() {
         return Err(ProbeError::OtherImages { network: shape.inputs, images: split.inputs() });
     }
     let network = network.valid();
-    let granularity = options.statistics.granularity();
-    let network = timed(&mut timings.features, || match options.statistics {
-        BatchNormStatistics::Dataset if network.shape().batch_norm.is_some() => {
-            let all: Vec<_> = preactivations(&network, split, granularity).collect();
-            options.statistics.prepare(network, &all)
+    Ok(match statistics {
+        BatchNormStatistics::Dataset if shape.batch_norm.is_some() => {
+            let all: Vec<_> = preactivations(&network, split, statistics.granularity()).collect();
+            statistics.prepare(network, &all)
         }
         _ => network,
-    });
-    let mut sums = Accumulator::new(shape.hidden + usize::from(options.bias), shape.classes)?;
-    let mut inputs = options.keep_inputs.then(ProbedInputs::default);
-    let mut samples = 0;
-    let mut chunks = preactivations(&network, split, granularity);
-    while let Some(chunk) = timed(&mut timings.features, || chunks.next()) {
-        let device = chunk.device();
-        let (features, probabilities) = timed(&mut timings.features, || {
-            let found = features_and_probabilities(&network, chunk, options)?;
-            synchronise(&device)?;
-            Ok::<_, ProbeError>(found)
-        })?;
-        samples += features.dims()[0];
-        if let Some(inputs) = &mut inputs {
-            inputs.features.extend(bytes_of(&features)?);
-            inputs.probabilities.extend(bytes_of(&probabilities)?);
-        }
-        timed(&mut timings.sums, || sums.add(features, probabilities))?;
-        after_chunk(samples);
+    })
+}
+
+/// A network whose batch norm was folded into its neighbours.
+#[derive(Debug, Clone)]
+pub struct Folded {
+    /// The same function, without batch norm.
+    pub network: TwoLayerNet,
+    /// max over samples and classes of |z - z'| over what is added up for z, z and z' being
+    /// both networks' logits.
+    pub difference: f64,
+    /// The most that rounding can make of it.
+    pub bound: f64,
+}
+
+/// `network` with its batch norm, by `statistics`, folded into its neighbours
+/// ([`TwoLayerNet::folded`]), and how far both are apart on `split`.
+///
+/// # Errors
+///
+/// [`ProbeError::NotAffine`] for the statistics of mini-batches, and as [`probe`].
+pub fn fold(
+    network: &TwoLayerNet,
+    split: &DeviceSplit,
+    statistics: BatchNormStatistics,
+) -> Result<Folded, ProbeError> {
+    if let BatchNormStatistics::Batch(_) = statistics {
+        return Err(ProbeError::NotAffine);
     }
-    let hessian = timed(&mut timings.assembly, || sums.finish())?;
-    let spectrum = timed(&mut timings.eigenvalues, || hessian.spectrum())?;
-    timings.total = start.elapsed().as_secs_f64();
-    Ok(Probe { hessian, spectrum, timings, inputs })
+    let network = prepared(network, split, statistics)?;
+    let folded = network.folded();
+    let mut difference = 0.0;
+    for chunk in preactivations(&network, split, 1) {
+        let offset = network.features_of(chunk.clone().slice(0..1).zeros_like()).abs();
+        let (features, activations) = (network.features_of(chunk.clone()), folded.features_of(chunk));
+        // The terms of g = s a + offset are as large as |g| + |offset|, however small g is.
+        let terms = network.logit_magnitudes(features.clone().abs() + offset)
+            + folded.logit_magnitudes(activations.clone());
+        let apart = (network.logits(features) - folded.logits(activations)).abs() / terms.clamp_min(f32::MIN_POSITIVE);
+        let apart = apart.max().try_into_scalar::<f64>();
+        difference = f64::max(difference, apart.map_err(|error| ProbeError::Device(error.to_string()))?);
+    }
+    // Of the m roundings of a sum 4 sqrt(m) add up at the most; a feature or a folded weight
+    // goes through eight operations. Both networks round.
+    let roundings = 2.0 * (4.0 * (network.shape().hidden as f64).sqrt() + 8.0);
+    Ok(Folded { network: folded, difference, bound: roundings * f64::from(f32::EPSILON) / 2.0 })
 }
 
 /// W1 x + b1 of the whole split, in chunks of a multiple of `granularity` samples.
@@ -208,17 +223,4 @@ pub(crate) fn features_and_probabilities(
 
 fn synchronise(device: &Device) -> Result<(), ProbeError> {
     device.sync().map_err(|error| ProbeError::Device(error.to_string()))
-}
-
-fn bytes_of(tensor: &Tensor<2>) -> Result<Vec<u8>, ProbeError> {
-    let data = tensor.clone().try_into_data().map_err(|error| ProbeError::Device(error.to_string()))?;
-    Ok(data.as_bytes().to_vec())
-}
-
-/// Adds the seconds that `work` takes to `seconds`.
-fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = work();
-    *seconds += start.elapsed().as_secs_f64();
-    result
 }

@@ -122,7 +122,7 @@ impl Subject<'_> {
     }
 
     fn options(&self, statistics: BatchNormStatistics) -> ProbeOptions {
-        ProbeOptions { precision: self.precision, bias: false, keep_inputs: false, statistics }
+        ProbeOptions { precision: self.precision, bias: false, statistics }
     }
 
     fn row(&self, hessian: &Hessian, variant: &str) -> Result<(SpectraRow, Spectrum), ProbeError> {

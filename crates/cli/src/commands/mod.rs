@@ -5,7 +5,6 @@ mod devices;
 mod hessian;
 mod report;
 mod study;
-mod table;
 mod train;
 
 use std::path::{Path, PathBuf};

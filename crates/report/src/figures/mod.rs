@@ -7,6 +7,7 @@
 mod axis;
 mod chart;
 mod raster;
+pub mod single;
 
 use kappa_run::{EpochMetrics, SpectraRow};
 use plotters::style::RGBColor;

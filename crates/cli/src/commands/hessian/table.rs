@@ -1,0 +1,270 @@
+//! Spectra side by side.
+
+use kappa_run::{CheckRecord, DirectionsRecord, SpectrumRecord};
+
+use crate::output::say;
+
+/// Characters of a column; "1.2e-15 <= 3.4e-12 PASS" fits.
+const COLUMN: usize = 23;
+
+/// Prints a column for each spectrum, a row for each number.
+pub fn print(records: &[SpectrumRecord]) {
+    let mut table = Table { records, lines: Vec::new() };
+    table.settings();
+    table.spectrum();
+    table.zeros();
+    table.with_l2();
+    table.directions();
+    table.subsets();
+    table.evidence();
+    table.seconds();
+    for line in table.lines {
+        say(format_args!("{line}"));
+    }
+}
+
+struct Table<'a> {
+    records: &'a [SpectrumRecord],
+    lines: Vec<String>,
+}
+
+impl Table<'_> {
+    fn row(&mut self, name: &str, value: impl Fn(&SpectrumRecord) -> String) {
+        let values: String = self.records.iter().map(|record| format!("  {:>COLUMN$}", value(record))).collect();
+        self.lines.push(format!("{name:<26}{values}").trim_end().to_owned());
+    }
+
+    fn heading(&mut self, text: &str) {
+        self.lines.push(String::new());
+        self.lines.push(text.to_owned());
+    }
+
+    fn any(&self, holds: impl Fn(&SpectrumRecord) -> bool) -> bool {
+        self.records.iter().any(holds)
+    }
+
+    fn settings(&mut self) {
+        self.row("", |_| String::new());
+        self.row("", |record| record.settings.network.clone());
+        if self.any(|record| record.settings.epoch.is_some()) {
+            self.row("epoch", |record| or_dash(record.settings.epoch.map(|epoch| epoch.to_string())));
+        }
+        if self.any(|record| record.settings.bn_statistics.is_some()) {
+            self.row("batch norm's statistics", |record| or_dash(record.settings.bn_statistics.clone()));
+        }
+        self.row("samples", |record| match &record.settings.split {
+            Some(split) => format!("{} ({split})", record.settings.samples),
+            None => record.settings.samples.to_string(),
+        });
+        self.row("classes x features", |record| {
+            format!("{} x {}", record.settings.classes, record.settings.features)
+        });
+    }
+
+    fn spectrum(&mut self) {
+        let ranks = self.records.iter().map(|record| record.spectrum.top.len()).max().unwrap_or(0);
+        for rank in 0..ranks {
+            self.row(&format!("lambda_{}", rank + 1), |record| number(record.spectrum.top.get(rank).copied()));
+        }
+        self.row("kappa' = l_1 / l_10", |record| number(record.spectrum.kappa_prime));
+        self.row("l_1 / l_(K-1)", |record| number(record.spectrum.outlier_ratio));
+        self.row("l_(K-1) / l_K", |record| number(record.spectrum.outlier_gap));
+        self.row("trace", |record| number(Some(record.spectrum.trace)));
+        self.row("trace / l_1", |record| number(record.spectrum.effective_rank));
+        self.row("exp(entropy)", |record| number(record.spectrum.entropy_rank));
+    }
+
+    fn zeros(&mut self) {
+        self.heading("zeros and conditioning");
+        self.row("  eigenvalues", |record| record.spectrum.size.to_string());
+        self.row("  zero by softmax's shift", |record| record.spectrum.null_space.shift.to_string());
+        let times = |features: usize, record: &SpectrumRecord| match features {
+            0 => "0".to_owned(),
+            count => format!("{} ({count} x {})", count * (record.settings.classes - 1), record.settings.classes - 1),
+        };
+        self.row("  by silent features", |record| times(record.spectrum.null_space.silent_features, record));
+        self.row("  by collinear features", |record| times(record.spectrum.null_space.collinear_features, record));
+        self.row("  numerically", |record| record.spectrum.null_space.numerical.to_string());
+        self.row("  rank r", |record| record.spectrum.rank.to_string());
+        self.row("  kappa = l_1 / l_r", |record| number(record.spectrum.kappa_of_rank));
+        self.row("  kappa = l_1 / l_min *", |record| number(record.spectrum.kappa));
+        self.row("  l_min of the whole *", |record| number(Some(record.spectrum.lambda_min)));
+        self.row("  whole against contrasts", |record| {
+            format!("{:.1e} l_1", record.spectrum.null_space.against_whole_matrix)
+        });
+        self.lines.push(
+            "  * softmax ignores a shift of all logits, so H is singular: this lambda_min is rounding, and so is its kappa"
+                .to_owned(),
+        );
+    }
+
+    fn with_l2(&mut self) {
+        if self.any(|record| record.settings.l2 > 0.0) {
+            self.row("with L2, + 2 l2", |record| number(Some(2.0 * record.settings.l2)));
+            self.row("  kappa", |record| number(record.spectrum.kappa_with_l2));
+            self.row("  kappa'", |record| number(record.spectrum.kappa_prime_with_l2));
+        }
+    }
+
+    fn directions(&mut self) {
+        if !self.any(|record| record.directions.is_some()) {
+            return;
+        }
+        self.heading("the space of the ten leading eigenvectors");
+        self.of_directions("  loss", &|directions| directions.loss);
+        self.of_directions("  |gradient|", &|directions| directions.gradient);
+        self.of_directions("  share of the gradient", &|directions| directions.gradient_share);
+        self.of_directions("  of the last update", &|directions| directions.update_share);
+        self.of_directions("  of the weights", &|directions| directions.weights_share);
+        let directions = self.records.iter().filter_map(|record| record.directions.as_ref());
+        let mut epochs: Vec<_> = directions.flat_map(|d| &d.overlaps).map(|overlap| overlap.epoch).collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        for epoch in epochs {
+            self.of_directions(&format!("  overlap with epoch {epoch}"), &|directions| {
+                let found = directions.overlaps.iter().find(|overlap| overlap.epoch == epoch);
+                found.map(|overlap| overlap.overlap)
+            });
+        }
+        self.heading("the Kronecker factorisation E[S] x E[gg']");
+        self.of_directions("  relative error", &|directions| Some(directions.kronecker_error));
+        self.of_directions("  overlap of ten leading", &|directions| Some(directions.kronecker_overlap));
+        self.of_directions("  its l_1 / l_1", &|directions| Some(directions.kronecker_lambda_1));
+        if self.any(|record| record.directions.as_ref().is_some_and(|directions| directions.adam.is_some())) {
+            self.heading("what Adam sees, D^(-1/2) H D^(-1/2)");
+            let adam = |record: &SpectrumRecord| record.directions.as_ref().and_then(|d| d.adam.clone());
+            self.row("  lambda_1", |record| number(adam(record).and_then(|adam| adam.top.first().copied())));
+            self.row("  lambda_10", |record| number(adam(record).and_then(|adam| adam.top.get(9).copied())));
+            self.row("  kappa'", |record| number(adam(record).and_then(|adam| adam.kappa_prime)));
+            self.row("  stable up to", |record| number(adam(record).map(|adam| adam.stability_threshold)));
+        }
+    }
+
+    /// A row, if any spectrum has the number.
+    fn of_directions(&mut self, name: &str, value: &dyn Fn(&DirectionsRecord) -> Option<f64>) {
+        let value = |record: &SpectrumRecord| record.directions.as_ref().and_then(value);
+        if self.any(|record| value(record).is_some()) {
+            self.row(name, |record| number(value(record)));
+        }
+    }
+
+    fn subsets(&mut self) {
+        let Some(longest) = self.records.iter().max_by_key(|record| record.subsets.len()) else { return };
+        if longest.subsets.is_empty() {
+            return;
+        }
+        let rows = longest.subsets.len();
+        type Values = fn(&kappa_run::SubsetRecord) -> &Vec<f64>;
+        let numbers: [(&str, Values); 3] = [
+            ("lambda_1", |subset| &subset.lambda_1),
+            ("lambda_10", |subset| &subset.lambda_10),
+            ("kappa'", |subset| &subset.kappa_prime),
+        ];
+        for (name, values) in numbers {
+            self.heading(&format!("{name} of random subsets: mean (smallest .. largest)"));
+            for index in 0..rows {
+                let samples = longest.subsets[index].samples;
+                self.row(&format!("  {samples}"), |record| {
+                    record.subsets.get(index).map_or_else(String::new, |subset| band(values(subset)))
+                });
+            }
+        }
+    }
+
+    fn evidence(&mut self) {
+        self.heading("evidence");
+        let checks = |record: &SpectrumRecord| -> Vec<CheckRecord> {
+            let of_spectrum = record.evidence.iter().flat_map(|evidence| &evidence.checks);
+            of_spectrum.chain(&record.settings.folding).cloned().collect()
+        };
+        let mut names: Vec<String> = Vec::new();
+        for check in self.records.iter().flat_map(checks) {
+            if !names.contains(&check.name) {
+                names.push(check.name);
+            }
+        }
+        for name in names {
+            self.row(&format!("  {name}"), |record| {
+                checks(record).iter().find(|check| check.name == name).map_or_else(String::new, verdict)
+            });
+        }
+        if self.any(|record| record.evidence.is_none()) {
+            self.row("  all of it", |record| match &record.evidence {
+                Some(evidence) if evidence.passed => "PASS".to_owned(),
+                Some(_) => "FAIL".to_owned(),
+                None => "SKIPPED".to_owned(),
+            });
+        }
+        if self.any(|record| record.evidence.is_some()) {
+            let digits = |known: Option<u32>| or_dash(known.map(|digits| digits.to_string()));
+            self.row("  digits known of l_1", |record| {
+                digits(record.evidence.as_ref().map(|evidence| evidence.known_digits_of_lambda_1))
+            });
+            self.row("  of l_10", |record| {
+                digits(record.evidence.as_ref().and_then(|evidence| evidence.known_digits_of_lambda_10))
+            });
+            self.row("  of kappa'", |record| {
+                digits(record.evidence.as_ref().and_then(|evidence| evidence.known_digits_of_kappa_prime))
+            });
+        }
+    }
+
+    fn seconds(&mut self) {
+        self.lines.push(String::new());
+        self.row("seconds", |record| seconds(record.timings.total));
+        self.row("  features", |record| seconds(record.timings.features));
+        self.row("  sums over samples", |record| seconds(record.timings.sums));
+        self.row("  eigenpairs", |record| seconds(record.timings.eigenpairs));
+        self.row("  evidence", |record| {
+            let share = 100.0 * record.timings.evidence / record.timings.total;
+            format!("{} ({share:.0} %)", seconds(record.timings.evidence))
+        });
+        self.row("  what else was asked", |record| seconds(record.timings.rest));
+    }
+}
+
+fn verdict(check: &CheckRecord) -> String {
+    let value = check.value.map_or_else(|| "NaN".to_owned(), |value| format!("{value:.1e}"));
+    format!("{value} <= {:.1e} {}", check.bound, if check.passed { "PASS" } else { "FAIL" })
+}
+
+fn band(values: &[f64]) -> String {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let (low, high) = values
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)));
+    match values {
+        [] => "-".to_owned(),
+        [only] => short(*only),
+        _ => format!("{} ({} .. {})", short(mean), short(low), short(high)),
+    }
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".to_owned())
+}
+
+/// Five digits, in powers of ten where that is shorter.
+fn number(value: Option<f64>) -> String {
+    match value {
+        None => "-".to_owned(),
+        Some(value) if value == 0.0 || (1e-3..1e5).contains(&value.abs()) => format!("{value:.5}"),
+        Some(value) => format!("{value:.4e}"),
+    }
+}
+
+/// Three digits, so that three numbers fit into a column.
+fn short(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        size if size >= 1000.0 || size < 0.001 => format!("{value:.1e}"),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+fn seconds(value: f64) -> String {
+    format!("{value:.3}")
+}

@@ -1,0 +1,116 @@
+//! A single spectrum: its tail, and its density.
+
+use kappa_run::{DensityRecord, SpectrumRecord};
+use plotters::style::RGBColor;
+
+use super::{
+    COLOURS,
+    axis::Axis,
+    chart::{self, Line, Marker, Panel, Stroke},
+};
+use crate::{ReportError, band::Band};
+
+const SIZE: (u32, u32) = (760, 460);
+const GREY: RGBColor = RGBColor(120, 120, 120);
+/// Places along the density's axis.
+const PLACES: usize = 240;
+/// The width of the bell that each node of the density is drawn as, in powers of ten.
+const BELL: f64 = 0.08;
+
+/// All eigenvalues of `record` in order of their size, as SVG: those of the subspace of
+/// the contrasts, and those of the plain decomposition of the whole matrix (`whole`), whose
+/// zeros are noise. Between the two lies the gap that tells zeros from small numbers.
+///
+/// # Errors
+///
+/// [`ReportError::Figure`].
+pub fn gap_plot(record: &SpectrumRecord, eigenvalues: &[f64], whole: &[f64]) -> Result<String, ReportError> {
+    let points = |values: &[f64]| -> Vec<(f64, Band)> {
+        let mut sizes: Vec<f64> = values.iter().map(|value| value.abs()).filter(|&size| size > 0.0).collect();
+        sizes.sort_by(|a, b| b.total_cmp(a));
+        sizes.into_iter().enumerate().map(|(i, size)| ((i + 1) as f64, at(size))).collect()
+    };
+    let tolerance = record.spectrum.rank_tolerance;
+    let ends = [1.0, record.spectrum.size as f64];
+    let line = |label: String, colour, stroke, width, points| Line {
+        label,
+        colour,
+        stroke,
+        marker: Marker::None,
+        width,
+        shaded: false,
+        points,
+    };
+    let panel = Panel {
+        title: format!(
+            "{}: {} of {} eigenvalues are zero by structure, {} more below the rank tolerance",
+            record.settings.network,
+            record.spectrum.null_space.explained,
+            record.spectrum.size,
+            record.spectrum.null_space.numerical
+        ),
+        x: Axis::linear("rank"),
+        y: Axis::log("size of the eigenvalue"),
+        lines: vec![
+            line("whole matrix".to_owned(), GREY, Stroke::Dashed, 2, points(whole)),
+            line("contrasts, zeros left out".to_owned(), COLOURS[0], Stroke::Solid, 3, points(eigenvalues)),
+            line(
+                "rank tolerance".to_owned(),
+                COLOURS[1],
+                Stroke::Dotted,
+                2,
+                ends.map(|x| (x, at(tolerance))).to_vec(),
+            ),
+        ],
+    };
+    draw(panel, "gap")
+}
+
+/// The density of eigenvalues, as SVG: the share of eigenvalues for each power of ten.
+/// Each node is drawn as a bell of a fixed width; the line is the mean over the random
+/// vectors and the band goes from the smallest to the largest.
+///
+/// # Errors
+///
+/// [`ReportError::Figure`].
+pub fn density_plot(network: &str, density: &DensityRecord) -> Result<String, ReportError> {
+    let largest = density.probes.iter().flatten().map(|&(node, _)| node).fold(0.0, f64::max);
+    // What is below 1e-8 of the largest is not resolved by a few dozen nodes.
+    let range = [largest.log10() - 8.0, largest.log10() + 0.5];
+    let drawable = density.probes.iter().map(|nodes| {
+        nodes.iter().filter(|(node, _)| *node > 0.0).map(|&(node, weight)| (node.log10(), weight))
+    });
+    let drawable: Vec<Vec<(f64, f64)>> = drawable.map(Iterator::collect).collect();
+    let height = 1.0 / (BELL * (2.0 * std::f64::consts::PI).sqrt());
+    let points = (0..PLACES).filter_map(|place| {
+        let x = range[0] + (range[1] - range[0]) * place as f64 / (PLACES - 1) as f64;
+        let bells = drawable.iter().map(|nodes| {
+            nodes.iter().map(|(node, weight)| weight * height * (-((x - node) / BELL).powi(2) / 2.0).exp()).sum()
+        });
+        Some((10f64.powf(x), Band::of(bells)?))
+    });
+    let line = Line {
+        label: format!("{network}, {} random vectors", density.probes.len()),
+        colour: COLOURS[0],
+        stroke: Stroke::Solid,
+        marker: Marker::None,
+        width: 2,
+        shaded: true,
+        points: if largest > 0.0 { points.collect() } else { Vec::new() },
+    };
+    let panel = Panel {
+        title: format!("share of eigenvalues for each power of ten; {:.4} are zero by softmax's shift", density.shift),
+        x: Axis::log("eigenvalue"),
+        y: Axis::linear("share"),
+        lines: vec![line],
+    };
+    draw(panel, "density")
+}
+
+fn at(value: f64) -> Band {
+    Band { median: value, low: value, high: value }
+}
+
+fn draw(panel: Panel, name: &str) -> Result<String, ReportError> {
+    chart::draw(&[panel], SIZE).map_err(|problem| ReportError::Figure { name: name.to_owned(), problem })
+}
