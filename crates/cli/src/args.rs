@@ -178,7 +178,14 @@ pub struct LayerArguments {
     #[arg(long, value_name = "y.npy", requires = "features")]
     pub labels: Option<PathBuf>,
     /// The L2 penalty of its training, which adds 2 l2 to every eigenvalue
-    #[arg(long, value_name = "L2", requires = "features", default_value_t = 0.0, value_parser = not_negative)]
+    #[arg(
+        long,
+        value_name = "L2",
+        requires = "features",
+        default_value_t = 0.0,
+        value_parser = not_negative,
+        allow_negative_numbers = true
+    )]
     pub l2: f64,
 }
 
@@ -215,7 +222,10 @@ pub struct FurtherArguments {
 }
 
 fn not_negative(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|l2: &f64| l2.is_finite() && *l2 >= 0.0).ok_or("expected a number, 0 or more".to_owned())
+    text.parse()
+        .ok()
+        .filter(|l2: &f64| l2.is_finite() && *l2 >= 0.0)
+        .ok_or("expected a number, 0 or more".to_owned())
 }
 
 /// Run a whole study: a grid, paired seeds, a Hessian each epoch, verdicts, a report.

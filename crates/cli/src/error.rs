@@ -47,7 +47,9 @@ pub enum CliError {
          ask for fewer eigenvalues (--top) or steps (--steps)"
     )]
     NoMemoryForDirections { count: usize, size: usize, needed: f64, free: f64 },
-    #[error("the evidence does not hold ({failed}): do not trust these numbers; spectrum.json has what was found")]
+    #[error(
+        "the evidence does not hold ({failed}): do not trust these numbers; spectrum.json or spectra.json has what was found"
+    )]
     Unproven { failed: String },
     #[error("{0}")]
     Usage(String),

@@ -103,11 +103,8 @@ fn a_checkpoint_has_the_same_spectrum_on_every_backend() {
                 if name == "wgpu" && precision == Precision::F64 {
                     continue;
                 }
-                let options = ProbeOptions {
-                    precision,
-                    bias: false,
-                    statistics: BatchNormStatistics::Running,
-                };
+                let options =
+                    ProbeOptions { precision, bias: false, statistics: BatchNormStatistics::Running };
                 let samples = probe(&network, &split, options, |_| {}).unwrap();
                 let hessian = samples.hessian().unwrap();
                 let pairs = hessian.eigenpairs(samples.epsilon()).unwrap();

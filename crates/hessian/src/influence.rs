@@ -14,7 +14,11 @@
 use burn::tensor::{Tensor, TensorData};
 use faer::{MatRef, Side, linalg::solvers::Solve};
 
-use crate::{Hessian, HessianError, accumulator::too_large, accumulator::zeros};
+use crate::{
+    Check, Hessian, HessianError,
+    accumulator::{too_large, zeros},
+    evidence::summation,
+};
 
 /// The distance of the shift from lambda_1, over lambda_1: so near that each
 /// step of inverse iteration gains digits in the millions, so far that the
@@ -76,6 +80,19 @@ impl Hessian {
             lambda,
             vector,
         })
+    }
+
+    /// Whether the shares of all samples add up to one: lambda_1 from the samples against
+    /// lambda_1 = `lambda` from the matrix.
+    pub fn shares_check(&self, lambda: f64, sum_of_shares: f64, epsilon: f64) -> Check {
+        // Both sums round, and a rounded sum is off by delta tr H at the most.
+        let delta = 2.0 * summation(self.samples(), self.classes(), epsilon);
+        Check {
+            name: "shares",
+            quantity: "|sum_n u_n' S_n u_n / (N lambda_1) - 1|",
+            value: if lambda > 0.0 { (sum_of_shares - 1.0).abs() } else { 0.0 },
+            bound: if lambda > 0.0 { delta * self.trace() / lambda } else { 0.0 },
+        }
     }
 
     /// The mean over the other N - 1 samples: without the one of these features

@@ -72,7 +72,7 @@ pub use density::{Density, DensityOptions};
 pub use directions::{Kronecker, overlap, share};
 pub use eigenpairs::{Eigenpairs, NullSpace};
 pub use error::HessianError;
-pub use evidence::{Check, Evidence, KnownDigits, verify};
+pub use evidence::{Check, Evidence, KnownDigits, verify, verify_values};
 pub use influence::LeadingDirection;
 pub use krylov::LeadingPairs;
 pub use matrix::Hessian;

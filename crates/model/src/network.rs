@@ -120,20 +120,17 @@ impl TwoLayerNet {
     }
 
     /// The same function of the images without batch norm: normalising by statistics that
-    /// do not depend on the batch is affine, g = s a + (beta - s mu) with
-    /// s = gamma / sqrt(sigma^2 + epsilon), and goes into the next layer,
+    /// do not depend on the batch is affine, g = s a + o ([`Self::normalisation`]), and
+    /// goes into the next layer,
     ///
     /// ```text
-    /// W2' = W2 diag(s),    b2' = b2 + W2 (beta - s mu) .
+    /// W2' = W2 diag(s),    b2' = b2 + W2 o .
     /// ```
     ///
     /// Its features are the activations a = relu(W1 x + b1). Without batch norm the
     /// network stays as it is.
     pub fn folded(&self) -> Self {
-        let Some(norm) = &self.norm else { return self.clone() };
-        let deviation = norm.running_var.value_sync().add_scalar(norm.epsilon).sqrt();
-        let scale = norm.gamma.val() / deviation;
-        let offset = norm.beta.val() - scale.clone() * norm.running_mean.value_sync();
+        let Some((scale, offset)) = self.normalisation() else { return self.clone() };
         // burn keeps W2 as [m, K].
         let weight = self.output.weight.val();
         let shift = offset.unsqueeze_dim::<2>(0).matmul(weight.clone()).squeeze_dim::<1>(0);
@@ -143,6 +140,16 @@ impl TwoLayerNet {
             bias: Some(Param::from_tensor(bias)),
         };
         Self { hidden: self.hidden.clone(), norm: None, output }
+    }
+
+    /// s [m] and o [m] of g = s a + o, batch norm by its running statistics:
+    /// s = gamma / sqrt(sigma^2 + epsilon), o = beta - s mu. `None` without batch norm.
+    pub fn normalisation(&self) -> Option<(Tensor<1>, Tensor<1>)> {
+        let norm = self.norm.as_ref()?;
+        let deviation = norm.running_var.value_sync().add_scalar(norm.epsilon).sqrt();
+        let scale = norm.gamma.val() / deviation;
+        let offset = norm.beta.val() - scale.clone() * norm.running_mean.value_sync();
+        Some((scale, offset))
     }
 
     /// sum_i |W2_ki g_i| + |b2_k|, the size of what is added up for each logit:

@@ -144,3 +144,43 @@ fn the_shape_is_read_back_from_the_parameters() {
     assert_eq!(TwoLayerNet::blank(&shape, &device).shape(), shape);
     assert_eq!(TwoLayerNet::new(&SHAPE, Initialisation::GlorotUniform, 0, &device).shape(), SHAPE);
 }
+
+#[test]
+fn a_folded_network_is_the_same_function_without_batch_norm() {
+    let device = Device::flex();
+    let shape = NetworkShape { batch_norm: Some(NORM), ..SHAPE };
+    let vector = |values: [f32; 4]| Tensor::<1>::from_data(values, &device);
+    let network = TwoLayerNet::new(&shape, Initialisation::GlorotUniform, 1, &device)
+        .with_statistics(vector([0.3, -0.2, 0.0, 1.5]), vector([0.5, 0.01, 2.0, 0.0]));
+    let folded = network.folded();
+    assert_eq!(folded.shape(), SHAPE);
+    let x = inputs(7);
+    let logits = |network: &TwoLayerNet| {
+        let features = network.features(tensor(&x, &device));
+        let magnitudes = numbers(network.logit_magnitudes(features.clone()));
+        (numbers(network.logits(features)), magnitudes)
+    };
+    let ((plain, _), (without, magnitudes)) = (logits(&network), logits(&folded));
+    for ((a, b), size) in plain.iter().zip(&without).zip(&magnitudes) {
+        // About sixteen roundings on either side.
+        assert!((a - b).abs() <= 2e-6 * size, "{a} {b}");
+    }
+    // Its features are the activations themselves.
+    assert_close(&numbers(folded.features(tensor(&x, &device))), &activations(&network, &x, &device));
+    assert!(plain != without, "else nothing was folded");
+    let (scale, offset) = network.normalisation().unwrap();
+    let normalised = numbers(network.features(tensor(&x, &device)));
+    let (scale, offset) = (numbers(scale), numbers(offset));
+    let mapped = activations(&network, &x, &device);
+    let mapped: Vec<f64> = mapped
+        .iter()
+        .enumerate()
+        .map(|(i, a)| scale[i % SHAPE.hidden] * a + offset[i % SHAPE.hidden])
+        .collect();
+    // The unit without variance is scaled by 1 / sqrt(epsilon) = 32.
+    for (a, b) in normalised.iter().zip(&mapped) {
+        assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} {b}");
+    }
+    let without = TwoLayerNet::new(&SHAPE, Initialisation::GlorotUniform, 1, &device);
+    assert!(without.normalisation().is_none());
+}

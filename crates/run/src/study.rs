@@ -19,14 +19,14 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    FINDINGS_VERSION, Findings, RunDir, RunError, SavedTensor, StudyConfig,
+    CheckRecord, FINDINGS_VERSION, Findings, RunDir, RunError, SavedTensor, StudyConfig,
     json::{read_json, write_json},
     spectrum::write_tensors,
     write_atomically,
 };
 
 /// The version of `spectra.json`'s schema.
-pub const SPECTRA_VERSION: u32 = 2;
+pub const SPECTRA_VERSION: u32 = 3;
 
 const CONFIG: &str = "study.toml";
 const RUNS: &str = "runs";
@@ -54,7 +54,8 @@ pub struct SpectraRow {
     /// Epochs of training.
     pub epoch: usize,
     /// What was probed. FC: "plain", or its features "centred", "standardised" or
-    /// scaled to "unit_mean_square". FC+BN: the statistics, "running", "dataset" or "batch".
+    /// scaled to "unit_mean_square". FC+BN: the statistics, "running", "dataset" or "batch",
+    /// or "folded", the same function as by the running ones without batch norm.
     pub variant: String,
     /// lambda_1 .. lambda_20, or as many as there are.
     pub top: Vec<f64>,
@@ -70,6 +71,8 @@ pub struct SpectraRow {
     pub silent: usize,
     /// The most influential sample, where it was looked for.
     pub influence: Option<Influence>,
+    /// What was checked.
+    pub checks: Vec<CheckRecord>,
 }
 
 /// The sample that carries the largest share of lambda_1.

@@ -25,4 +25,4 @@ mod study;
 pub use judge::{Pair, RunRecord, explain, judge};
 pub use probe::{Folded, Precision, ProbeError, ProbeOptions, fold, probe};
 pub use statistics::BatchNormStatistics;
-pub use study::{StudyError, StudyObserver, StudyResult, run_study};
+pub use study::{Checked, StudyError, StudyObserver, StudyResult, run_study};

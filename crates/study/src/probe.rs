@@ -81,7 +81,9 @@ pub enum ProbeError {
     #[error("this device has no double precision: use --precision f32, or a CPU backend (--backend flex)")]
     NoDoublePrecision,
     /// Batch norm by the statistics of mini-batches is another map for each of them.
-    #[error("by the statistics of mini-batches batch norm is not one affine map, and cannot be folded: use --bn-stats running or dataset")]
+    #[error(
+        "by the statistics of mini-batches batch norm is not one affine map, and cannot be folded: use --bn-stats running or dataset"
+    )]
     NotAffine,
     /// The device failed.
     #[error("the device failed: {0}")]
@@ -171,7 +173,8 @@ pub fn fold(
         // The terms of g = s a + offset are as large as |g| + |offset|, however small g is.
         let terms = network.logit_magnitudes(features.clone().abs() + offset)
             + folded.logit_magnitudes(activations.clone());
-        let apart = (network.logits(features) - folded.logits(activations)).abs() / terms.clamp_min(f32::MIN_POSITIVE);
+        let apart = (network.logits(features) - folded.logits(activations)).abs()
+            / terms.clamp_min(f32::MIN_POSITIVE);
         let apart = apart.max().try_into_scalar::<f64>();
         difference = f64::max(difference, apart.map_err(|error| ProbeError::Device(error.to_string()))?);
     }

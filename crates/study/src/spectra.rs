@@ -2,13 +2,14 @@
 //!
 //! FC is probed as it is and with its features centred, standardised and scaled to
 //! unit mean square, which says how much of what batch norm does is centring, how
-//! much scaling, and how much is left. FC+BN is probed by each of its statistics.
+//! much scaling, and how much is left. FC+BN is probed by each of its statistics, and
+//! with batch norm folded into its neighbours, which says how much is a matter of units.
 //! The images go through the first layer once, whatever is asked of what comes out.
 
 use burn::tensor::{Tensor, activation::relu};
-use kappa_hessian::{Accumulator, FeatureMap, Hessian, Spectrum};
+use kappa_hessian::{Accumulator, Check, FeatureMap, Hessian, Spectrum, verify_values};
 use kappa_model::TwoLayerNet;
-use kappa_run::{Influence, SpectraRow};
+use kappa_run::{CheckRecord, Influence, SpectraRow};
 use kappa_trainer::DeviceSplit;
 
 use crate::{
@@ -56,24 +57,37 @@ pub(crate) fn spectra(
     if network.shape().batch_norm.is_none() {
         return subject.with_controls();
     }
-    statistics.iter().map(|&statistics| subject.by(statistics)).collect()
+    let mut rows = Vec::new();
+    for &statistics in statistics {
+        rows.extend(subject.by(statistics)?);
+    }
+    Ok(rows)
 }
 
 impl Subject<'_> {
-    /// FC+BN by `statistics`.
-    fn by(&self, statistics: BatchNormStatistics) -> Result<RowAndEigenvalues, ProbeError> {
+    /// FC+BN by `statistics`, and folded where those are the running ones: both from
+    /// sums with a constant feature, since one's features are an affine map of the other's.
+    fn by(&self, statistics: BatchNormStatistics) -> Result<Vec<RowAndEigenvalues>, ProbeError> {
         let network = statistics.prepare(self.network.clone(), &self.preactivations);
         let shape = network.shape();
-        let mut sums = Accumulator::new(shape.hidden, shape.classes)?;
-        let options = self.options(statistics);
+        let mut sums = Accumulator::new(shape.hidden + 1, shape.classes)?;
+        let options = ProbeOptions { bias: true, ..self.options(statistics) };
         for chunk in &self.preactivations {
             let (features, probabilities) = features_and_probabilities(&network, chunk.clone(), options)?;
             sums.add(features, probabilities)?;
         }
-        let hessian = sums.finish()?;
+        let m = shape.hidden;
+        let hessian = sums.finish_mapped(&FeatureMap { shift: vec![0.0; m], scale: vec![1.0; m] })?;
         let (mut row, spectrum) = self.row(&hessian, statistics.name())?;
-        row.influence = Some(self.influence(&network, statistics, &hessian, &spectrum)?);
-        Ok((row, spectrum.eigenvalues().to_vec()))
+        let (influence, check) = self.influence(&network, statistics, &hessian, &spectrum)?;
+        row.influence = Some(influence);
+        row.checks.push(check);
+        let mut rows = vec![(row, spectrum.eigenvalues().to_vec())];
+        if let Some(map) = folding(&network)?.filter(|_| statistics == BatchNormStatistics::Running) {
+            let (row, spectrum) = self.row(&sums.finish_mapped(&map)?, "folded")?;
+            rows.push((row, spectrum.eigenvalues().to_vec()));
+        }
+        Ok(rows)
     }
 
     /// FC and its three controls, from one pass over the features.
@@ -113,8 +127,10 @@ impl Subject<'_> {
                 let hessian = sums.finish_mapped(&FeatureMap { shift, scale })?;
                 let (mut row, spectrum) = self.row(&hessian, variant)?;
                 if variant == "plain" {
-                    let influence = self.influence(self.network, plain.statistics, &hessian, &spectrum)?;
+                    let (influence, check) =
+                        self.influence(self.network, plain.statistics, &hessian, &spectrum)?;
                     row.influence = Some(influence);
+                    row.checks.push(check);
                 }
                 Ok((row, spectrum.eigenvalues().to_vec()))
             })
@@ -137,27 +153,33 @@ impl Subject<'_> {
             rank: spectrum.rank(self.precision.epsilon()),
             silent: self.silent,
             influence: None,
+            checks: verify_values(hessian, &spectrum, self.precision.epsilon())
+                .iter()
+                .map(recorded)
+                .collect(),
         };
         Ok((row, spectrum))
     }
 
     /// The sample that carries the most of lambda_1, and the spectrum without it
-    /// where it carries much.
+    /// where it carries much. And the check that the samples' shares, which know the
+    /// eigenvector and not the matrix, add up to lambda_1.
     fn influence(
         &self,
         network: &TwoLayerNet,
         statistics: BatchNormStatistics,
         hessian: &Hessian,
         spectrum: &Spectrum,
-    ) -> Result<Influence, ProbeError> {
+    ) -> Result<(Influence, CheckRecord), ProbeError> {
         let direction = hessian.leading_direction(spectrum.lambda(1).unwrap_or(0.0))?;
         let options = self.options(statistics);
         let mut most = Influence { sample: 0, share: 0.0, top_without: None };
         let mut its_inputs = None;
-        let mut first = 0;
+        let (mut first, mut whole) = (0, 0.0);
         for chunk in &self.preactivations {
             let (features, probabilities) = features_and_probabilities(network, chunk.clone(), options)?;
             let shares = direction.shares(features.clone(), probabilities.clone())?;
+            whole += shares.iter().sum::<f64>();
             let largest = shares.iter().copied().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
             if let Some((row, share)) = largest.filter(|&(_, share)| share > most.share) {
                 (most.sample, most.share) = (first + row, share);
@@ -170,7 +192,26 @@ impl Subject<'_> {
             let rest = hessian.without(&numbers(features)?, &numbers(probabilities)?)?;
             most.top_without = Some(top(&rest.spectrum()?));
         }
-        Ok(most)
+        let check = recorded(&hessian.shares_check(direction.lambda(), whole, self.precision.epsilon()));
+        Ok((most, check))
+    }
+}
+
+/// a = (g - o) / s of a network that normalises, unless some s is zero and forgets a.
+fn folding(network: &TwoLayerNet) -> Result<Option<FeatureMap>, ProbeError> {
+    let Some((scale, offset)) = network.normalisation() else { return Ok(None) };
+    let (scale, shift) = (numbers(scale.unsqueeze_dim(0))?, numbers(offset.unsqueeze_dim(0))?);
+    let invertible = scale.iter().all(|&scale| scale != 0.0);
+    Ok(invertible.then(|| FeatureMap { shift, scale: scale.iter().map(|scale| scale.recip()).collect() }))
+}
+
+fn recorded(check: &Check) -> CheckRecord {
+    CheckRecord {
+        name: check.name.to_owned(),
+        quantity: check.quantity.to_owned(),
+        value: check.value.is_finite().then_some(check.value),
+        bound: check.bound,
+        passed: check.passed(),
     }
 }
 

@@ -65,6 +65,32 @@ pub struct StudyResult {
     pub findings: Findings,
     /// Seconds of each stage in this call: those of an earlier one are not counted.
     pub stages: Vec<(&'static str, f64)>,
+    /// What was checked of its spectra.
+    pub checked: Checked,
+}
+
+/// What was checked of a study's spectra.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Spectra.
+    pub spectra: usize,
+    /// Checks of them.
+    pub checks: usize,
+    /// Each check that did not pass: run, epoch, variant, check.
+    pub failed: Vec<String>,
+}
+
+impl Checked {
+    fn add(&mut self, run: &str, spectra: &RunSpectra) {
+        for row in &spectra.rows {
+            self.spectra += 1;
+            self.checks += row.checks.len();
+            let failed = row.checks.iter().filter(|check| !check.passed);
+            self.failed.extend(
+                failed.map(|check| format!("{run}, epoch {}, {}: {}", row.epoch, row.variant, check.name)),
+            );
+        }
+    }
 }
 
 /// Of which epochs the spectra are taken: of every one at the chosen point, of the
@@ -87,6 +113,7 @@ struct Runner<'a> {
     directory: StudyDir,
     statistics: Vec<BatchNormStatistics>,
     observer: &'a mut dyn StudyObserver,
+    checked: Checked,
 }
 
 /// Runs `study` on `set` and leaves its directory under `root`.
@@ -104,7 +131,8 @@ pub fn run_study(
 ) -> Result<StudyResult, StudyError> {
     let directory = StudyDir::create(root, study)?;
     let statistics = plan::statistics(study);
-    let mut runner = Runner { study, set, machine, precision, directory, statistics, observer };
+    let checked = Checked::default();
+    let mut runner = Runner { study, set, machine, precision, directory, statistics, observer, checked };
     let mut stages = Vec::new();
     let mut timed = |name, start: Instant| stages.push((name, start.elapsed().as_secs_f64()));
 
@@ -168,7 +196,7 @@ pub fn run_study(
         widths: widths.into_iter().map(paired_runs).collect(),
     };
     runner.directory.write_findings(&findings)?;
-    Ok(StudyResult { directory: runner.directory, findings, stages })
+    Ok(StudyResult { directory: runner.directory, findings, stages, checked: runner.checked })
 }
 
 /// Where `point` is and which runs are there; nothing judged yet.
@@ -292,6 +320,7 @@ impl Runner<'_> {
             Some(spectra) => spectra,
             None => self.probe(&run, point, probed)?,
         };
+        self.checked.add(&point.name(), &spectra);
         Ok(RunRecord { metrics: run.metrics()?, spectra: spectra.rows })
     }
 

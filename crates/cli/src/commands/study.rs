@@ -39,8 +39,18 @@ pub fn run(arguments: &StudyArguments) -> Result<(), CliError> {
         say(format_args!("  {stage:<16}{seconds:9.1}"));
     }
     say(format_args!("  {:<16}{:9.1}", "report", start.elapsed().as_secs_f64()));
+    let checked = &result.checked;
+    say(format_args!(
+        "evidence: {} spectra, {} checks, {} failed",
+        checked.spectra,
+        checked.checks,
+        checked.failed.len()
+    ));
     say(format_args!("{}", report.join("report.html").display()));
-    Ok(())
+    match checked.failed.is_empty() {
+        true => Ok(()),
+        false => Err(CliError::Unproven { failed: checked.failed.join("; ") }),
+    }
 }
 
 /// The verdicts at the chosen point, with their numbers.

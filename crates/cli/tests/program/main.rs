@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod browser;
+mod layer;
 mod mistakes;
 mod study;
 
@@ -130,13 +131,13 @@ fn a_run_leaves_its_story_and_the_hessian_its_spectrum() {
 
     let text =
         kappa.says(&["hessian", "--epoch", "2", "--limit", "700", "--save-matrix", "--backend", "flex"]);
-    for row in ["lambda_1", "lambda_10", "kappa'", "trace", "numerical rank", "eigenvalues", "FC+BN"] {
+    for row in ["lambda_1", "lambda_10", "kappa'", "trace", "rank r", "eigenvalues", "FC+BN"] {
         assert!(text.contains(row), "{row} in {text}");
     }
     let folder = run.join("hessian/epoch-0002");
     let json = std::fs::read(folder.join("spectrum.json")).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    assert_eq!(json["schema_version"], 1);
+    assert_eq!(json["schema_version"], 2);
     assert_eq!(json["settings"]["samples"], 700);
     assert_eq!(json["settings"]["bn_statistics"], "running");
 

@@ -24,12 +24,15 @@ use faer::{
     linalg::matmul::triangular::{self, BlockStructure},
 };
 
-use crate::{Eigenpairs, Hessian, HessianError, Samples, grams::class_pairs, subspace::product};
+use crate::{Eigenpairs, Hessian, HessianError, Samples, Spectrum, grams::class_pairs, subspace::product};
 use reference::{Reference, worst};
 
 /// The eigenvectors that are held against the samples one by one, counted from 0: those
 /// of lambda_1 and lambda_10.
 const HELD: [usize; 2] = [0, 9];
+
+/// Stages between H and the check of an eigenpair, as counted above.
+const STAGES: f64 = 5.0;
 
 /// One property that the result must have.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -111,15 +114,53 @@ pub fn verify(hessian: &Hessian, pairs: &Eigenpairs, samples: &Samples) -> Resul
         subject.shift(),
         subject.residual(),
         subject.orthogonality(),
-        subject.semi_definiteness(),
+        semi_definite(&pairs.spectrum, subject.scale, subject.solver() + subject.sums()),
         subject.trace(),
-        subject.frobenius(),
+        frobenius(hessian, &pairs.spectrum, subject.solver()),
         subject.products(),
         subject.fisher(),
         subject.blocks(blocks),
     ];
     let known = subject.known_digits(rounding);
     Ok(Evidence { checks, rounding, known, seconds: start.elapsed().as_secs_f64() })
+}
+
+/// What can be checked of eigenvalues alone, at little cost: that none is negative, and
+/// that they add up to the trace and their squares to the squared Frobenius norm.
+/// `epsilon` is the unit of the arithmetic of the sums over samples.
+pub fn verify_values(hessian: &Hessian, spectrum: &Spectrum, epsilon: f64) -> Vec<Check> {
+    let lambda_1 = spectrum.lambda(1).unwrap_or(0.0);
+    let scale = if lambda_1 > 0.0 { lambda_1 } else { f64::MIN_POSITIVE };
+    let (size, trace) = (hessian.size() as f64, hessian.trace());
+    let solver = STAGES * size * f64::EPSILON;
+    let sums = summation(hessian.samples(), hessian.classes(), epsilon) * trace / scale;
+    vec![
+        semi_definite(spectrum, scale, solver + sums),
+        Check {
+            name: "sum",
+            quantity: "|sum_i lambda_i / tr H - 1|",
+            value: relative(spectrum.trace(), trace),
+            bound: solver * size * scale / trace,
+        },
+        frobenius(hessian, spectrum, solver),
+    ]
+}
+
+/// H is a sum of positive semi-definite terms; what is negative is rounding.
+fn semi_definite(spectrum: &Spectrum, scale: f64, bound: f64) -> Check {
+    let value = (-spectrum.lambda_min().unwrap_or(f64::NAN)).max(0.0) / scale;
+    Check { name: "semi-definite", quantity: "-lambda_min / lambda_1", value, bound }
+}
+
+/// The norm of n errors of the solver's size, over a norm of lambda_1 at the least.
+fn frobenius(hessian: &Hessian, spectrum: &Spectrum, solver: f64) -> Check {
+    let norm = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>().sqrt();
+    Check {
+        name: "Frobenius norm",
+        quantity: "|sqrt(sum_i lambda_i^2) / sqrt(sum_ij H_ij^2) - 1|",
+        value: relative(norm(spectrum.eigenvalues()), norm(hessian.elements())),
+        bound: solver * (hessian.size() as f64).sqrt(),
+    }
 }
 
 /// What is checked, with what several checks need.
@@ -174,7 +215,7 @@ impl<'a> Subject<'a> {
 
     /// The eigensolver's backward error over lambda_1.
     fn solver(&self) -> f64 {
-        5.0 * self.hessian.size() as f64 * f64::EPSILON
+        STAGES * self.hessian.size() as f64 * f64::EPSILON
     }
 
     /// |dH|_2 / lambda_1 by the rounding of the sums, at the most.
@@ -264,16 +305,6 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// H is a sum of positive semi-definite terms; what is negative is rounding.
-    fn semi_definiteness(&self) -> Check {
-        Check {
-            name: "semi-definite",
-            quantity: "-lambda_min / lambda_1",
-            value: (-self.pairs.spectrum.lambda_min().unwrap_or(f64::NAN)).max(0.0) / self.scale,
-            bound: self.solver() + self.sums(),
-        }
-    }
-
     fn trace(&self) -> Check {
         let sum = self.pairs.spectrum.trace();
         Check {
@@ -281,18 +312,6 @@ impl<'a> Subject<'a> {
             quantity: "|sum_i lambda_i / mean_n (1 - |p_n|^2) |g_n|^2 - 1|",
             value: relative(sum, self.reference.trace),
             bound: self.delta + self.solver() * self.hessian.size() as f64 * self.scale / self.trace,
-        }
-    }
-
-    /// The square root halves the relative error of the sum of squares.
-    fn frobenius(&self) -> Check {
-        let norm = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>().sqrt();
-        let (eigen, elements) = (norm(self.pairs.spectrum.eigenvalues()), norm(self.hessian.elements()));
-        Check {
-            name: "Frobenius norm",
-            quantity: "|sqrt(sum_i lambda_i^2) / sqrt(sum_ij H_ij^2) - 1|",
-            value: relative(eigen, elements),
-            bound: self.solver() * (self.hessian.size() as f64).sqrt(),
         }
     }
 

@@ -294,6 +294,7 @@ fn controls(point: &Point) -> Plan {
         ("centred", "FC, centred", Stroke::Dashed, Marker::None),
         ("standardised", "FC, standardised", Stroke::Dotted, Marker::Triangle),
         ("running", "FC+BN, running", Stroke::Dashed, Marker::Square),
+        ("folded", "FC+BN, folded", Stroke::Dotted, Marker::Cross),
         ("dataset", "FC+BN, data set", Stroke::Solid, Marker::None),
         ("batch", "FC+BN, mini-batch", Stroke::Dotted, Marker::Triangle),
     ];

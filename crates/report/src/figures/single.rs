@@ -85,7 +85,10 @@ pub fn density_plot(network: &str, density: &DensityRecord) -> Result<String, Re
     let points = (0..PLACES).filter_map(|place| {
         let x = range[0] + (range[1] - range[0]) * place as f64 / (PLACES - 1) as f64;
         let bells = drawable.iter().map(|nodes| {
-            nodes.iter().map(|(node, weight)| weight * height * (-((x - node) / BELL).powi(2) / 2.0).exp()).sum()
+            nodes
+                .iter()
+                .map(|(node, weight)| weight * height * (-((x - node) / BELL).powi(2) / 2.0).exp())
+                .sum()
         });
         Some((10f64.powf(x), Band::of(bells)?))
     });
@@ -99,7 +102,10 @@ pub fn density_plot(network: &str, density: &DensityRecord) -> Result<String, Re
         points: if largest > 0.0 { points.collect() } else { Vec::new() },
     };
     let panel = Panel {
-        title: format!("share of eigenvalues for each power of ten; {:.4} are zero by softmax's shift", density.shift),
+        title: format!(
+            "share of eigenvalues for each power of ten; {:.4} are zero by softmax's shift",
+            density.shift
+        ),
         x: Axis::log("eigenvalue"),
         y: Axis::linear("share"),
         lines: vec![line],

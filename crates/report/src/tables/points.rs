@@ -93,7 +93,9 @@ pub(super) fn at_point(point: &Point) -> AtPoint {
             let number =
                 |number: &dyn Fn(&SpectraRow) -> Option<f64>| banded(point.last(network, variant, number));
             let smaller = |name: &str| {
-                let what = format!("{name} of FC+BN ({variant} statistics) is smaller at the end");
+                let by =
+                    if variant == "folded" { "folded".to_owned() } else { format!("{variant} statistics") };
+                let what = format!("{name} of FC+BN ({by}) is smaller at the end");
                 let verdict = findings.verdicts.iter().find(|verdict| network == 1 && verdict.what == what);
                 verdict.map_or("–", |verdict| verdict.word.as_str()).to_owned()
             };

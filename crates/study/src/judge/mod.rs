@@ -82,7 +82,12 @@ pub fn judge(pairs: &[Pair], widths: &[Pair], accuracies: &[f64], classes: usize
 
 /// What batch norm's effects on the spectrum are made of, for each of its statistics.
 pub fn explain(pairs: &[Pair]) -> Vec<Explanation> {
-    statistics(pairs).iter().flat_map(|statistics| explain::explanations(pairs, statistics)).collect()
+    let statistics = statistics(pairs).into_iter().filter(|variant| variant != spectrum::FOLDED);
+    statistics
+        .collect::<Vec<_>>()
+        .iter()
+        .flat_map(|statistics| explain::explanations(pairs, statistics))
+        .collect()
 }
 
 /// By which statistics FC+BN was probed.

@@ -3,19 +3,25 @@
 //! Effects are factors of ten, log10 FC/FC+BN, so that a half and a double weigh
 //! the same. Each claim is judged at the end, in the mean over all trained epochs
 //! and at the worst of them, before training, at the same training loss, and
-//! against FC with its features centred and standardised, which leaves to batch
-//! norm only what is not a matter of units.
+//! against FC with its features centred and standardised, and for FC+BN with batch
+//! norm folded away, which both leave to batch norm only what is not a matter of units.
 
 use kappa_run::Verdict;
 
 use super::{NUMBERS, Number, Pair, RunRecord, each, mean, powers_of_ten};
 use crate::claims::verdict;
 
+/// The variant without batch norm's units: the same function, batch norm folded away.
+pub(super) const FOLDED: &str = "folded";
+
 /// FC+BN with the statistics `variant` against FC.
 pub(super) fn eigenvalues(pairs: &[Pair], variant: &str) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for (claim, name, number) in NUMBERS {
-        let what = format!("{name} of FC+BN ({variant} statistics) is smaller");
+        let what = match variant {
+            FOLDED => format!("{name} of FC+BN (folded) is smaller"),
+            _ => format!("{name} of FC+BN ({variant} statistics) is smaller"),
+        };
         // The paper has no statistics but those of inference.
         let other = variant != "running";
         let mut judge = |end: &str, control: bool, effects: Vec<f64>| {
@@ -36,6 +42,10 @@ pub(super) fn eigenvalues(pairs: &[Pair], variant: &str) -> Vec<Verdict> {
             judge("before training", true, each(pairs, |pair| before_training(pair, variant, number)));
         } else {
             judge("at the same training loss", true, each(pairs, |pair| at_same_loss(pair, variant, number)));
+        }
+        // Folded, its features are activations as FC's are: there are no units to take out.
+        if variant == FOLDED {
+            continue;
         }
         judge("than FC's with centred features, at the end", true, at_the_end("centred"));
         judge("than FC's with standardised features, at the end", true, at_the_end("standardised"));

@@ -37,6 +37,7 @@ fn run(accuracies: [f64; 3], seconds: f64, lambda_1: f64, kappa_prime: f64, zero
                     rank: 100 - zeros,
                     silent: 0,
                     influence: None,
+                    checks: Vec::new(),
                 }
             })
         })
@@ -137,6 +138,7 @@ fn controlled(statistics: &str, lambdas: [[f64; 5]; 3]) -> Pair {
         rank: 1,
         silent: 0,
         influence: None,
+        checks: Vec::new(),
     };
     let mut pair = Pair { seed: 0, fc: run([0.1; 3], 1.0, 1.0, 2.0, 0), bn: run([0.1; 3], 1.0, 1.0, 2.0, 0) };
     let names = ["plain", "centred", "standardised", "unit_mean_square", statistics];

@@ -1,10 +1,6 @@
 //! The last layer of any network, from files.
 
-use std::{
-    ops::Range,
-    path::PathBuf,
-    time::Instant,
-};
+use std::{ops::Range, path::PathBuf, time::Instant};
 
 use burn::tensor::{Tensor, TensorData, activation::softmax};
 use kappa_data::{Elements, LastLayer, LastLayerFiles, Matrix, Scores};

@@ -3,9 +3,7 @@
 use std::time::Instant;
 
 use kappa_hessian::{DensityOptions, HessianError};
-use kappa_run::{
-    DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free,
-};
+use kappa_run::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free};
 use kappa_study::ProbeError;
 
 use super::{Settings, Subject, memory};
@@ -91,7 +89,8 @@ pub fn measure(subject: &Subject, asked: &Asked, settings: &Settings) -> Result<
             seconds: start.elapsed().as_secs_f64(),
         });
     }
-    let plot = record.density.as_ref().map(|density| kappa_report::density_plot(name, density)).transpose()?;
+    let plot =
+        record.density.as_ref().map(|density| kappa_report::density_plot(name, density)).transpose()?;
     write_matrix_free(&subject.out, &record, plot.as_deref())?;
     print(&record);
     say(format_args!("{name} -> {}", subject.out.display()));

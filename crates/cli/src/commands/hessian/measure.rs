@@ -26,9 +26,8 @@ pub fn measure(subject: Subject, settings: &Settings) -> Result<SpectrumRecord, 
     let epsilon = samples.epsilon();
     let mut timings = SpectrumTimings { features: subject.seconds, ..SpectrumTimings::default() };
     let hessian = timed(&mut timings.sums, || samples.hessian())?;
-    let (pairs, whole) = timed(&mut timings.eigenpairs, || {
-        Ok((hessian.eigenpairs(epsilon)?, hessian.spectrum()?))
-    })?;
+    let (pairs, whole) =
+        timed(&mut timings.eigenpairs, || Ok((hessian.eigenpairs(epsilon)?, hessian.spectrum()?)))?;
     let asked = &settings.asked;
     let evidence = match asked.verify {
         true => Some(timed(&mut timings.evidence, || verify(&hessian, &pairs, samples))?),
@@ -41,8 +40,7 @@ pub fn measure(subject: Subject, settings: &Settings) -> Result<SpectrumRecord, 
     };
     let subsets = subsets(&subject, &pairs.spectrum, settings)?;
     timings.rest = start.elapsed().as_secs_f64();
-    timings.total =
-        timings.features + timings.sums + timings.eigenpairs + timings.evidence + timings.rest;
+    timings.total = timings.features + timings.sums + timings.eigenpairs + timings.evidence + timings.rest;
 
     let record = SpectrumRecord {
         schema_version: SPECTRUM_VERSION,
@@ -63,10 +61,7 @@ pub fn measure(subject: Subject, settings: &Settings) -> Result<SpectrumRecord, 
     Ok(record)
 }
 
-fn timed<T>(
-    seconds: &mut f64,
-    work: impl FnOnce() -> Result<T, HessianError>,
-) -> Result<T, CliError> {
+fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> Result<T, HessianError>) -> Result<T, CliError> {
     let start = Instant::now();
     let result = work().map_err(probe_error);
     *seconds = start.elapsed().as_secs_f64();
@@ -86,7 +81,8 @@ fn summary(
 ) -> SpectrumSummary {
     let (spectrum, classes) = (&pairs.spectrum, hessian.classes());
     let shift = 2.0 * l2; // the Hessian of l2 * sum W2^2 is 2 l2 I
-    let with_l2 = |number: fn(&Spectrum, f64) -> Option<f64>| (l2 > 0.0).then(|| number(spectrum, shift)).flatten();
+    let with_l2 =
+        |number: fn(&Spectrum, f64) -> Option<f64>| (l2 > 0.0).then(|| number(spectrum, shift)).flatten();
     let rank = spectrum.rank(epsilon);
     let lambda_1 = spectrum.lambda(1).unwrap_or(0.0);
     let values = spectrum.eigenvalues().iter().zip(whole.eigenvalues());
@@ -138,7 +134,11 @@ fn evidence_record(evidence: Evidence) -> EvidenceRecord {
     }
 }
 
-fn directions(subject: &Subject, hessian: &Hessian, pairs: &Eigenpairs) -> Result<DirectionsRecord, HessianError> {
+fn directions(
+    subject: &Subject,
+    hessian: &Hessian,
+    pairs: &Eigenpairs,
+) -> Result<DirectionsRecord, HessianError> {
     let samples = &subject.samples;
     let leading = pairs.leading(LEADING);
     let with_bias = subject.settings.bias;
@@ -147,7 +147,8 @@ fn directions(subject: &Subject, hessian: &Hessian, pairs: &Eigenpairs) -> Resul
         loss = Some(samples.loss(labels)?).filter(|loss| loss.is_finite());
         gradient = Some(samples.gradient(labels)?);
     }
-    let parameters = |layer: kappa_trainer::OutputLayer| if with_bias { layer.with_bias() } else { layer.weight };
+    let parameters =
+        |layer: kappa_trainer::OutputLayer| if with_bias { layer.with_bias() } else { layer.weight };
     let update = subject.adam.as_ref().map(|(state, adam)| parameters(state.last_update(adam)));
     let adam = match &subject.adam {
         Some((state, adam)) => {
@@ -191,7 +192,8 @@ fn subsets(subject: &Subject, whole: &Spectrum, settings: &Settings) -> Result<V
     let samples = subject.samples.count();
     subsets.push(kappa_hessian::Subset { samples, spectra: vec![whole.clone()] });
     let record = |subset: kappa_hessian::Subset| {
-        let all = |number: &dyn Fn(&Spectrum) -> Option<f64>| subset.spectra.iter().filter_map(number).collect();
+        let all =
+            |number: &dyn Fn(&Spectrum) -> Option<f64>| subset.spectra.iter().filter_map(number).collect();
         SubsetRecord {
             samples: subset.samples,
             lambda_1: all(&|spectrum| spectrum.lambda(1)),
@@ -220,8 +222,11 @@ fn tensors(
         tensors.push(doubles("hessian", hessian.elements(), vec![size, size]));
         let (mut features, mut probabilities, mut width) = (Vec::new(), Vec::new(), 0);
         for chunk in samples.chunks() {
-            for (tensor, bytes) in [(&chunk.features, &mut features), (&chunk.probabilities, &mut probabilities)] {
-                let data = tensor.clone().try_into_data().map_err(|error| ProbeError::Device(error.to_string()))?;
+            for (tensor, bytes) in
+                [(&chunk.features, &mut features), (&chunk.probabilities, &mut probabilities)]
+            {
+                let data =
+                    tensor.clone().try_into_data().map_err(|error| ProbeError::Device(error.to_string()))?;
                 width = data.dtype().size();
                 bytes.extend_from_slice(data.as_bytes());
             }

@@ -105,7 +105,8 @@ pub fn run(arguments: &HessianArguments) -> Result<(), CliError> {
         },
         quiet: arguments.common.quiet,
     };
-    let layer = arguments.layer.features.is_some().then(|| layer::subject(arguments, &settings)).transpose()?;
+    let layer =
+        arguments.layer.features.is_some().then(|| layer::subject(arguments, &settings)).transpose()?;
     take(layer, &targets, &settings, DataSets::default())
 }
 
@@ -116,8 +117,10 @@ pub fn of_last_epochs(
     chosen: Chosen,
     quiet: bool,
 ) -> Result<(), CliError> {
-    let targets =
-        runs.iter().map(|run| target::of_run(run, run.manifest()?, None, None)).collect::<Result<Vec<_>, _>>()?;
+    let targets = runs
+        .iter()
+        .map(|run| target::of_run(run, run.manifest()?, None, None))
+        .collect::<Result<Vec<_>, _>>()?;
     let settings = Settings {
         machine: &chosen.machine,
         precision: chosen.precision,
@@ -188,7 +191,8 @@ fn failures(records: &[SpectrumRecord]) -> Result<(), CliError> {
         .flat_map(|record| {
             let checks = record.evidence.iter().flat_map(|evidence| &evidence.checks);
             let all = checks.chain(&record.settings.folding);
-            all.filter(|check| !check.passed).map(|check| format!("{}: {}", record.settings.network, check.name))
+            all.filter(|check| !check.passed)
+                .map(|check| format!("{}: {}", record.settings.network, check.name))
         })
         .collect();
     if failed.is_empty() { Ok(()) } else { Err(CliError::Unproven { failed: failed.join(", ") }) }

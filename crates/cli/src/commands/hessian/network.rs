@@ -11,9 +11,7 @@ use kappa_hessian::Samples;
 use kappa_model::TwoLayerNet;
 use kappa_run::{AdamConfig, BatchSize, CheckRecord, Manifest, Scaling, SpectrumSettings};
 use kappa_study::{BatchNormStatistics, ProbeError, ProbeOptions, fold, probe};
-use kappa_trainer::{
-    AdamState, DeviceSplit, PixelScaling, load_adam_state, load_checkpoint, split_data,
-};
+use kappa_trainer::{AdamState, DeviceSplit, PixelScaling, load_adam_state, load_checkpoint, split_data};
 
 use super::{
     Settings, Subject,
@@ -289,4 +287,3 @@ fn same_data(manifest: &Manifest, set: &DataSet, checkpoint: &Path) -> Result<()
         }
     }
 }
-

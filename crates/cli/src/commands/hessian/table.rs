@@ -30,7 +30,8 @@ struct Table<'a> {
 
 impl Table<'_> {
     fn row(&mut self, name: &str, value: impl Fn(&SpectrumRecord) -> String) {
-        let values: String = self.records.iter().map(|record| format!("  {:>COLUMN$}", value(record))).collect();
+        let values: String =
+            self.records.iter().map(|record| format!("  {:>COLUMN$}", value(record))).collect();
         self.lines.push(format!("{name:<26}{values}").trim_end().to_owned());
     }
 
@@ -64,7 +65,9 @@ impl Table<'_> {
     fn spectrum(&mut self) {
         let ranks = self.records.iter().map(|record| record.spectrum.top.len()).max().unwrap_or(0);
         for rank in 0..ranks {
-            self.row(&format!("lambda_{}", rank + 1), |record| number(record.spectrum.top.get(rank).copied()));
+            self.row(&format!("lambda_{}", rank + 1), |record| {
+                number(record.spectrum.top.get(rank).copied())
+            });
         }
         self.row("kappa' = l_1 / l_10", |record| number(record.spectrum.kappa_prime));
         self.row("l_1 / l_(K-1)", |record| number(record.spectrum.outlier_ratio));
@@ -80,10 +83,16 @@ impl Table<'_> {
         self.row("  zero by softmax's shift", |record| record.spectrum.null_space.shift.to_string());
         let times = |features: usize, record: &SpectrumRecord| match features {
             0 => "0".to_owned(),
-            count => format!("{} ({count} x {})", count * (record.settings.classes - 1), record.settings.classes - 1),
+            count => format!(
+                "{} ({count} x {})",
+                count * (record.settings.classes - 1),
+                record.settings.classes - 1
+            ),
         };
         self.row("  by silent features", |record| times(record.spectrum.null_space.silent_features, record));
-        self.row("  by collinear features", |record| times(record.spectrum.null_space.collinear_features, record));
+        self.row("  by collinear features", |record| {
+            times(record.spectrum.null_space.collinear_features, record)
+        });
         self.row("  numerically", |record| record.spectrum.null_space.numerical.to_string());
         self.row("  rank r", |record| record.spectrum.rank.to_string());
         self.row("  kappa = l_1 / l_r", |record| number(record.spectrum.kappa_of_rank));

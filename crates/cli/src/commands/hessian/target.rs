@@ -60,5 +60,9 @@ pub fn of_run(
         Some(out) => out.join(run.path().file_name().unwrap_or_default()),
         None => run.hessian_folder(epoch),
     };
-    Ok(Target { checkpoint, origin: Origin::Run { run: run.clone(), manifest: Box::new(manifest), epoch }, out })
+    Ok(Target {
+        checkpoint,
+        origin: Origin::Run { run: run.clone(), manifest: Box::new(manifest), epoch },
+        out,
+    })
 }

@@ -1,0 +1,202 @@
+//! A last layer from anywhere: files in, proof out; and what `kappa hessian` tells
+//! beyond the spectrum.
+
+use std::path::Path;
+
+use crate::{Kappa, study::json};
+
+/// Numbers without structure in -1 .. 1, as f32.
+fn draw(count: usize, start: f64) -> Vec<f32> {
+    (0..count)
+        .map(|i| (2.0 * (start + 0.618_033_988_7 * i as f64 * (i % 7 + 1) as f64).fract() - 1.0) as f32)
+        .collect()
+}
+
+fn npy(path: &Path, shape: &str, descr: &str, bytes: &[u8]) {
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    while (10 + header.len() + 1) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.bytes());
+    file.extend(bytes);
+    std::fs::write(path, file).unwrap();
+}
+
+const SAMPLES: usize = 90;
+const FEATURES: usize = 12;
+const CLASSES: usize = 7;
+
+/// G.npy, Z.npy, W.npy and y.npy in the folder of `kappa`.
+fn write_layer(kappa: &Kappa) -> (Vec<f32>, Vec<f32>) {
+    let folder = kappa.folder.path();
+    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
+    let features = draw(SAMPLES * FEATURES, 0.1);
+    let logits: Vec<f32> = draw(SAMPLES * CLASSES, 0.7).iter().map(|z| 3.0 * z).collect();
+    npy(&folder.join("G.npy"), &format!("({SAMPLES}, {FEATURES})"), "<f4", &bytes(&features));
+    npy(&folder.join("Z.npy"), &format!("({SAMPLES}, {CLASSES})"), "<f4", &bytes(&logits));
+    npy(
+        &folder.join("W.npy"),
+        &format!("({CLASSES}, {FEATURES})"),
+        "<f4",
+        &bytes(&draw(CLASSES * FEATURES, 0.3)),
+    );
+    let labels: Vec<u8> = (0..SAMPLES).map(|n| (n % CLASSES) as u8).collect();
+    npy(&folder.join("y.npy"), &format!("({SAMPLES},)"), "|u1", &labels);
+    (features, logits)
+}
+
+const LAYER: [&str; 7] = ["hessian", "--features", "G.npy", "--logits", "Z.npy", "--backend", "flex"];
+
+fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    LAYER.iter().copied().chain(more.iter().copied()).collect()
+}
+
+#[test]
+fn any_last_layer_is_measured_and_proven() {
+    let kappa = Kappa::new();
+    let (features, logits) = write_layer(&kappa);
+    let text =
+        kappa.says(&with(&["--labels", "y.npy", "--weights", "W.npy", "--directions", "--out", "here"]));
+    for row in
+        ["G", "7 x 12", "residual", "PASS", "share of the gradient", "relative error", "digits known of l_1"]
+    {
+        assert!(text.contains(row), "{row} in {text}");
+    }
+    assert!(!text.contains("FAIL") && !text.contains("SKIPPED"), "{text}");
+    let found = json(&kappa.folder.path().join("here/spectrum.json"));
+    assert_eq!(found["evidence"]["passed"], true);
+    assert_eq!(found["evidence"]["checks"].as_array().unwrap().len(), 11);
+    assert_eq!(found["spectrum"]["null_space"]["shift"], FEATURES);
+    assert!(kappa.folder.path().join("here/gap.svg").is_file());
+
+    // The trace by its definition, mean p_a (1 - p_a) |g|^2, and the loss by its.
+    let (mut trace, mut loss) = (0.0, 0.0);
+    for (n, (g, z)) in features.chunks(FEATURES).zip(logits.chunks(CLASSES)).enumerate() {
+        let powers: Vec<f64> = z.iter().map(|&z| f64::from(z).exp()).collect();
+        let sum: f64 = powers.iter().sum();
+        let square: f64 = g.iter().map(|&g| f64::from(g).powi(2)).sum();
+        trace += powers.iter().map(|power| power / sum * (1.0 - power / sum)).sum::<f64>() * square;
+        loss -= (powers[n % CLASSES] / sum).ln();
+    }
+    let close = |found: &serde_json::Value, expected: f64| {
+        let found = found.as_f64().unwrap();
+        assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
+    };
+    close(&found["spectrum"]["trace"], trace / SAMPLES as f64);
+    close(&found["directions"]["loss"], loss / SAMPLES as f64);
+}
+
+#[test]
+fn checks_that_are_skipped_are_said_to_be() {
+    let kappa = Kappa::new();
+    write_layer(&kappa);
+    let text = kappa.says(&with(&["--no-verify", "--out", "here"]));
+    assert!(text.contains("SKIPPED") && !text.contains("PASS"), "{text}");
+    assert!(json(&kappa.folder.path().join("here/spectrum.json"))["evidence"].is_null());
+}
+
+#[test]
+fn without_the_matrix_the_same_eigenvalues_are_found() {
+    let kappa = Kappa::new();
+    write_layer(&kappa);
+    kappa.says(&with(&["--out", "here"]));
+    let text =
+        kappa.says(&with(&["--top", "10", "--density", "--probes", "6", "--steps", "20", "--out", "here"]));
+    assert!(text.contains("PASS") && text.contains("random vectors"), "{text}");
+    let folder = kappa.folder.path().join("here");
+    let (dense, free) = (json(&folder.join("spectrum.json")), json(&folder.join("matrix-free.json")));
+    let expected = dense["spectrum"]["top"].as_array().unwrap();
+    let found = free["top"]["eigenvalues"].as_array().unwrap();
+    for (found, expected) in found.iter().zip(expected) {
+        let (found, expected) = (found.as_f64().unwrap(), expected.as_f64().unwrap());
+        // The bound that was set for ten leading eigenvalues.
+        assert!((found / expected - 1.0).abs() < 1e-6, "{found} {expected}");
+    }
+    assert!(folder.join("density.svg").is_file());
+    let (trace, error) =
+        (free["density"]["trace"].as_f64().unwrap(), free["density"]["trace_error"].as_f64().unwrap());
+    let exact = dense["spectrum"]["trace"].as_f64().unwrap();
+    // The seed is fixed; six vectors make a wide Student's t, 10 standard errors are 2 in 10^4.
+    assert!((trace - exact).abs() < 10.0 * error, "{trace} +- {error}, {exact}");
+    assert!((free["density"]["trace_of_samples"].as_f64().unwrap() / exact - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn subsets_grow_to_the_whole() {
+    let kappa = Kappa::new();
+    write_layer(&kappa);
+    let text = kappa.says(&with(&["--subsets", "3", "--out", "here"]));
+    assert!(text.contains("lambda_1 of random subsets"), "{text}");
+    let found = json(&kappa.folder.path().join("here/spectrum.json"));
+    let subsets = found["subsets"].as_array().unwrap();
+    let sizes: Vec<u64> = subsets.iter().map(|subset| subset["samples"].as_u64().unwrap()).collect();
+    assert_eq!(sizes, [1, 2, 5, 11, 22, 45, 90]);
+    assert_eq!(subsets[2]["lambda_1"].as_array().unwrap().len(), 3);
+    assert_eq!(subsets[6]["lambda_1"], serde_json::json!([found["spectrum"]["top"][0]]));
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_with_the_way_out() {
+    let kappa = Kappa::new();
+    write_layer(&kappa);
+    let wide = 1 << 20;
+    let zeros = vec![0; wide * 4];
+    npy(&kappa.folder.path().join("wide.npy"), &format!("(1, {wide})"), "<f4", &zeros);
+    npy(&kappa.folder.path().join("one.npy"), "(1, 2)", "<f4", &[0; 8]);
+    for (arguments, told) in [
+        // (2^21)^2 numbers of eight bytes
+        (&["hessian", "--features", "wide.npy", "--logits", "one.npy"][..], "needs 35184 GB"),
+        (&["hessian", "--features", "G.npy"], "--logits"),
+        (&["hessian", "--features", "Z.npy", "--logits", "y.npy"], "[N, K]"),
+        (&["hessian", "--features", "G.npy", "--logits", "nowhere.npy"], "nowhere.npy"),
+        (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--l2", "-1"], "0 or more"),
+        (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--weights", "G.npy"], "weights"),
+        (&["hessian", "--logits", "Z.npy"], "--features"),
+        (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--epoch", "3"], "--epoch"),
+    ] {
+        let message = kappa.complains(arguments);
+        assert!(message.contains(told), "{told} in {message}");
+        assert!(!message.contains("panicked"), "{message}");
+    }
+}
+
+#[test]
+fn a_run_tells_what_lies_in_its_leading_directions_and_what_folding_leaves() {
+    let kappa = Kappa::new();
+    let run = kappa.train(&[]);
+    let text =
+        kappa.says(&["hessian", "--directions", "--overlap-with", "0,1", "--folded", "--backend", "flex"]);
+    for row in ["of the last update", "overlap with epoch 0", "what Adam sees", "folding", "FC+BN folded"] {
+        assert!(text.contains(row), "{row} in {text}");
+    }
+    let found = |folder: &str| json(&run.join("hessian").join(folder).join("spectrum.json"));
+    let (plain, folded) = (found("epoch-0002"), found("epoch-0002-folded"));
+    assert_eq!(folded["settings"]["folding"]["passed"], true);
+    assert!(plain["settings"]["folding"].is_null());
+    // The same function has the same loss, and another Hessian.
+    let loss = |record: &serde_json::Value| record["directions"]["loss"].as_f64().unwrap();
+    assert!((loss(&plain) / loss(&folded) - 1.0).abs() < 1e-5);
+    assert!(plain["spectrum"]["top"][0] != folded["spectrum"]["top"][0]);
+    // Adam's D is positive and the threshold 38 / learning rate.
+    let adam = &plain["directions"]["adam"];
+    let rate = 38.0 / adam["stability_threshold"].as_f64().unwrap();
+    let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
+    let line = config.lines().find(|line| line.starts_with("learning_rate")).unwrap();
+    let configured: f64 = line.split('=').nth(1).unwrap().trim().parse().unwrap();
+    assert!((rate / configured - 1.0).abs() < 1e-12, "{rate} {configured}");
+    let overlaps = plain["directions"]["overlaps"].as_array().unwrap();
+    assert_eq!(overlaps.iter().map(|overlap| overlap["epoch"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1]);
+    for overlap in overlaps {
+        let overlap = overlap["overlap"].as_f64().unwrap();
+        assert!((0.0..=1.0 + 1e-12).contains(&overlap), "{overlap}");
+    }
+
+    // A run of an older version has no state of its optimiser.
+    std::fs::remove_file(run.join("checkpoints/epoch-0002.adam.safetensors")).unwrap();
+    let message = kappa.complains(&["hessian", "--directions", "--backend", "flex"]);
+    assert!(message.contains("train again"), "{message}");
+    kappa.says(&["hessian", "--epoch", "0", "--directions", "--backend", "flex"]);
+}
