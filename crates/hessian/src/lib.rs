@@ -31,21 +31,36 @@
 //!
 //! The sums S_ab are the one operation that differs by backend ([`grams`]
 //! declares it once): WGSL kernels on a GPU, faer's matrix products on a CPU.
-//! Samples come in chunks, and the chunks are added up in f64 on the host:
+//! Samples come in chunks, and the chunks are added up in f64 on the host. What comes
+//! out can be held against the samples that went in ([`verify`]):
 //!
 //! ```
-//! use burn::tensor::{Device, Tensor, activation::softmax};
-//! use kappa_hessian::Accumulator;
+//! use burn::tensor::{DType, Device, Tensor, activation::softmax};
+//! use kappa_hessian::{Samples, verify};
 //!
 //! let device = Device::flex();
 //! let features = Tensor::<2>::from_floats([[1.0, 0.5], [0.0, 2.0], [3.0, 1.0]], &device);
 //! let logits = Tensor::<2>::from_floats([[0.0, 1.0, 2.0], [1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], &device);
 //!
-//! let mut sums = Accumulator::new(2, 3)?;
-//! sums.add(features, softmax(logits, 1))?;
-//! let spectrum = sums.finish()?.spectrum()?;
-//! assert_eq!(spectrum.eigenvalues().len(), 6);
+//! let mut samples = Samples::new(2, 3, DType::F32)?;
+//! samples.push(features, softmax(logits, 1))?;
+//! let hessian = samples.hessian()?;
+//! let pairs = hessian.eigenpairs(samples.epsilon())?;
+//! assert_eq!(pairs.spectrum.eigenvalues().len(), 6);
+//! assert_eq!(pairs.null_space.explained(), 2, "softmax ignores a shift: a zero for each feature");
+//! assert!(verify(&hessian, &pairs, &samples)?.passed());
 //! # Ok::<(), kappa_hessian::HessianError>(())
+//! ```
+//!
+//! Where H does not fit, [`Samples::leading_pairs`] and [`Samples::density`] do without it.
+//!
+//! ```text
+//! samples, accumulator, grams   samples -> sums over class pairs
+//! matrix, subspace, eigenpairs  sums -> H -> eigenpairs, with zeros by their reason
+//! spectrum                      numbers read off eigenvalues
+//! evidence                      what is checked of all that
+//! krylov, density               without H
+//! influence, directions, subsets   what a sample, a direction, a subset carries
 //! ```
 //!
 //! The crate knows burn's tensors and faer's matrices, and no network, data set

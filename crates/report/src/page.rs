@@ -26,6 +26,8 @@ struct Head {
     machine: String,
     version: String,
     cost: String,
+    /// What was checked of the spectra.
+    checked: String,
     runs: Vec<[String; 2]>,
 }
 
@@ -64,6 +66,7 @@ impl Head {
             machine: format!("{} on {}", manifest.backend, manifest.device),
             version: manifest.kappa_version.clone(),
             cost: cost(evidence),
+            checked: checked(evidence),
             runs: evidence
                 .points()
                 .map(|point| {
@@ -73,6 +76,25 @@ impl Head {
                 .collect(),
         }
     }
+}
+
+/// How many spectra were checked, and what did not pass.
+fn checked(evidence: &Evidence) -> String {
+    let runs = evidence.points().flat_map(|point| &point.pairs).flat_map(|pair| &pair.runs);
+    let (mut spectra, mut checks, mut failed) = (0, 0, Vec::new());
+    for run in runs {
+        for row in &run.spectra {
+            spectra += 1;
+            checks += row.checks.len();
+            let bad = row.checks.iter().filter(|check| !check.passed);
+            failed.extend(bad.map(|check| format!("{} of {}, epoch {}", check.name, run.name, row.epoch)));
+        }
+    }
+    let verdict = match failed.is_empty() {
+        true => "all of them passed".to_owned(),
+        false => format!("these FAILED: {}", failed.join(", ")),
+    };
+    format!("{spectra} spectra, {checks} checks of them, {verdict}")
 }
 
 /// Where the time went, from what the runs say of themselves.

@@ -128,10 +128,15 @@ fn a_study_is_whole_and_goes_on_where_it_stopped() {
     }
 
     // Every probed run has a row for each epoch and variant, with all their eigenvalues.
-    for (name, variants) in [("fc", 4), ("fc-bn", 3)] {
+    for (name, variants) in [("fc", 4), ("fc-bn", 4)] {
         let name = format!("{name}_lr{:e}_l2-0e0_m5_s1", result.points[0].learning_rate);
         let rows = RunDir::open(&directory.join("runs").join(name)).unwrap().spectra().unwrap().unwrap().rows;
         assert_eq!(rows.len(), 4 * variants);
+        for row in &rows {
+            // Of values, and by the samples where the most influential one was looked for.
+            assert_eq!(row.checks.len(), 3 + usize::from(row.influence.is_some()), "{}", row.variant);
+            assert!(row.checks.iter().all(|check| check.passed), "{}: {:?}", row.variant, row.checks);
+        }
         assert!(rows.iter().all(|row| row.size == 20 && row.top.is_sorted_by(|a, b| a >= b)));
     }
 
@@ -254,6 +259,9 @@ fn each_statistics_normalises_by_what_it_says() {
         rows.iter().enumerate().map(value).collect()
     };
     let running: Vec<f64> = network.features_of(z).into_data().iter::<f64>().collect();
+    // Folded, the features are the activations, and the probabilities those of the running ones.
+    let probabilities = network.logits(network.features(training_images())).cast(DType::F64);
+    assert_spectrum(&rows, "folded", a.clone(), &softmax(probabilities, 1), 1e-5);
     let dataset = normalised(&a);
     let batch: Vec<f64> = a.chunks(16 * 5).flat_map(normalised).collect();
     for (variant, features) in [("running", running), ("dataset", dataset), ("batch", batch)] {

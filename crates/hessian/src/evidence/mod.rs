@@ -344,15 +344,9 @@ impl<'a> Subject<'a> {
         let m = self.hessian.features();
         let (mut difference, mut norm) = (0.0, 0.0);
         for (&(a, b), block) in self.class_pairs.iter().zip(&self.reference.blocks) {
-            let summed = self.hessian.matrix().submatrix(a * m, b * m, m, m);
-            for i in 0..m {
-                for j in 0..=i {
-                    // H_ab = -S_ab / N; what stands off the diagonal stands there twice.
-                    let times = if i == j { 1.0 } else { 2.0 };
-                    difference += times * (summed[(i, j)] + block[(i, j)]).powi(2);
-                    norm += times * block[(i, j)].powi(2);
-                }
-            }
+            let summed = self.hessian.matrix().submatrix(a * m, b * m, block.nrows(), m);
+            difference += (summed + block).squared_norm_l2(); // H_ab = -S_ab / N
+            norm += block.squared_norm_l2();
         }
         (ratio(f64::sqrt(difference), f64::sqrt(norm)), f64::sqrt(norm))
     }
@@ -398,15 +392,19 @@ pub(crate) fn summation(samples: usize, classes: usize, epsilon: f64) -> f64 {
     (additions + 2.0 * (classes as f64 + 1.0) + 4.0) * epsilon / 2.0
 }
 
-/// The class pairs with the largest and the median trace of S_ab.
+/// The class pairs with the largest, the median and the smallest trace of S_ab.
 fn telling_pairs(hessian: &Hessian) -> Vec<(usize, usize)> {
-    let (m, matrix) = (hessian.features(), hessian.matrix());
-    let trace = |&(a, b): &(usize, usize)| -> f64 { (0..m).map(|i| -matrix[(a * m + i, b * m + i)]).sum() };
     let mut pairs: Vec<_> = class_pairs(hessian.classes()).collect();
-    pairs.sort_by(|x, y| trace(y).total_cmp(&trace(x)));
-    let mut chosen = vec![pairs[0], pairs[pairs.len() / 2]];
+    pairs.sort_by(|&x, &y| trace_of_block(hessian, y).total_cmp(&trace_of_block(hessian, x)));
+    let mut chosen = vec![pairs[0], pairs[pairs.len() / 2], pairs[pairs.len() - 1]];
     chosen.dedup();
     chosen
+}
+
+/// tr S_ab / N.
+fn trace_of_block(hessian: &Hessian, (a, b): (usize, usize)) -> f64 {
+    let (m, matrix) = (hessian.features(), hessian.matrix());
+    (0..m).map(|i| -matrix[(a * m + i, b * m + i)]).sum()
 }
 
 /// max_ij |A - I| over the lower triangle.

@@ -2,18 +2,15 @@
 //! in f64 on the host, by faer's products and plain loops, sharing nothing with
 //! the sums over class pairs but the samples.
 
-use faer::{
-    Accum, Mat, MatMut, MatRef, Par,
-    linalg::matmul::{
-        matmul,
-        triangular::{self, BlockStructure},
-    },
-};
+use faer::{Accum, Mat, MatMut, MatRef, Par, linalg::matmul::matmul};
 
 use crate::{HessianError, Samples};
 
 /// Samples that are taken at once, so that what is computed of them stays in a core's cache.
 const PIECE: usize = 512;
+
+/// Rows of a block that are summed again.
+const BLOCK_ROWS: usize = 16;
 
 /// What the samples say of the Hessian, without the Hessian.
 #[derive(Debug, Clone)]
@@ -27,7 +24,7 @@ pub(super) struct Reference {
     /// V^T F V with the Fisher matrix as it is defined, the mean over the samples and
     /// over labels y drawn from p_n of s s^T, s the gradient of -ln p_ny. [r, r]
     pub fisher: Mat<f64>,
-    /// For each of the pairs asked for, mean_n p_a p_b g g^T: [m, m], the lower triangle.
+    /// For each of the pairs asked for, the first rows of mean_n p_a p_b g g^T: [rows, m].
     pub blocks: Vec<Mat<f64>>,
 }
 
@@ -64,7 +61,7 @@ impl Reference {
             trace: 0.0,
             images: Mat::zeros(m, r * k),
             fisher: Mat::zeros(r, r),
-            blocks: vec![Mat::zeros(m, m); blocks],
+            blocks: vec![Mat::zeros(BLOCK_ROWS.min(m), m); blocks],
         }
     }
 
@@ -131,17 +128,9 @@ impl Reference {
                 let weight = p[a] * p[b];
                 weighted.iter_mut().zip(g).for_each(|(weighted, g)| *weighted = weight * g);
             }
-            triangular::matmul(
-                block.as_mut(),
-                BlockStructure::TriangularLower,
-                Accum::Add,
-                g.transpose(),
-                BlockStructure::Rectangular,
-                MatRef::from_row_major_slice(&weighted, rows, m),
-                BlockStructure::Rectangular,
-                1.0,
-                Par::Seq,
-            );
+            let weighted = MatRef::from_row_major_slice(&weighted, rows, m);
+            let selected = g.subcols(0, block.nrows());
+            add_product(block, selected.transpose(), weighted);
         }
     }
 

@@ -318,7 +318,7 @@ fn controls(point: &Point) -> Plan {
         name: "figure-9",
         caption: format!(
             "What batch norm's effect is made of: λ₁ and κ′ of FC as it is, with its features scaled to unit mean \
-             square, centred, and standardised, beside FC+BN by each of its statistics; medians of {} seeds. From \
+             square, centred, and standardised, beside FC+BN by each of its statistics, and folded; medians of {} seeds. From \
              top in spectra.json, by variant.",
             point.pairs.len()
         ),

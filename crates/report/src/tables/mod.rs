@@ -102,7 +102,7 @@ impl Tables {
             distance,
             accuracies,
             explanations: evidence.chosen.findings.explanations.iter().map(explained).collect(),
-            conclusions: evidence.chosen.findings.explanations.iter().filter_map(conclusion).collect(),
+            conclusions: conclusions(&evidence.chosen),
             points: std::iter::once(&evidence.chosen).chain(&evidence.sweep).map(at_point).collect(),
             influences: evidence.points().flat_map(influential).collect(),
             singularities: singularities(evidence),
@@ -228,6 +228,21 @@ fn explained(explanation: &Explanation) -> Explained {
 }
 
 /// An explanation as factors: the whole is the product of its parts.
+fn conclusions(chosen: &Point) -> Vec<String> {
+    let findings = &chosen.findings;
+    let explained = findings.explanations.iter().filter_map(conclusion);
+    let folded = [("lambda_1", "λ₁"), ("kappa'", "κ′")].into_iter().filter_map(|(name, symbol)| {
+        let what = format!("{name} of FC+BN (folded) is smaller at the end");
+        let verdict = findings.verdicts.iter().find(|verdict| verdict.what == what)?;
+        Some(format!(
+            "Conditioning or only units? With batch norm folded into the next layer, which is the same function of the \
+             images with features of FC's own kind, {symbol} at the end is {:.2} of FC's.",
+            10f64.powf(-verdict.estimate.mean)
+        ))
+    });
+    explained.chain(folded).collect()
+}
+
 fn conclusion(explanation: &Explanation) -> Option<String> {
     if explanation.when != "at the end" {
         return None;
