@@ -162,7 +162,7 @@ pub struct LayerArguments {
     #[arg(
         long,
         value_name = "G.npy|FILE.safetensors",
-        conflicts_with_all = ["runs", "checkpoint", "epoch", "data", "bn_stats", "batch_size", "folded", "overlap_with"]
+        conflicts_with_all = ["runs", "checkpoint", "epoch", "data", "bn_stats", "batch_size", "folded", "overlap_with", "split", "scaling"]
     )]
     pub features: Option<PathBuf>,
     /// Its logits Z [N, K]
@@ -211,10 +211,10 @@ pub struct FurtherArguments {
     #[arg(long, conflicts_with_all = ["save_matrix", "directions", "overlap_with", "subsets"])]
     pub density: bool,
     /// Random vectors for --density
-    #[arg(long, value_name = "N", default_value = "8")]
+    #[arg(long, value_name = "N", default_value = "8", requires = "density")]
     pub probes: NonZeroUsize,
     /// Lanczos steps of each
-    #[arg(long, value_name = "N", default_value = "48")]
+    #[arg(long, value_name = "N", default_value = "48", requires = "density")]
     pub steps: NonZeroUsize,
     /// The seed of --subsets and --density
     #[arg(long, value_name = "N", default_value_t = 0)]

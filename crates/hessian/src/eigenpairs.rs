@@ -26,11 +26,13 @@ pub struct Eigenpairs {
 pub struct NullSpace {
     /// m: softmax ignores a shift of all logits.
     pub shift: usize,
-    /// Features that are zero in every sample; each is K - 1 zeros.
+    /// Features that are zero in every sample that leaves any doubt (tr S_n > 0); each is
+    /// K - 1 zeros.
     pub silent_features: usize,
-    /// Features less that the others do not already say (the constant ones among
-    /// each other, and what else is collinear); each is K - 1 zeros.
-    pub collinear_features: usize,
+    /// Features less that the others already say in the samples that leave any doubt:
+    /// collinear ones, constant ones among each other, or more features than such
+    /// samples; each is K - 1 zeros.
+    pub dependent_features: usize,
     /// K - 1.
     pub contrasts: usize,
     /// Eigenvalues that no structure explains and that are yet below the rank
@@ -39,9 +41,10 @@ pub struct NullSpace {
 }
 
 impl NullSpace {
-    /// The zeros that structure explains, m + (K-1)(m - rank G).
+    /// The zeros that structure explains, m + (K-1)(m - rank G), G without the samples
+    /// whose probabilities leave no doubt.
     pub fn explained(&self) -> usize {
-        self.shift + self.contrasts * (self.silent_features + self.collinear_features)
+        self.shift + self.contrasts * (self.silent_features + self.dependent_features)
     }
 }
 
@@ -86,7 +89,7 @@ impl Hessian {
         let structural = NullSpace {
             shift: m,
             silent_features,
-            collinear_features: nullity.saturating_sub(silent_features),
+            dependent_features: nullity.saturating_sub(silent_features),
             contrasts,
             numerical: 0,
         };

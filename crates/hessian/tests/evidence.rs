@@ -83,7 +83,7 @@ fn zeros_are_counted_by_their_reason() {
     let reasons = |set: &SampleSet| {
         let (_, pairs, _) = assert_passes(set, "zeros");
         let null = pairs.null_space;
-        (null.shift, null.silent_features, null.collinear_features, null.numerical)
+        (null.shift, null.silent_features, null.dependent_features, null.numerical)
     };
     // Every feature says something of its own.
     assert_eq!(reasons(&made(50, 6, 4, |_| ())), (6, 0, 0, 0));

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{RunError, json::write_json, write_atomically};
+use crate::{FileChecksum, RunError, json::write_json, write_atomically};
 
 /// The version of `spectrum.json`'s schema.
 pub const SPECTRUM_VERSION: u32 = 2;
@@ -57,8 +57,11 @@ pub struct SpectrumSettings {
     /// By which statistics batch norm normalised: "running", "dataset" or "batch 128";
     /// absent without batch norm.
     pub bn_statistics: Option<String>,
-    /// Of a folded network: how far its logits are from the unfolded one's.
-    pub folding: Option<CheckRecord>,
+    /// The files that features and scores were read from, where they were given.
+    pub files: Vec<FileChecksum>,
+    /// What was checked before: of a folded network how far its logits are from the
+    /// unfolded one's, of given weights whether they make the logits.
+    pub input_checks: Vec<CheckRecord>,
     /// The arithmetic of the sums over samples: "f32" or "f64".
     pub precision: String,
     /// The backend.
@@ -112,10 +115,11 @@ pub struct SpectrumSummary {
 pub struct NullSpaceRecord {
     /// m, since softmax ignores a shift of all logits.
     pub shift: usize,
-    /// Features that are zero in every sample; each is K - 1 zeros.
+    /// Features that are zero in every sample whose probabilities leave any doubt; each is
+    /// K - 1 zeros.
     pub silent_features: usize,
-    /// Features that the others already say; each is K - 1 zeros.
-    pub collinear_features: usize,
+    /// Features that the others already say in those samples; each is K - 1 zeros.
+    pub dependent_features: usize,
     /// All of these zeros, m + (K-1)(m - rank G).
     pub explained: usize,
     /// Eigenvalues below the rank tolerance that no structure explains.

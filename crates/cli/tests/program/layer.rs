@@ -60,9 +60,16 @@ fn any_last_layer_is_measured_and_proven() {
     let (features, logits) = write_layer(&kappa);
     let text =
         kappa.says(&with(&["--labels", "y.npy", "--weights", "W.npy", "--directions", "--out", "here"]));
-    for row in
-        ["G", "7 x 12", "residual", "PASS", "share of the gradient", "relative error", "digits known of l_1"]
-    {
+    for row in [
+        "G",
+        "7 x 12",
+        "residual",
+        "PASS",
+        "of the gradient",
+        "loss in nats",
+        "- H| / |H|",
+        "digits known of l_1",
+    ] {
         assert!(text.contains(row), "{row} in {text}");
     }
     assert!(!text.contains("FAIL") && !text.contains("SKIPPED"), "{text}");
@@ -70,6 +77,13 @@ fn any_last_layer_is_measured_and_proven() {
     assert_eq!(found["evidence"]["passed"], true);
     assert_eq!(found["evidence"]["checks"].as_array().unwrap().len(), 11);
     assert_eq!(found["spectrum"]["null_space"]["shift"], FEATURES);
+    let files: Vec<&str> = found["settings"]["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["file"].as_str().unwrap())
+        .collect();
+    assert_eq!(files, ["G.npy", "Z.npy", "W.npy", "y.npy"]);
     assert!(kappa.folder.path().join("here/gap.svg").is_file());
 
     // The trace by its definition, mean p_a (1 - p_a) |g|^2, and the loss by its.
@@ -155,6 +169,8 @@ fn what_cannot_be_measured_is_refused_with_the_way_out() {
         (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--l2", "-1"], "0 or more"),
         (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--weights", "G.npy"], "weights"),
         (&["hessian", "--logits", "Z.npy"], "--features"),
+        (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--split", "test"], "--split"),
+        (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--probes", "3"], "--density"),
         (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--epoch", "3"], "--epoch"),
     ] {
         let message = kappa.complains(arguments);
@@ -174,8 +190,8 @@ fn a_run_tells_what_lies_in_its_leading_directions_and_what_folding_leaves() {
     }
     let found = |folder: &str| json(&run.join("hessian").join(folder).join("spectrum.json"));
     let (plain, folded) = (found("epoch-0002"), found("epoch-0002-folded"));
-    assert_eq!(folded["settings"]["folding"]["passed"], true);
-    assert!(plain["settings"]["folding"].is_null());
+    assert_eq!(folded["settings"]["input_checks"][0]["passed"], true);
+    assert_eq!(plain["settings"]["input_checks"], serde_json::json!([]));
     // The same function has the same loss, and another Hessian.
     let loss = |record: &serde_json::Value| record["directions"]["loss"].as_f64().unwrap();
     assert!((loss(&plain) / loss(&folded) - 1.0).abs() < 1e-5);

@@ -140,7 +140,7 @@ pub fn verify_values(hessian: &Hessian, spectrum: &Spectrum, epsilon: f64) -> Ve
             name: "sum",
             quantity: "|sum_i lambda_i / tr H - 1|",
             value: relative(spectrum.trace(), trace),
-            bound: solver * size * scale / trace,
+            bound: sum_of_errors(solver, hessian.size(), scale, trace),
         },
         frobenius(hessian, spectrum, solver),
     ]
@@ -150,6 +150,11 @@ pub fn verify_values(hessian: &Hessian, spectrum: &Spectrum, epsilon: f64) -> Ve
 fn semi_definite(spectrum: &Spectrum, scale: f64, bound: f64) -> Check {
     let value = (-spectrum.lambda_min().unwrap_or(f64::NAN)).max(0.0) / scale;
     Check { name: "semi-definite", quantity: "-lambda_min / lambda_1", value, bound }
+}
+
+/// n errors of the solver's size, over the trace.
+fn sum_of_errors(solver: f64, size: usize, scale: f64, trace: f64) -> f64 {
+    if trace > 0.0 { solver * size as f64 * scale / trace } else { 0.0 }
 }
 
 /// The norm of n errors of the solver's size, over a norm of lambda_1 at the least.
@@ -311,7 +316,7 @@ impl<'a> Subject<'a> {
             name: "trace",
             quantity: "|sum_i lambda_i / mean_n (1 - |p_n|^2) |g_n|^2 - 1|",
             value: relative(sum, self.reference.trace),
-            bound: self.delta + self.solver() * self.hessian.size() as f64 * self.scale / self.trace,
+            bound: self.delta + sum_of_errors(self.solver(), self.hessian.size(), self.scale, self.trace),
         }
     }
 
@@ -370,7 +375,8 @@ impl<'a> Subject<'a> {
         let spectrum = &self.pairs.spectrum;
         let norm = self.hessian.elements().iter().map(|x| x * x).sum::<f64>().sqrt();
         let error = rounding * norm + self.residual().value * self.scale;
-        let of = |rank: usize| Some(ratio(error, spectrum.lambda(rank)?));
+        let positive = |rank: usize| spectrum.lambda(rank).filter(|&lambda| lambda > 0.0);
+        let of = |rank: usize| Some(error / positive(rank)?);
         let (first, tenth) = (of(1).unwrap_or(f64::INFINITY), of(10));
         KnownDigits {
             lambda_1: digits(first),

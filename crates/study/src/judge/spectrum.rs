@@ -38,7 +38,7 @@ pub(super) fn eigenvalues(pairs: &[Pair], variant: &str) -> Vec<Verdict> {
         judge("over the epochs", other, each(pairs, |pair| mean(&several(pair)?)));
         judge("at every epoch", other, each(pairs, |pair| several(pair)?.into_iter().min_by(f64::total_cmp)));
         // The running statistics start as those of no normalisation at all, and so as FC.
-        if other {
+        if other && variant != FOLDED {
             judge("before training", true, each(pairs, |pair| before_training(pair, variant, number)));
         } else {
             judge("at the same training loss", true, each(pairs, |pair| at_same_loss(pair, variant, number)));

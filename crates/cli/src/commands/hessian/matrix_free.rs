@@ -42,10 +42,11 @@ pub fn measure(subject: &Subject, asked: &Asked, settings: &Settings) -> Result<
     let name = &subject.settings.network;
     let failed = |error: HessianError| CliError::from(ProbeError::Hessian(error));
     say(format_args!(
-        "\n{name}: {} samples, {} classes x {} features, H would be {1} x {2} squared\n",
+        "\n{name}: {} samples, {} classes x {} features; H would be {3} x {3}\n",
         samples.count(),
         samples.classes(),
-        samples.features()
+        samples.features(),
+        samples.size()
     ));
     let mut record = MatrixFreeRecord {
         schema_version: MATRIX_FREE_VERSION,

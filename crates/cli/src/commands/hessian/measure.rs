@@ -107,7 +107,7 @@ fn summary(
         null_space: NullSpaceRecord {
             shift: null.shift,
             silent_features: null.silent_features,
-            collinear_features: null.collinear_features,
+            dependent_features: null.dependent_features,
             explained: null.explained(),
             numerical: null.numerical,
             against_whole_matrix: if lambda_1 > 0.0 { apart / lambda_1 } else { apart },
@@ -144,7 +144,7 @@ fn directions(
     let with_bias = subject.settings.bias;
     let (mut loss, mut gradient) = (None, None);
     if let Some(labels) = &subject.labels {
-        loss = Some(samples.loss(labels)?).filter(|loss| loss.is_finite());
+        loss = Some(subject.loss.map_or_else(|| samples.loss(labels), Ok)?).filter(|loss| loss.is_finite());
         gradient = Some(samples.gradient(labels)?);
     }
     let parameters =

@@ -66,6 +66,8 @@ struct Subject {
     samples: Samples,
     /// The labels of the samples, where they are known.
     labels: Option<Vec<usize>>,
+    /// Their mean loss, where logits say it better than probabilities, which underflow.
+    loss: Option<f64>,
     /// The layer's weights [K m], class by class, where they are known.
     weights: Option<Vec<f64>>,
     /// The optimiser's state after the epoch, where it is known and was asked for.
@@ -97,7 +99,11 @@ pub fn run(arguments: &HessianArguments) -> Result<(), CliError> {
         asked: Asked {
             verify: !arguments.no_verify,
             save_matrix: arguments.save_matrix,
-            directions: arguments.further.directions || !arguments.further.overlap_with.is_empty(),
+            // Labels and weights are of no other use.
+            directions: arguments.further.directions
+                || !arguments.further.overlap_with.is_empty()
+                || arguments.layer.labels.is_some()
+                || arguments.layer.weights.is_some(),
             overlap_with: arguments.further.overlap_with.clone(),
             subsets: arguments.further.subsets,
             seed: arguments.further.seed,
@@ -190,7 +196,7 @@ fn failures(records: &[SpectrumRecord]) -> Result<(), CliError> {
         .iter()
         .flat_map(|record| {
             let checks = record.evidence.iter().flat_map(|evidence| &evidence.checks);
-            let all = checks.chain(&record.settings.folding);
+            let all = checks.chain(&record.settings.input_checks);
             all.filter(|check| !check.passed)
                 .map(|check| format!("{}: {}", record.settings.network, check.name))
         })

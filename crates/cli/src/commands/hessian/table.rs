@@ -90,8 +90,8 @@ impl Table<'_> {
             ),
         };
         self.row("  by silent features", |record| times(record.spectrum.null_space.silent_features, record));
-        self.row("  by collinear features", |record| {
-            times(record.spectrum.null_space.collinear_features, record)
+        self.row("  by dependent features", |record| {
+            times(record.spectrum.null_space.dependent_features, record)
         });
         self.row("  numerically", |record| record.spectrum.null_space.numerical.to_string());
         self.row("  rank r", |record| record.spectrum.rank.to_string());
@@ -119,10 +119,19 @@ impl Table<'_> {
         if !self.any(|record| record.directions.is_some()) {
             return;
         }
-        self.heading("the space of the ten leading eigenvectors");
-        self.of_directions("  loss", &|directions| directions.loss);
+        if self.any(|record| record.directions.as_ref().is_some_and(|found| found.gradient.is_some())) {
+            self.heading("the mean loss, without L2");
+        }
+        self.of_directions("  loss in nats", &|directions| directions.loss);
         self.of_directions("  |gradient|", &|directions| directions.gradient);
-        self.of_directions("  share of the gradient", &|directions| directions.gradient_share);
+        let has_shares = |found: &DirectionsRecord| {
+            [found.gradient_share, found.update_share, found.weights_share].iter().any(Option::is_some)
+                || !found.overlaps.is_empty()
+        };
+        if self.any(|record| record.directions.as_ref().is_some_and(has_shares)) {
+            self.heading("in the space of the ten leading eigenvectors lies");
+        }
+        self.of_directions("  of the gradient", &|directions| directions.gradient_share);
         self.of_directions("  of the last update", &|directions| directions.update_share);
         self.of_directions("  of the weights", &|directions| directions.weights_share);
         let directions = self.records.iter().filter_map(|record| record.directions.as_ref());
@@ -136,7 +145,7 @@ impl Table<'_> {
             });
         }
         self.heading("the Kronecker factorisation E[S] x E[gg']");
-        self.of_directions("  relative error", &|directions| Some(directions.kronecker_error));
+        self.of_directions("  |E[S] x E[gg'] - H| / |H|", &|directions| Some(directions.kronecker_error));
         self.of_directions("  overlap of ten leading", &|directions| Some(directions.kronecker_overlap));
         self.of_directions("  its l_1 / l_1", &|directions| Some(directions.kronecker_lambda_1));
         if self.any(|record| record.directions.as_ref().is_some_and(|directions| directions.adam.is_some())) {
@@ -184,7 +193,7 @@ impl Table<'_> {
         self.heading("evidence");
         let checks = |record: &SpectrumRecord| -> Vec<CheckRecord> {
             let of_spectrum = record.evidence.iter().flat_map(|evidence| &evidence.checks);
-            of_spectrum.chain(&record.settings.folding).cloned().collect()
+            of_spectrum.chain(&record.settings.input_checks).cloned().collect()
         };
         let mut names: Vec<String> = Vec::new();
         for check in self.records.iter().flat_map(checks) {
