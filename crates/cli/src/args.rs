@@ -31,7 +31,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Train(TrainArguments),
-    Hessian(HessianArguments),
+    Hessian(Box<HessianArguments>),
     Study(StudyArguments),
     Report(ReportArguments),
     /// List the backends of this build and the GPU adapters found: name, type, driver, limits.

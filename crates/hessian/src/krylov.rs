@@ -142,7 +142,8 @@ impl Samples {
     fn finished(&self, vectors: MatRef<f64>, products: usize) -> Result<LeadingPairs, HessianError> {
         let (size, count) = (vectors.nrows(), vectors.ncols());
         let cosines = product(vectors.transpose(), vectors);
-        if !((cosines - Mat::<f64>::identity(count, count)).norm_max() < ORTHOGONAL) {
+        let apart = (cosines - Mat::<f64>::identity(count, count)).norm_max();
+        if apart.is_nan() || apart > ORTHOGONAL {
             return Err(HessianError::NoConvergence { size });
         }
         let mut images = Mat::zeros(size, count);

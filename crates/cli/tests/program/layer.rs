@@ -34,7 +34,10 @@ fn write_layer(kappa: &Kappa) -> (Vec<f32>, Vec<f32>) {
     let folder = kappa.folder.path();
     let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
     let features = draw(SAMPLES * FEATURES, 0.1);
-    let logits: Vec<f32> = draw(SAMPLES * CLASSES, 0.7).iter().map(|z| 3.0 * z).collect();
+    let weights = draw(CLASSES * FEATURES, 0.3);
+    let logit = |g: &[f32], w: &[f32]| g.iter().zip(w).map(|(g, w)| g * w).sum::<f32>() + 0.5;
+    let logits: Vec<f32> =
+        features.chunks(FEATURES).flat_map(|g| weights.chunks(FEATURES).map(move |w| logit(g, w))).collect();
     npy(&folder.join("G.npy"), &format!("({SAMPLES}, {FEATURES})"), "<f4", &bytes(&features));
     npy(&folder.join("Z.npy"), &format!("({SAMPLES}, {CLASSES})"), "<f4", &bytes(&logits));
     npy(
@@ -101,6 +104,21 @@ fn any_last_layer_is_measured_and_proven() {
     };
     close(&found["spectrum"]["trace"], trace / SAMPLES as f64);
     close(&found["directions"]["loss"], loss / SAMPLES as f64);
+}
+
+#[test]
+fn a_check_that_fails_ends_with_an_error_and_leaves_what_was_found() {
+    let kappa = Kappa::new();
+    let (_, logits) = write_layer(&kappa);
+    // The samples' logits in another order than their features.
+    let reversed: Vec<u8> = logits.chunks(CLASSES).rev().flatten().flat_map(|z| z.to_le_bytes()).collect();
+    npy(&kappa.folder.path().join("Z.npy"), &format!("({SAMPLES}, {CLASSES})"), "<f4", &reversed);
+    let message = kappa.complains(&with(&["--weights", "W.npy", "--out", "here"]));
+    assert!(message.contains("G: weights") && message.contains("do not trust"), "{message}");
+    let found = json(&kappa.folder.path().join("here/spectrum.json"));
+    assert_eq!(found["settings"]["input_checks"][0]["passed"], false);
+    assert_eq!(found["evidence"]["passed"], true, "it is the Hessian of these samples, whatever they are");
+    kappa.says(&with(&["--weights", "W.npy", "--no-verify"]));
 }
 
 #[test]

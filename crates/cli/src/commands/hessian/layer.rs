@@ -51,7 +51,7 @@ pub fn subject(arguments: &HessianArguments, settings: &Settings) -> Result<Subj
                 .iter()
                 .map(|file| FileChecksum { file: file.file.clone(), sha256: file.sha256.clone() })
                 .collect(),
-            input_checks: belonging(&layer).into_iter().collect(),
+            input_checks: belonging(&layer).into_iter().filter(|_| settings.asked.verify).collect(),
             precision: settings.precision.name().to_owned(),
             backend: settings.machine.backend.clone(),
             device: settings.machine.device_name.clone(),

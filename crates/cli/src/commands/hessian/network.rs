@@ -136,7 +136,7 @@ impl Source<'_> {
                 bias: settings.bias,
                 bn_statistics,
                 files: Vec::new(),
-                input_checks: folding.into_iter().collect(),
+                input_checks: folding.into_iter().filter(|_| asked.verify).collect(),
                 precision: settings.precision.name().to_owned(),
                 backend: settings.machine.backend.clone(),
                 device: settings.machine.device_name.clone(),
@@ -184,7 +184,7 @@ impl Source<'_> {
         match &self.target.origin {
             Origin::Run { run, manifest, epoch } if *epoch > 0 => {
                 let state = load_adam_state(&run.adam_state(*epoch)?)?;
-                Ok(Some((state, manifest.config.training.adam.clone())))
+                Ok(Some((state, manifest.config.training.adam)))
             }
             _ => Ok(None),
         }

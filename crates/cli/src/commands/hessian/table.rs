@@ -275,7 +275,7 @@ fn number(value: Option<f64>) -> String {
 fn short(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
-        size if size >= 1000.0 || size < 0.001 => format!("{value:.1e}"),
+        size if !(0.001..1000.0).contains(&size) => format!("{value:.1e}"),
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 1.0 => format!("{value:.2}"),
