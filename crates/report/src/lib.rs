@@ -24,7 +24,7 @@ mod tables;
 
 use std::path::PathBuf;
 
-pub use crate::figures::single::{density_plot, gap_plot};
+pub use crate::figures::single::{density_plot, gap_plot, subsets_plot};
 
 use kappa_run::{RunError, StudyDir, write_atomically};
 

@@ -13,7 +13,7 @@
 //!     hessian/epoch-0030/
 //!       spectrum.json                    SpectrumRecord
 //!       spectrum.safetensors             eigenvalues [K m] f64 (and, if asked for, the matrix)
-//!       gap.svg                          all eigenvalues, and where zeros begin
+//!       gap.svg, subsets.svg             all eigenvalues, and where zeros begin; how many samples it takes
 //!       matrix-free.json, density.svg    MatrixFreeRecord: what needs no matrix, if asked for
 //! ```
 //!

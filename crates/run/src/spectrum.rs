@@ -254,7 +254,8 @@ pub struct SavedTensor {
     pub bytes: Vec<u8>,
 }
 
-/// Writes `spectrum.json`, `spectrum.safetensors` and `gap.svg` into `folder`.
+/// Writes `spectrum.json`, `spectrum.safetensors`, `gap.svg` and, if there is one,
+/// `subsets.svg` into `folder`.
 ///
 /// # Errors
 ///
@@ -264,10 +265,14 @@ pub fn write_spectrum(
     record: &SpectrumRecord,
     tensors: &[SavedTensor],
     gap_plot: &str,
+    subsets_plot: Option<&str>,
 ) -> Result<(), RunError> {
     fs::create_dir_all(folder).map_err(|source| RunError::write(folder, source))?;
     write_tensors(&folder.join("spectrum.safetensors"), tensors)?;
     write_atomically(&folder.join("gap.svg"), gap_plot.as_bytes())?;
+    if let Some(plot) = subsets_plot {
+        write_atomically(&folder.join("subsets.svg"), plot.as_bytes())?;
+    }
     write_json(&folder.join("spectrum.json"), record)
 }
 

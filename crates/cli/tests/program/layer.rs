@@ -167,6 +167,7 @@ fn subsets_grow_to_the_whole() {
     let sizes: Vec<u64> = subsets.iter().map(|subset| subset["samples"].as_u64().unwrap()).collect();
     assert_eq!(sizes, [1, 2, 5, 11, 22, 45, 90]);
     assert_eq!(subsets[2]["lambda_1"].as_array().unwrap().len(), 3);
+    assert!(kappa.folder.path().join("here/subsets.svg").is_file());
     assert_eq!(subsets[6]["lambda_1"], serde_json::json!([found["spectrum"]["top"][0]]));
 }
 

@@ -1,10 +1,10 @@
-//! A single spectrum: its tail, and its density.
+//! A single spectrum: its tail, its density, and those of subsets of its samples.
 
-use kappa_run::{DensityRecord, SpectrumRecord};
+use kappa_run::{DensityRecord, SpectrumRecord, SubsetRecord};
 use plotters::style::RGBColor;
 
 use super::{
-    COLOURS,
+    COLOURS, HALF,
     axis::Axis,
     chart::{self, Line, Marker, Panel, Stroke},
 };
@@ -111,6 +111,46 @@ pub fn density_plot(network: &str, density: &DensityRecord) -> Result<String, Re
         lines: vec![line],
     };
     draw(panel, "density")
+}
+
+/// lambda_1, lambda_10 and kappa' of growing random subsets, as SVG: medians with a band
+/// from the smallest to the largest, and the whole split at the end. `None` without subsets.
+///
+/// # Errors
+///
+/// [`ReportError::Figure`].
+pub fn subsets_plot(record: &SpectrumRecord) -> Result<Option<String>, ReportError> {
+    if record.subsets.is_empty() {
+        return Ok(None);
+    }
+    type Values = fn(&SubsetRecord) -> &Vec<f64>;
+    let numbers: [(&str, Values); 3] = [
+        ("λ₁", |subset| &subset.lambda_1),
+        ("λ₁₀", |subset| &subset.lambda_10),
+        ("κ′ = λ₁/λ₁₀", |subset| &subset.kappa_prime),
+    ];
+    let panels = numbers.map(|(label, values)| {
+        let band = |subset: &SubsetRecord| {
+            let drawable = values(subset).iter().copied().filter(|&value| value > 0.0);
+            Some((subset.samples as f64, Band::of(drawable)?))
+        };
+        Panel {
+            title: String::new(),
+            x: Axis::log("samples"),
+            y: Axis::log(label),
+            lines: vec![Line {
+                label: format!("{}, random subsets", record.settings.network),
+                colour: COLOURS[0],
+                stroke: Stroke::Solid,
+                marker: Marker::Disc,
+                width: 2,
+                shaded: true,
+                points: record.subsets.iter().filter_map(band).collect(),
+            }],
+        }
+    });
+    let failed = |problem| ReportError::Figure { name: "subsets".to_owned(), problem };
+    chart::draw(&panels, HALF).map(Some).map_err(failed)
 }
 
 fn at(value: f64) -> Band {

@@ -54,7 +54,8 @@ pub fn measure(subject: Subject, settings: &Settings) -> Result<SpectrumRecord, 
     };
     let tensors = tensors(&hessian, &pairs.spectrum, asked.save_matrix.then_some(samples))?;
     let plot = kappa_report::gap_plot(&record, pairs.spectrum.eigenvalues(), whole.eigenvalues())?;
-    write_spectrum(&subject.out, &record, &tensors, &plot)?;
+    let subsets = kappa_report::subsets_plot(&record)?;
+    write_spectrum(&subject.out, &record, &tensors, &plot, subsets.as_deref())?;
     if !settings.quiet {
         say(format_args!("{} -> {}", record.settings.network, subject.out.display()));
     }
