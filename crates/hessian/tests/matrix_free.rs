@@ -52,7 +52,7 @@ fn the_ten_largest_are_those_of_the_matrix() {
 
 #[test]
 fn eigenvalues_that_occur_several_times_are_all_found() {
-    let mut samples = Samples::new(300, 12, 8, 35);
+    let mut samples = Samples::new(300, 60, 8, 35);
     samples.logits.fill(0.0);
     // Every eigenvalue of E[g g'] / 8, seven times.
     let found = set(&samples).leading_pairs(10, &|| ()).unwrap();
