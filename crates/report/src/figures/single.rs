@@ -15,7 +15,7 @@ const GREY: RGBColor = RGBColor(120, 120, 120);
 /// Places along the density's axis.
 const PLACES: usize = 240;
 /// The width of the bell that each node of the density is drawn as, in powers of ten.
-const BELL: f64 = 0.08;
+const BELL: f64 = 0.2;
 
 /// All eigenvalues of `record` in order of their size, as SVG: those of the subspace of
 /// the contrasts, and those of the plain decomposition of the whole matrix (`whole`), whose
@@ -130,14 +130,12 @@ pub fn subsets_plot(record: &SpectrumRecord) -> Result<Option<String>, ReportErr
         ("κ′ = λ₁/λ₁₀", |subset| &subset.kappa_prime),
     ];
     let panels = numbers.map(|(label, values)| {
-        let band = |subset: &SubsetRecord| {
-            let drawable = values(subset).iter().copied().filter(|&value| value > 0.0);
-            Some((subset.samples as f64, Band::of(drawable)?))
-        };
+        let band =
+            |subset: &SubsetRecord| Some((subset.samples as f64, Band::of(values(subset).iter().copied())?));
         Panel {
             title: String::new(),
             x: Axis::log("samples"),
-            y: Axis::log(label),
+            y: Axis::linear(label),
             lines: vec![Line {
                 label: format!("{}, random subsets", record.settings.network),
                 colour: COLOURS[0],
