@@ -37,7 +37,8 @@ pub enum LayerError {
     /// Neither logits nor probabilities.
     #[error(
         "there are features in {file}, and no logits or probabilities to go with them: \
-         add --logits Z.npy or --probabilities P.npy, each [N, K]"
+         add --logits Z.npy or --probabilities P.npy, each [N, K], or a tensor `logits` or `probabilities` \
+         to the .safetensors file"
     )]
     NoScores {
         /// The file with the features.
@@ -95,7 +96,8 @@ pub enum LayerError {
     },
     /// An array is for another number of samples than the features.
     #[error(
-        "{array} are for {found} samples, and {features} for {expected}: entry n of both is to be of sample n"
+        "{array} are for {found} samples, and {features} for {expected}: entry n of both is to be of sample n, samples along the first dimension \
+         (of a transposed array save `x.T`)"
     )]
     SampleCount {
         /// The array.

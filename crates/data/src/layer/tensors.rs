@@ -37,7 +37,7 @@ impl<'a> Bundle<'a> {
         // A misspelt `label` would otherwise be a file without labels.
         if let Some(stranger) = names.iter().find(|name| !Role::ALL.iter().any(|role| role.name() == **name))
         {
-            let problem = format!("holds a tensor `{stranger}`");
+            let problem = format!("holds a tensor `{stranger}`, which is to be left out");
             return Err(LayerError::Tensors { file: file.to_owned(), problem });
         }
         if !names.contains(&Role::Features.name()) {

@@ -73,8 +73,8 @@ impl Table<'_> {
         self.row("l_1 / l_(K-1)", |record| number(record.spectrum.outlier_ratio));
         self.row("l_(K-1) / l_K", |record| number(record.spectrum.outlier_gap));
         self.row("trace", |record| number(Some(record.spectrum.trace)));
-        self.row("trace / l_1", |record| number(record.spectrum.effective_rank));
-        self.row("exp(entropy)", |record| number(record.spectrum.entropy_rank));
+        self.row("effective rank, trace/l_1", |record| number(record.spectrum.effective_rank));
+        self.row("  by entropy", |record| number(record.spectrum.entropy_rank));
     }
 
     fn zeros(&mut self) {
@@ -93,16 +93,17 @@ impl Table<'_> {
         self.row("  by dependent features", |record| {
             times(record.spectrum.null_space.dependent_features, record)
         });
-        self.row("  numerically", |record| record.spectrum.null_space.numerical.to_string());
+        self.row("  else below rounding", |record| record.spectrum.null_space.numerical.to_string());
         self.row("  rank r", |record| record.spectrum.rank.to_string());
         self.row("  kappa = l_1 / l_r", |record| number(record.spectrum.kappa_of_rank));
         self.row("  kappa = l_1 / l_min *", |record| number(record.spectrum.kappa));
-        self.row("  l_min of the whole *", |record| number(Some(record.spectrum.lambda_min)));
-        self.row("  whole against contrasts", |record| {
+        self.row("  l_min *", |record| number(Some(record.spectrum.lambda_min)));
+        self.row("  * is otherwise apart by", |record| {
             format!("{:.1e} l_1", record.spectrum.null_space.against_whole_matrix)
         });
         self.lines.push(
-            "  * softmax ignores a shift of all logits, so H is singular: this lambda_min is rounding, and so is its kappa"
+            "  * by the plain decomposition of the whole matrix. Softmax ignores a shift of all logits, so H is \
+             singular: this l_min is rounding, and so is its kappa"
                 .to_owned(),
         );
     }
@@ -201,10 +202,17 @@ impl Table<'_> {
                 names.push(check.name);
             }
         }
+        // Beside a few columns there is room to say what is meant.
+        let explained = self.records.len() <= 2;
         for name in names {
             self.row(&format!("  {name}"), |record| {
                 checks(record).iter().find(|check| check.name == name).map_or_else(String::new, verdict)
             });
+            let quantity = self.records.iter().flat_map(checks).find(|check| check.name == name);
+            if let (true, Some(check), Some(line)) = (explained, quantity, self.lines.last_mut()) {
+                line.push_str("  ");
+                line.push_str(&check.quantity);
+            }
         }
         if self.any(|record| record.evidence.is_none()) {
             self.row("  all of it", |record| match &record.evidence {
