@@ -106,8 +106,6 @@ pub struct HessianArguments {
     /// Any two-layer network in PyTorch's layout instead of a run (see README)
     #[arg(long, value_name = "FILE.safetensors")]
     pub checkpoint: Option<PathBuf>,
-    #[command(flatten)]
-    pub layer: LayerArguments,
     /// Take the images from the IDX files in this folder
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -134,12 +132,10 @@ pub struct HessianArguments {
     /// The mini-batches of --bn-stats batch; a run's own if not given
     #[arg(long, value_name = "N")]
     pub batch_size: Option<NonZeroUsize>,
-    /// Also take the same function with batch norm folded into the neighbouring layers:
+    /// Also take the same function with batch norm folded into the next layer:
     /// what differs is a matter of units
     #[arg(long)]
     pub folded: bool,
-    #[command(flatten)]
-    pub further: FurtherArguments,
     /// Skip the checks; the result says that they were skipped
     #[arg(long)]
     pub no_verify: bool,
@@ -151,6 +147,11 @@ pub struct HessianArguments {
     pub save_matrix: bool,
     #[command(flatten)]
     pub common: CommonArguments,
+    // Last, since a heading holds for all that follows.
+    #[command(flatten)]
+    pub layer: LayerArguments,
+    #[command(flatten)]
+    pub further: FurtherArguments,
 }
 
 /// The last layer of any network, from any framework.

@@ -138,7 +138,7 @@ fn prepared(
     })
 }
 
-/// A network whose batch norm was folded into its neighbours.
+/// A network whose batch norm was folded into the next layer.
 #[derive(Debug, Clone)]
 pub struct Folded {
     /// The same function, without batch norm.
@@ -150,7 +150,7 @@ pub struct Folded {
     pub bound: f64,
 }
 
-/// `network` with its batch norm, by `statistics`, folded into its neighbours
+/// `network` with its batch norm, by `statistics`, folded into the next layer
 /// ([`TwoLayerNet::folded`]), and how far both are apart on `split`.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 //! FC is probed as it is and with its features centred, standardised and scaled to
 //! unit mean square, which says how much of what batch norm does is centring, how
 //! much scaling, and how much is left. FC+BN is probed by each of its statistics, and
-//! with batch norm folded into its neighbours, which says how much is a matter of units.
+//! with batch norm folded into the next layer, which says how much is a matter of units.
 //! The images go through the first layer once, whatever is asked of what comes out.
 
 use burn::tensor::{Tensor, activation::relu};
