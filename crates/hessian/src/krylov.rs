@@ -337,7 +337,7 @@ impl LinOp<f64> for &Operator<'_> {
 
 /// A vector without structure, the same at every call: the fractional parts of
 /// multiples of the golden ratio's square root, about zero.
-fn irregular(size: usize, offset: f64) -> Vec<f64> {
+pub(crate) fn irregular(size: usize, offset: f64) -> Vec<f64> {
     let step = (0.5 * (5.0f64.sqrt() - 1.0)).sqrt();
     (0..size).map(|i| (offset + step * (i + 1) as f64).fract() - 0.5).collect()
 }

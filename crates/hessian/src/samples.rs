@@ -121,11 +121,10 @@ impl Samples {
     ///
     /// [`HessianError::Device`].
     pub fn trace(&self) -> Result<f64, HessianError> {
-        let squares = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>();
         let parts = self.on_host(|chunk| {
             let samples = chunk.features.chunks_exact(self.features);
             let samples = samples.zip(chunk.probabilities.chunks_exact(self.classes));
-            samples.map(|(g, p)| (1.0 - squares(p)) * squares(g)).sum::<f64>()
+            samples.map(|(g, p)| uncertainty(p) * g.iter().map(|g| g * g).sum::<f64>()).sum::<f64>()
         })?;
         Ok(parts.into_iter().sum::<f64>() / self.count as f64)
     }
@@ -175,6 +174,20 @@ impl Chunk {
             probabilities: self.probabilities.dtype().name().to_owned(),
         }
     }
+}
+
+/// The class that a sample most likely is of.
+pub(crate) fn likeliest(p: &[f64]) -> usize {
+    (0..p.len()).max_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap_or(0)
+}
+
+/// 1 - |p|^2 = tr S, in which 1 - p_c of the likeliest class c would lose all digits of
+/// what is left besides it.
+pub(crate) fn uncertainty(p: &[f64]) -> f64 {
+    let c = likeliest(p);
+    let others = || p.iter().enumerate().filter(|&(a, _)| a != c).map(|(_, p)| p);
+    let rest: f64 = others().sum();
+    rest * (1.0 + p[c]) - others().map(|p| p * p).sum::<f64>()
 }
 
 /// A tensor's elements, row by row, in f64.

@@ -24,5 +24,6 @@ mod study;
 
 pub use judge::{Pair, RunRecord, explain, judge};
 pub use probe::{Folded, Precision, ProbeError, ProbeOptions, fold, probe};
+pub use spectra::check_record;
 pub use statistics::BatchNormStatistics;
 pub use study::{Checked, StudyError, StudyObserver, StudyResult, run_study};

@@ -155,7 +155,7 @@ impl Subject<'_> {
             influence: None,
             checks: verify_values(hessian, &spectrum, self.precision.epsilon())
                 .iter()
-                .map(recorded)
+                .map(check_record)
                 .collect(),
         };
         Ok((row, spectrum))
@@ -192,7 +192,7 @@ impl Subject<'_> {
             let rest = hessian.without(&numbers(features)?, &numbers(probabilities)?)?;
             most.top_without = Some(top(&rest.spectrum()?));
         }
-        let check = recorded(&hessian.shares_check(direction.lambda(), whole, self.precision.epsilon()));
+        let check = check_record(&hessian.shares_check(direction.lambda(), whole, self.precision.epsilon()));
         Ok((most, check))
     }
 }
@@ -205,7 +205,8 @@ fn folding(network: &TwoLayerNet) -> Result<Option<FeatureMap>, ProbeError> {
     Ok(invertible.then(|| FeatureMap { shift, scale: scale.iter().map(|scale| scale.recip()).collect() }))
 }
 
-fn recorded(check: &Check) -> CheckRecord {
+/// A check, as it lies in a file.
+pub fn check_record(check: &Check) -> CheckRecord {
     CheckRecord {
         name: check.name.to_owned(),
         quantity: check.quantity.to_owned(),

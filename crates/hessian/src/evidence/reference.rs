@@ -4,7 +4,10 @@
 
 use faer::{Accum, Mat, MatMut, MatRef, Par, linalg::matmul::matmul};
 
-use crate::{HessianError, Samples};
+use crate::{
+    HessianError, Samples,
+    samples::{self, uncertainty},
+};
 
 /// Samples that are taken at once, so that what is computed of them stays in a core's cache.
 const PIECE: usize = 512;
@@ -81,13 +84,8 @@ impl Reference {
             let sum: f64 = p.iter().sum();
             self.probability_defect = worst(self.probability_defect, (sum - 1.0).abs());
             p.iter_mut().for_each(|p| *p /= sum);
-            let c = (0..k).max_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap_or(0);
-            likeliest.push(c);
-            // 1 - |p|^2, in which 1 - p_c would lose all digits of what is left besides c.
-            let others = || p.iter().enumerate().filter(|&(a, _)| a != c).map(|(_, p)| p);
-            let rest: f64 = others().sum();
-            let uncertainty = rest * (1.0 + p[c]) - others().map(|p| p * p).sum::<f64>();
-            self.trace += uncertainty * g.iter().map(|g| g * g).sum::<f64>();
+            likeliest.push(samples::likeliest(p));
+            self.trace += uncertainty(p) * g.iter().map(|g| g * g).sum::<f64>();
         }
 
         // u = V g for each direction; in its place S_n u = p (u - p . u), and beside it the

@@ -10,7 +10,9 @@ use super::{
     reference::{Reference, worst},
     relative, sum_of_errors, summation,
 };
-use crate::{Eigenpairs, Hessian, HessianError, Samples, grams::class_pairs, subspace::product};
+use crate::{
+    Eigenpairs, Hessian, HessianError, Samples, grams::class_pairs, krylov::irregular, subspace::product,
+};
 
 /// The eigenvectors that are held against the samples one by one, counted from 0: those
 /// of lambda_1 and lambda_10.
@@ -41,11 +43,11 @@ impl<'a> Subject<'a> {
         let size = hessian.size();
         let held: Vec<usize> = HELD.into_iter().filter(|&column| column < size).collect();
         // And one direction that has something of every eigenvector, of length one.
-        let irregular = |row: usize| (golden() * (row + 1) as f64).fract() - 0.5;
-        let length = (0..size).map(|row| irregular(row).powi(2)).sum::<f64>().sqrt();
+        let irregular = irregular(size, 0.0);
+        let length = irregular.iter().map(|x| x * x).sum::<f64>().sqrt();
         let directions = Mat::from_fn(size, held.len() + 1, |row, column| match held.get(column) {
             Some(&eigenvector) => pairs.vectors[(row, eigenvector)],
-            None => irregular(row) / length,
+            None => irregular[row] / length,
         });
         let class_pairs = telling_pairs(hessian);
         let reference = Reference::new(samples, directions.as_ref(), &class_pairs)?;
@@ -264,8 +266,4 @@ fn distance_from_identity(matrix: MatRef<f64>) -> f64 {
 fn digits(error: f64) -> u32 {
     // An f64 has no more than 15.
     (-error.log10()).floor().clamp(0.0, 15.0) as u32
-}
-
-fn golden() -> f64 {
-    0.5 * (5.0f64.sqrt() - 1.0)
 }

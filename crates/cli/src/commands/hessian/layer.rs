@@ -2,7 +2,7 @@
 
 use std::{ops::Range, path::PathBuf, time::Instant};
 
-use burn::tensor::{Tensor, TensorData, activation::softmax};
+use burn::tensor::{DType, Device, Tensor, TensorData, activation::softmax};
 use kappa_data::{Elements, LastLayer, LastLayerFiles, Matrix, Scores};
 use kappa_hessian::{Samples, with_constant_feature};
 use kappa_run::{CheckRecord, FileChecksum, SpectrumSettings};
@@ -31,6 +31,7 @@ pub fn subject(arguments: &HessianArguments, settings: &Settings) -> Result<Subj
         Some(out) => out.clone(),
         None => arguments.root.join(format!("hessian-{name}")),
     };
+    let belonging = if settings.asked.verify { belonging(&layer, settings)? } else { None };
     let labels = layer.labels.as_ref().map(|labels| labels[..samples.count()].to_vec());
     let loss = labels.as_ref().and_then(|labels| loss(&layer.scores, labels));
     Ok(Subject {
@@ -51,7 +52,7 @@ pub fn subject(arguments: &HessianArguments, settings: &Settings) -> Result<Subj
                 .iter()
                 .map(|file| FileChecksum { file: file.file.clone(), sha256: file.sha256.clone() })
                 .collect(),
-            input_checks: belonging(&layer).into_iter().filter(|_| settings.asked.verify).collect(),
+            input_checks: belonging.into_iter().collect(),
             precision: settings.precision.name().to_owned(),
             backend: settings.machine.backend.clone(),
             device: settings.machine.device_name.clone(),
@@ -77,16 +78,10 @@ fn samples(layer: &LastLayer, settings: &Settings) -> Result<Samples, CliError> 
     let scores = layer.scores.matrix();
     let (m, k) = (layer.features.columns, scores.columns);
     let count = layer.features.rows.min(settings.limit.unwrap_or(usize::MAX));
-    let rows = (CHUNK_BYTES / (m.max(k) * size_of::<f64>())).max(1);
     let failed = |error| CliError::from(ProbeError::Hessian(error));
     let mut samples = Samples::new(m + usize::from(settings.bias), k, place.1).map_err(failed)?;
-    for start in (0..count).step_by(rows) {
-        let rows = start..(start + rows).min(count);
-        let tensor = |matrix: &Matrix| {
-            let data = slice(matrix, rows.clone()).convert_dtype(place.1);
-            Tensor::<2>::from_data(data, place)
-        };
-        let (features, scores) = (tensor(&layer.features), tensor(scores));
+    for rows in chunks(layer, count) {
+        let (features, scores) = (tensor(&layer.features, rows.clone(), place), tensor(scores, rows, place));
         let features = if settings.bias { with_constant_feature(features) } else { features };
         let probabilities = match layer.scores {
             Scores::Logits(_) => softmax(scores, 1),
@@ -102,30 +97,37 @@ fn samples(layer: &LastLayer, settings: &Settings) -> Result<Samples, CliError> 
 /// besides its mean over the samples, over the largest logit. The framework may have
 /// computed in as little as bf16, 2^-8; rows that do not belong together are off by order
 /// one.
-fn belonging(layer: &LastLayer) -> Option<CheckRecord> {
-    let (Scores::Logits(logits), Some(weights)) = (&layer.scores, &layer.weights) else { return None };
-    let [g, w, z] = [&layer.features, weights, logits].map(doubles);
-    let (m, k, count) = (layer.features.columns, logits.columns, logits.rows as f64);
+fn belonging(layer: &LastLayer, settings: &Settings) -> Result<Option<CheckRecord>, CliError> {
+    let (Scores::Logits(logits), Some(weights)) = (&layer.scores, &layer.weights) else { return Ok(None) };
+    let place = (&settings.machine.device, settings.precision.dtype());
+    let weights = tensor(weights, 0..weights.rows, place).transpose();
     let rests = || {
-        g.chunks_exact(m).zip(z.chunks_exact(k)).map(|(g, z)| {
-            let made = |w: &[f64]| w.iter().zip(g).map(|(w, g)| w * g).sum::<f64>();
-            z.iter().zip(w.chunks_exact(m)).map(|(z, w)| z - made(w)).collect::<Vec<f64>>()
+        chunks(layer, logits.rows).map(|rows| {
+            let made = tensor(&layer.features, rows.clone(), place).matmul(weights.clone());
+            tensor(logits, rows, place) - made
         })
     };
-    let mut offset = vec![0.0; k];
-    for rest in rests() {
-        offset.iter_mut().zip(rest).for_each(|(offset, rest)| *offset += rest / count);
+    let zero = || Tensor::<2>::zeros([1, logits.columns], place);
+    let sum = rests().map(|rest| rest.sum_dim(0)).fold(zero(), |sum, rest| sum + rest);
+    let offset = sum.div_scalar(logits.rows as f64);
+    let number = |tensor: Tensor<1>| {
+        tensor.try_into_scalar::<f64>().map_err(|error| CliError::from(ProbeError::Device(error.to_string())))
+    };
+    let (mut apart, mut largest) = (0.0f64, f64::MIN_POSITIVE);
+    for (rest, rows) in rests().zip(chunks(layer, logits.rows)) {
+        let here = number((rest - offset.clone()).abs().max())?;
+        // What is not a number is to fail, and not to be passed over as `max` would.
+        apart = if here > apart || here.is_nan() { here } else { apart };
+        largest = largest.max(number(tensor(logits, rows, place).abs().max())?);
     }
-    let apart = |rest: Vec<f64>| rest.iter().zip(&offset).map(|(r, b)| (r - b).abs()).fold(0.0, f64::max);
-    let largest = z.iter().map(|z| z.abs()).fold(f64::MIN_POSITIVE, f64::max);
-    let (value, bound) = (rests().map(apart).fold(0.0, f64::max) / largest, 2f64.powi(-8));
-    Some(CheckRecord {
+    let (value, bound) = (apart / largest, 2f64.powi(-8));
+    Ok(Some(CheckRecord {
         name: "weights".to_owned(),
         quantity: "max |z_n - W g_n - b| / max |z|, b the mean of z_n - W g_n".to_owned(),
-        value: Some(value),
+        value: value.is_finite().then_some(value),
         bound,
         passed: value <= bound,
-    })
+    }))
 }
 
 /// The mean of ln sum_a exp(z_a) - z_y.
@@ -146,11 +148,20 @@ fn doubles(matrix: &Matrix) -> Vec<f64> {
     }
 }
 
-fn slice(matrix: &Matrix, rows: Range<usize>) -> TensorData {
+/// The first `count` samples, as many at once as a chunk holds.
+fn chunks(layer: &LastLayer, count: usize) -> impl Iterator<Item = Range<usize>> {
+    let columns = layer.features.columns.max(layer.scores.matrix().columns);
+    let rows = (CHUNK_BYTES / (columns * size_of::<f64>())).max(1);
+    (0..count).step_by(rows).map(move |start| start..(start + rows).min(count))
+}
+
+/// Some rows of a matrix, on a device and of a type.
+fn tensor(matrix: &Matrix, rows: Range<usize>, place: (&Device, DType)) -> Tensor<2> {
     let shape = [rows.len(), matrix.columns];
     let range = rows.start * matrix.columns..rows.end * matrix.columns;
-    match &matrix.elements {
+    let data = match &matrix.elements {
         Elements::F32(elements) => TensorData::new(elements[range].to_vec(), shape),
         Elements::F64(elements) => TensorData::new(elements[range].to_vec(), shape),
-    }
+    };
+    Tensor::from_data(data.convert_dtype(place.1), place)
 }

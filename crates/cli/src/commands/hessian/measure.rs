@@ -7,11 +7,10 @@ use kappa_hessian::{
     Eigenpairs, Evidence, Hessian, HessianError, Samples, Spectrum, growing_subsets, overlap, share, verify,
 };
 use kappa_run::{
-    AdamRecord, CheckRecord, DirectionsRecord, EvidenceRecord, NullSpaceRecord, OverlapRecord,
-    SPECTRUM_VERSION, SavedTensor, SpectrumRecord, SpectrumSummary, SpectrumTimings, SubsetRecord,
-    write_spectrum,
+    AdamRecord, DirectionsRecord, EvidenceRecord, NullSpaceRecord, OverlapRecord, SPECTRUM_VERSION,
+    SavedTensor, SpectrumRecord, SpectrumSummary, SpectrumTimings, SubsetRecord, write_spectrum,
 };
-use kappa_study::ProbeError;
+use kappa_study::{ProbeError, check_record};
 
 use super::{Settings, Subject, memory};
 use crate::{error::CliError, output::say, progress::bar};
@@ -117,16 +116,9 @@ fn summary(
 }
 
 fn evidence_record(evidence: Evidence) -> EvidenceRecord {
-    let checks = evidence.checks.iter().map(|check| CheckRecord {
-        name: check.name.to_owned(),
-        quantity: check.quantity.to_owned(),
-        value: check.value.is_finite().then_some(check.value),
-        bound: check.bound,
-        passed: check.passed(),
-    });
     EvidenceRecord {
         passed: evidence.passed(),
-        checks: checks.collect(),
+        checks: evidence.checks.iter().map(check_record).collect(),
         rounding: evidence.rounding,
         known_digits_of_lambda_1: evidence.known.lambda_1,
         known_digits_of_lambda_10: evidence.known.lambda_10,
