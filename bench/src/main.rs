@@ -1,0 +1,38 @@
+//! kappa's side of the benchmark (`just bench`).
+//!
+//! ```text
+//! ladder     the GPU kernel of the class pairs, from naive to what kappa runs
+//! ```
+
+mod ladder;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The work that is timed, asked for a line at a time.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The GPU kernel of the class pairs, step by step, each against the same reference
+    Ladder(ladder::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Ladder(arguments) => ladder::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
