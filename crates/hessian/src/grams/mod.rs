@@ -61,7 +61,7 @@ impl ClassPairGrams for burn::backend::Flex {
         first_pair: usize,
         pairs: usize,
     ) -> FloatTensor<Self> {
-        cpu::class_pair_grams::<Self>(features, probabilities, first_pair, pairs)
+        cpu::class_pair_grams_of_flex(features, probabilities, first_pair, pairs)
     }
 }
 
