@@ -32,6 +32,11 @@ fn main() -> ExitCode {
         .with(filter)
         .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).without_time().with_target(false))
         .init();
+    // This thread computes too: waiting for the others' work instead would cost a wake-up,
+    // there and back, for each of the thousands of small products of an epoch.
+    if let Err(error) = rayon::ThreadPoolBuilder::new().use_current_thread().build_global() {
+        tracing::warn!("the threads could not be set up: {error}");
+    }
     match commands::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -80,7 +80,7 @@ impl TwoLayerNet {
 
     /// z = W1 x + b1: [N, d] -> [N, m].
     pub fn preactivations(&self, inputs: Tensor<2>) -> Tensor<2> {
-        self.hidden.forward(inputs)
+        affine(&self.hidden, inputs)
     }
 
     /// g = norm(relu(z)), or relu(z) without batch norm: [N, m] -> [N, m].
@@ -172,7 +172,7 @@ impl TwoLayerNet {
 
     /// W2 g + b2: [N, m] -> [N, K].
     pub fn logits(&self, features: Tensor<2>) -> Tensor<2> {
-        self.output.forward(features)
+        affine(&self.output, features)
     }
 
     /// sum W1^2 + sum W2^2, a tensor of one element: what an L2 penalty weighs.
@@ -194,6 +194,14 @@ impl TwoLayerNet {
                 .as_ref()
                 .map(|norm| BatchNormSettings { epsilon: norm.epsilon, momentum: norm.momentum }),
         }
+    }
+}
+
+/// W x + b: [n, d] -> [n, m].
+fn affine(layer: &Linear, inputs: Tensor<2>) -> Tensor<2> {
+    match &layer.bias {
+        Some(bias) => kappa_fused::dense(inputs, layer.weight.val(), bias.val()),
+        None => layer.forward(inputs),
     }
 }
 

@@ -4,9 +4,10 @@ use burn::{
     module::Module,
     tensor::{Int, Tensor, activation::softmax},
 };
+use kappa_fused::cross_entropy;
 use kappa_model::TwoLayerNet;
 
-use crate::{DeviceSplit, TrainError, loss::summed_cross_entropy};
+use crate::{DeviceSplit, TrainError};
 
 /// What a network does on a split.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,7 +30,7 @@ pub fn evaluate(network: &TwoLayerNet, split: &DeviceSplit) -> Result<Evaluation
     for chunk in split.chunks() {
         let logits = network.logits(network.features(chunk.inputs));
         let right = softmax(logits.clone(), 1).argmax(1).equal(chunk.targets.clone().argmax(1)).int().sum();
-        let loss = summed_cross_entropy(logits, chunk.targets);
+        let loss = cross_entropy(logits, chunk.targets);
         losses = Some(losses.map_or_else(|| loss.clone(), |losses| losses + loss.clone()));
         hits = Some(hits.map_or_else(|| right.clone(), |hits| hits + right.clone()));
     }

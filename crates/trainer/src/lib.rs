@@ -15,7 +15,6 @@ mod adam;
 mod checkpoint;
 mod error;
 mod evaluate;
-mod loss;
 mod run;
 mod split;
 mod trainer;

@@ -5,6 +5,7 @@ use burn::{
     tensor::{DType, Device, Int, Tensor, TensorData},
 };
 use kappa_data::LabelledImages;
+use kappa_fused::scaled;
 use kappa_run::Scaling;
 
 use crate::TrainError;
@@ -101,7 +102,7 @@ impl DeviceSplit {
     /// Inputs [n, d] of the samples at `indices` [n].
     pub fn inputs_at(&self, indices: Tensor<1, Int>) -> Tensor<2> {
         let pixels = match &self.pixels {
-            Pixels::Bytes(bytes) => bytes.clone().select(0, indices).float(),
+            Pixels::Bytes(bytes) => bytes.clone().select(0, indices),
             Pixels::Words(words) => unpack(words.clone().select(0, indices), self.inputs),
         };
         self.scaled(pixels)
@@ -125,7 +126,7 @@ impl DeviceSplit {
         (0..self.samples).step_by(length).map(move |start| {
             let range = start..(start + length).min(self.samples);
             let pixels = match &self.pixels {
-                Pixels::Bytes(bytes) => bytes.clone().slice(range.clone()).float(),
+                Pixels::Bytes(bytes) => bytes.clone().slice(range.clone()),
                 Pixels::Words(words) => unpack(words.clone().slice(range.clone()), self.inputs),
             };
             Chunk {
@@ -135,9 +136,8 @@ impl DeviceSplit {
         })
     }
 
-    fn scaled(&self, pixels: Tensor<2>) -> Tensor<2> {
-        let scaled = pixels.mul_scalar(self.scaling.factor);
-        if self.scaling.offset == 0.0 { scaled } else { scaled.add_scalar(self.scaling.offset) }
+    fn scaled(&self, pixels: Tensor<2, Int>) -> Tensor<2> {
+        scaled(pixels, self.scaling.factor, self.scaling.offset)
     }
 }
 
@@ -170,9 +170,9 @@ impl Pixels {
 }
 
 /// [n, q] words -> [n, d] pixels.
-fn unpack(words: Tensor<2, Int>, inputs: usize) -> Tensor<2> {
+fn unpack(words: Tensor<2, Int>, inputs: usize) -> Tensor<2, Int> {
     let planes = (0..4)
-        .map(|plane| words.clone().bitwise_right_shift_scalar(8 * plane).bitwise_and_scalar(255).float())
+        .map(|plane| words.clone().bitwise_right_shift_scalar(8 * plane).bitwise_and_scalar(255))
         .collect();
     let pixels = Tensor::cat(planes, 1);
     let [samples, padded] = pixels.dims();
@@ -203,7 +203,7 @@ mod tests {
             let Pixels::Words(words) = pack_for_test(&images, &device) else { unreachable!() };
             assert_eq!(words.dims(), [5, width]);
             let expected: Vec<f64> = images.pixels().iter().map(|&p| f64::from(p)).collect();
-            assert_eq!(numbers(unpack(words, inputs)), expected, "{inputs} pixels");
+            assert_eq!(numbers(unpack(words, inputs).float()), expected, "{inputs} pixels");
         }
     }
 

@@ -3,15 +3,16 @@
 use std::num::NonZeroUsize;
 
 use burn::{
-    optim::{AdamConfig, GradientsParams, ModuleOptimizer},
+    optim::{GradientsParams, ModuleOptimizer},
     tensor::{Device, Int, Tensor, TensorData},
 };
+use kappa_fused::{Adam, cross_entropy};
 use kappa_model::TwoLayerNet;
 use kappa_run::{BatchSize, Reduction, TrainingConfig};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{DeviceSplit, TrainError, evaluate::read, loss::summed_cross_entropy};
+use crate::{DeviceSplit, TrainError, evaluate::read};
 
 /// The ChaCha stream of epoch 0; see ARCHITECTURE.md, "Randomness".
 const EPOCH_STREAM: u64 = 1000;
@@ -44,16 +45,16 @@ impl Trainer {
         device: &Device,
         seed: u64,
     ) -> Self {
-        let optimizer = AdamConfig::new()
-            .with_beta_1(settings.adam.beta_1 as f32)
-            .with_beta_2(settings.adam.beta_2 as f32)
-            .with_epsilon(settings.adam.epsilon as f32)
-            .init();
+        let optimizer = Adam {
+            beta_1: settings.adam.beta_1 as f32,
+            beta_2: settings.adam.beta_2 as f32,
+            epsilon: settings.adam.epsilon as f32,
+        };
         let input_bytes = network.shape().inputs * size_of::<f32>();
         Self {
             piece: NonZeroUsize::new(INPUT_BYTES / input_bytes).unwrap_or(NonZeroUsize::MIN),
             network,
-            optimizer,
+            optimizer: optimizer.into(),
             split,
             whole: Vec::new(),
             settings: settings.clone(),
@@ -132,7 +133,7 @@ impl Trainer {
     fn step(&mut self, indices: Tensor<1, Int>) -> Tensor<1> {
         let [samples] = indices.dims();
         let logits = self.network.logits(self.network.features_of(self.preactivations(&indices)));
-        let loss = summed_cross_entropy(logits, self.split.targets_at(indices).autodiff());
+        let loss = cross_entropy(logits, self.split.targets_at(indices).autodiff());
         let loss = match self.settings.reduction {
             Reduction::Mean => loss.div_scalar(samples as f64),
             Reduction::Sum => loss,

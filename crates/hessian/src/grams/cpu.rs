@@ -197,14 +197,17 @@ impl Block {
 
     /// The features of these rows times the pairs' weights [n, pairs]: [n, rows x pairs].
     fn stack<T: Real>(&self, features: &[T], m: usize, weights: &[T], pairs: usize, stacked: &mut [T]) {
-        let samples = features.chunks_exact(m).zip(weights.chunks_exact(pairs));
-        for (stacked, (g, weights)) in stacked.chunks_exact_mut(self.rows.len() * pairs).zip(samples) {
-            for (stacked, &g) in stacked.chunks_exact_mut(pairs).zip(&g[self.rows.clone()]) {
-                for (stacked, &weight) in stacked.iter_mut().zip(weights) {
-                    *stacked = weight * g;
+        // pulp compiles the loop for the widest registers beside the baseline.
+        pulp::Arch::new().dispatch(|| {
+            let samples = features.chunks_exact(m).zip(weights.chunks_exact(pairs));
+            for (stacked, (g, weights)) in stacked.chunks_exact_mut(self.rows.len() * pairs).zip(samples) {
+                for (stacked, &g) in stacked.chunks_exact_mut(pairs).zip(&g[self.rows.clone()]) {
+                    for (stacked, &weight) in stacked.iter_mut().zip(weights) {
+                        *stacked = weight * g;
+                    }
                 }
             }
-        }
+        });
     }
 
     /// Puts a product [rows x pairs, columns], column by column, where it belongs in [pairs, m, m].

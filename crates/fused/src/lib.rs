@@ -1,0 +1,49 @@
+//! What a training step does most, as single operations.
+//!
+//! burn composes a step of many small operations, each with a tensor of its own to
+//! allocate, fill and forget; for a batch of 128 that costs more than the two matrix
+//! products that are the step. Here the four that cost most are one operation each,
+//! declared once ([`FusedOperations`]), with their gradients written down
+//! ([`autodiff`]) and registered in burn's autodiff like any of its own:
+//!
+//! ```text
+//! dense          z = x W + b
+//! cross_entropy  L = - sum_n sum_k y_nk log softmax(z_n)_k
+//! scaled         x = factor * byte + offset
+//! Adam           burn's Adam, one pass over parameter, gradient and both moments
+//! ```
+//!
+//! Every backend has them, composed of burn's operations ([`FusedOperations`]'s default
+//! bodies); flex has its own (`flex.rs`), which give the same bits on any number of
+//! threads. The tests hold each against burn's plain composition and its autodiff.
+#![deny(missing_docs)]
+// NdArray is deprecated in favour of Flex; it is kept as a second, independent CPU backend.
+#![allow(deprecated)]
+
+mod adam;
+mod autodiff;
+#[cfg(feature = "flex")]
+mod flex;
+mod operations;
+
+pub use adam::Adam;
+pub use operations::FusedOperations;
+
+use burn::tensor::{Int, Tensor};
+use operations::dispatch;
+
+/// z = x W + b: x [n, d], W [d, m], b [m] -> [n, m].
+pub fn dense(inputs: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    dispatch::dense(inputs, weight, bias)
+}
+
+/// - sum_n sum_k y_nk log softmax(z_n)_k, in nats: logits z [n, K] and targets y
+///   [n, K], which are constants -> [1].
+pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+    dispatch::cross_entropy(logits, targets)
+}
+
+/// factor * byte + offset of every byte [n, d], in f32.
+pub fn scaled(bytes: Tensor<2, Int>, factor: f64, offset: f64) -> Tensor<2> {
+    dispatch::scaled(bytes, factor as f32, offset as f32)
+}

@@ -1,0 +1,153 @@
+//! The operations, composed of burn's.
+
+use burn::{
+    backend::{
+        Backend, TensorMetadata, backend_extension,
+        tensor::{FloatTensor, IntTensor},
+    },
+    tensor::{FloatDType, Scalar, Shape},
+};
+
+/// Operations of a training step. The default bodies are compositions of the backend's own.
+#[backend_extension(
+    Cube: cfg(feature = "wgpu"),
+    Flex: cfg(feature = "flex"),
+    NdArray: cfg(feature = "ndarray"),
+    Autodiff,
+    Fusion: cfg(feature = "wgpu")
+)]
+pub trait FusedOperations: Backend {
+    /// z = x W + b: x [n, d], W [d, m], b [m] -> [n, m].
+    #[fusion(default)]
+    fn dense(
+        inputs: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let [units] = bias.shape().dims();
+        let bias = Self::float_reshape(bias, Shape::new([1, units]));
+        Self::float_add(Self::float_matmul(inputs, weight), bias)
+    }
+
+    /// dL/dW = x^T dL/dz and dL/db = sum_n dL/dz_n: x [n, d], dL/dz [n, m] -> [d, m], [m].
+    #[fusion(default)]
+    fn dense_gradients(
+        inputs: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let [_, units] = upstream.shape().dims();
+        let weight = Self::float_matmul(Self::float_transpose(inputs), upstream.clone());
+        (weight, Self::float_reshape(Self::float_sum_dim(upstream, 0), Shape::new([units])))
+    }
+
+    /// L = - sum_n sum_k y_nk log softmax(z_n)_k: z, y [n, K] -> [1].
+    #[fusion(default)]
+    fn cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {
+        let logarithms = Self::log_softmax(logits, 1);
+        Self::float_neg(Self::float_sum(Self::float_mul(logarithms, targets)))
+    }
+
+    /// dL/dz_n = softmax(z_n) sum_k y_nk - y_n, times what comes from above [1]: [n, K].
+    #[fusion(default)]
+    fn cross_entropy_gradient(
+        logits: FloatTensor<Self>,
+        targets: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let mass = Self::float_sum_dim(targets.clone(), 1);
+        let probabilities = Self::softmax(logits, 1);
+        let gradient = Self::float_sub(Self::float_mul(probabilities, mass), targets);
+        Self::float_mul(gradient, Self::float_reshape(upstream, Shape::new([1, 1])))
+    }
+
+    /// factor * byte + offset, in f32: [n, d].
+    #[fusion(default)]
+    fn scaled(bytes: IntTensor<Self>, factor: f32, offset: f32) -> FloatTensor<Self> {
+        let pixels = Self::int_into_float(bytes, FloatDType::F32);
+        let scaled = Self::float_mul_scalar(pixels, Scalar::from(factor));
+        if offset == 0.0 { scaled } else { Self::float_add_scalar(scaled, Scalar::from(offset)) }
+    }
+
+    /// A step of Adam (Kingma and Ba 2015, algorithm 1), bias corrections folded into
+    /// `rate` and `epsilon`:
+    ///
+    /// ```text
+    /// m <- beta_1 m + (1 - beta_1) g,    v <- beta_2 v + (1 - beta_2) g^2
+    /// theta <- theta - rate * (correction * m) / (sqrt(v) + epsilon)
+    /// ```
+    ///
+    /// returns theta, m, v.
+    #[fusion(default)]
+    fn adam_step(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        moment_1: FloatTensor<Self>,
+        moment_2: FloatTensor<Self>,
+        factors: AdamFactors,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let AdamFactors { beta_1, beta_2, correction, epsilon, rate } = factors;
+        let times = |tensor, factor: f32| Self::float_mul_scalar(tensor, Scalar::from(factor));
+        let square = Self::float_mul(gradient.clone(), gradient.clone());
+        let moment_1 = Self::float_add(times(moment_1, beta_1), times(gradient, 1.0 - beta_1));
+        let moment_2 = Self::float_add(times(moment_2, beta_2), times(square, 1.0 - beta_2));
+        let root = Self::float_add_scalar(Self::float_sqrt(moment_2.clone()), Scalar::from(epsilon));
+        let update = Self::float_div(times(moment_1.clone(), correction), root);
+        (Self::float_sub(parameter, times(update, rate)), moment_1, moment_2)
+    }
+}
+
+/// The numbers of one step of Adam.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamFactors {
+    /// The first moment's decay.
+    pub beta_1: f32,
+    /// The second moment's decay.
+    pub beta_2: f32,
+    /// sqrt(1 - beta_2^t) / (1 - beta_1^t).
+    pub correction: f32,
+    /// epsilon * sqrt(1 - beta_2^t).
+    pub epsilon: f32,
+    /// The learning rate.
+    pub rate: f32,
+}
+
+#[cfg(feature = "ndarray")]
+impl FusedOperations for burn::backend::NdArray {}
+#[cfg(feature = "wgpu")]
+impl FusedOperations for burn::backend::wgpu::CubeBackend {}
+
+/// The operations on tensors of whatever device they are on.
+pub(crate) mod dispatch {
+    use super::{AdamFactors, FusedOperations};
+    use burn::{
+        backend::Dispatch,
+        tensor::{Int, Tensor},
+    };
+
+    pub fn dense(inputs: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+        Tensor::from_dispatch(<Dispatch as FusedOperations>::dense(
+            inputs.into_dispatch(),
+            weight.into_dispatch(),
+            bias.into_dispatch(),
+        ))
+    }
+
+    pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
+        Tensor::from_dispatch(<Dispatch as FusedOperations>::cross_entropy(
+            logits.into_dispatch(),
+            targets.into_dispatch(),
+        ))
+    }
+
+    pub fn scaled(bytes: Tensor<2, Int>, factor: f32, offset: f32) -> Tensor<2> {
+        Tensor::from_dispatch(<Dispatch as FusedOperations>::scaled(bytes.into_dispatch(), factor, offset))
+    }
+
+    /// theta, m and v after the step, from those before it and the gradient.
+    pub fn adam_step<const D: usize>(tensors: [Tensor<D>; 4], factors: AdamFactors) -> [Tensor<D>; 3] {
+        let [parameter, gradient, moment_1, moment_2] = tensors.map(Tensor::into_dispatch);
+        let (parameter, moment_1, moment_2) =
+            <Dispatch as FusedOperations>::adam_step(parameter, gradient, moment_1, moment_2, factors);
+        [parameter, moment_1, moment_2].map(Tensor::from_dispatch)
+    }
+}

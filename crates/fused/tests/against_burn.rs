@@ -1,0 +1,216 @@
+//! Every operation against burn's composition of it and burn's own gradients, on every
+//! backend, on ragged shapes.
+
+#![allow(clippy::unwrap_used, deprecated)]
+
+use burn::{
+    module::{Module, Param},
+    optim::{AdamConfig, GradientsParams, ModuleOptimizer},
+    tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax},
+};
+use kappa_fused::{Adam, cross_entropy, dense, scaled};
+
+/// n, d, m: one of each, ragged, a batch, more than a piece of samples.
+const SHAPES: [[usize; 3]; 6] =
+    [[1, 1, 1], [3, 7, 2], [65, 5, 33], [128, 784, 100], [4100, 3, 5], [131, 400, 10]];
+
+fn devices() -> Vec<Device> {
+    vec![
+        #[cfg(feature = "flex")]
+        Device::flex(),
+        #[cfg(feature = "ndarray")]
+        Device::ndarray(),
+    ]
+}
+
+/// Numbers in [-1, 1) that are no pattern.
+fn made_up<const D: usize>(shape: [usize; D], salt: usize, device: &Device) -> Tensor<D> {
+    let count = shape.iter().product::<usize>();
+    let number = |i: usize| ((i + 1) * 7919 + salt * 104_729) % 2003;
+    let numbers = (0..count).map(|i| number(i) as f32 / 1001.5 - 1.0).collect::<Vec<_>>();
+    Tensor::from_data(TensorData::new(numbers, shape), device)
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor.into_data().iter::<f64>().collect()
+}
+
+/// Both sum `terms` products of numbers below 1 in f32, in another order: each is within
+/// terms * epsilon / 2 of the sum of magnitudes, `terms` at the most; typically far less.
+fn assert_close(found: &[f64], expected: &[f64], terms: usize, what: &str) {
+    let bound = (terms as f64).powi(2).min(terms as f64 * 32.0) * f64::from(f32::EPSILON);
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let apart = (found - expected).abs();
+        assert!(apart <= bound, "{what}: element {i} is {found}, expected {expected} (bound {bound})");
+    }
+}
+
+#[test]
+fn a_dense_layer_and_its_gradients_are_the_plain_compositions() {
+    for device in devices() {
+        for [n, d, m] in SHAPES {
+            let device = device.clone().autodiff();
+            let x = made_up([n, d], 1, &device).require_grad();
+            let w = made_up([d, m], 2, &device).require_grad();
+            let b = made_up([m], 3, &device).require_grad();
+            let above = made_up([n, m], 4, &device);
+            let tensors = |z: Tensor<2>| {
+                let gradients = (z.clone() * above.clone()).sum().backward();
+                let of_inputs = numbers(x.grad(&gradients).unwrap());
+                let of_weight = numbers(w.grad(&gradients).unwrap());
+                let of_bias = numbers(b.grad(&gradients).unwrap());
+                [numbers(z.inner()), of_inputs, of_weight, of_bias]
+            };
+            let found = tensors(dense(x.clone(), w.clone(), b.clone()));
+            let expected = tensors(x.clone().matmul(w.clone()) + b.clone().unsqueeze());
+            let names = ["outputs", "gradient of inputs", "gradient of weight", "gradient of bias"];
+            for (index, terms) in [d + 1, m, n, n].into_iter().enumerate() {
+                let what = format!("{device:?} [{n}, {d}, {m}], {}", names[index]);
+                assert_close(&found[index], &expected[index], terms, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_constant_input_gets_no_gradient_and_the_others_do() {
+    for device in devices() {
+        let device = device.autodiff();
+        let x = made_up([4, 3], 1, &device);
+        let w = made_up([3, 2], 2, &device).require_grad();
+        let b = made_up([2], 3, &device).require_grad();
+        let gradients = dense(x.clone(), w.clone(), b.clone()).sum().backward();
+        assert!(x.grad(&gradients).is_none());
+        assert_eq!(numbers(b.grad(&gradients).unwrap()), [4.0, 4.0]);
+        assert!(w.grad(&gradients).is_some());
+    }
+}
+
+#[test]
+fn cross_entropy_and_its_gradient_are_the_plain_compositions() {
+    for device in devices() {
+        for [n, _, k] in SHAPES {
+            let device = device.clone().autodiff();
+            let z = (made_up([n, k], 5, &device) * 9.0).require_grad();
+            // Any distribution may be a target, and what does not sum to one too.
+            let y = made_up([n, k], 6, &device).abs();
+            let tensors = |loss: Tensor<1>| {
+                let gradients = (loss.clone() * 0.25).backward();
+                [numbers(loss.inner()), numbers(z.grad(&gradients).unwrap())]
+            };
+            let found = tensors(cross_entropy(z.clone(), y.clone()));
+            let expected = tensors((log_softmax(z.clone(), 1) * y.clone()).sum().neg());
+            let what = format!("{device:?} [{n}, {k}]");
+            // n K terms of up to 20 each.
+            let relative = |numbers: &[f64]| vec![numbers[0] / (20 * n * k) as f64];
+            assert_close(&relative(&found[0]), &relative(&expected[0]), n.min(64), &what);
+            assert_close(&found[1], &expected[1], 2 * k, &what);
+        }
+    }
+}
+
+#[test]
+fn equal_logits_cost_the_logarithm_of_the_number_of_classes() {
+    for device in devices() {
+        let logits = Tensor::<2>::full([3, 4], 7.5, &device);
+        let targets = Tensor::<2>::eye(4, &device).slice(0..3);
+        let loss: f64 = cross_entropy(logits, targets).into_scalar();
+        // Three samples, each rounded a few times in f32.
+        assert!((loss - 3.0 * 4.0f64.ln()).abs() < 1e-6, "{loss}");
+    }
+}
+
+#[test]
+fn a_confident_mistake_costs_the_difference_of_the_logits() {
+    for device in devices() {
+        let logits = Tensor::<2>::from_floats([[200.0, -100.0]], &device);
+        let targets = Tensor::<2>::from_floats([[0.0, 1.0]], &device);
+        let loss: f64 = cross_entropy(logits, targets).into_scalar();
+        assert_eq!(loss, 300.0);
+    }
+}
+
+#[test]
+fn what_is_not_a_number_is_not_hidden() {
+    for device in devices() {
+        let logits = Tensor::<2>::from_floats([[f32::NAN, 1.0, 2.0]], &device);
+        let targets = Tensor::<2>::from_floats([[0.0, 1.0, 0.0]], &device);
+        let loss: f64 = cross_entropy(logits, targets).into_scalar();
+        assert!(loss.is_nan());
+    }
+}
+
+#[test]
+fn bytes_are_scaled_wherever_they_begin() {
+    for device in devices() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let tensor = Tensor::<2, Int>::from_data(TensorData::new(bytes, [64, 4]), (&device, DType::U8));
+        let found = numbers(scaled(tensor.clone().slice(10..30), 0.5, -3.0));
+        let expected: Vec<f64> = (40..120).map(|byte| 0.5 * f64::from(byte) - 3.0).collect();
+        assert_eq!(found, expected);
+        let words = tensor.cast(DType::I32).slice(0..1);
+        assert_eq!(numbers(scaled(words, 2.0, 0.0)), [0.0, 2.0, 4.0, 6.0]);
+    }
+}
+
+#[derive(Module, Debug)]
+struct Two {
+    matrix: Param<Tensor<2>>,
+    vector: Param<Tensor<1>>,
+}
+
+#[test]
+fn adam_is_burns_adam_and_its_record_is_burns_record() {
+    for device in devices() {
+        let device = device.autodiff();
+        let start = || Two {
+            matrix: Param::from_tensor(made_up([37, 11], 1, &device)),
+            vector: Param::from_tensor(made_up([5], 2, &device)),
+        };
+        let train = |optimizer: &mut ModuleOptimizer, mut module: Two| {
+            for step in 0..20 {
+                let pull = module.matrix.val() - made_up([37, 11], step, &device);
+                let objective = pull.powi_scalar(4).sum() + module.vector.val().powi_scalar(2).sum();
+                let gradients = GradientsParams::from_grads(objective.backward(), &module);
+                module = optimizer.step(0.05, module, gradients);
+            }
+            module
+        };
+        let burns = || AdamConfig::new().with_beta_1(0.8).with_beta_2(0.9).with_epsilon(0.1).init();
+        let mut ours: ModuleOptimizer = Adam { beta_1: 0.8, beta_2: 0.9, epsilon: 0.1 }.into();
+        let compare = |found: &Two, expected: &Two| {
+            // Twenty steps of at most 0.05, each rounded about ten times.
+            assert_close(&numbers(found.matrix.val()), &numbers(expected.matrix.val()), 3, "matrix");
+            assert_close(&numbers(found.vector.val()), &numbers(expected.vector.val()), 3, "vector");
+        };
+        let start = start();
+        let found = train(&mut ours, start.clone());
+        compare(&found, &train(&mut burns(), start));
+        // And burn's goes on from our record as ours does.
+        let mut taken_up = burns().load_record(ours.to_record());
+        let expected = train(&mut taken_up, found.clone());
+        compare(&train(&mut ours, found), &expected);
+    }
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn the_bits_do_not_depend_on_the_number_of_threads() {
+    let device = Device::flex().autodiff();
+    let on_threads = |threads: usize| {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+            let x = made_up([9000, 401], 1, &device);
+            let w = made_up([401, 30], 2, &device).require_grad();
+            let b = made_up([30], 3, &device).require_grad();
+            let z = dense(x, w.clone(), b.clone());
+            let loss = cross_entropy(z.clone(), made_up([9000, 30], 4, &device).abs());
+            let gradients = loss.backward();
+            let of_weight = numbers(w.grad(&gradients).unwrap());
+            [numbers(z.inner()), numbers(loss.inner()), of_weight, numbers(b.grad(&gradients).unwrap())]
+        })
+    };
+    let alone = on_threads(1);
+    assert_eq!(alone, on_threads(2));
+    assert_eq!(alone, on_threads(5));
+}
