@@ -1,0 +1,199 @@
+"""The benchmark: kappa beside what else computes the same, on one machine.
+
+    python3 bench --binary target/release/kappa-bench --kappa target/release/kappa
+
+Every answer is compared with kappa's in double precision before its time counts. The results go to
+bench/results/MACHINE.json, and their tables into BENCHMARKS.md.
+"""
+
+import sys
+
+if sys.version_info < (3, 10):
+    sys.exit("the benchmark needs Python 3.10 or newer (its environment, 3.11)")
+# Before the imports that would leave compiled files in the working tree.
+sys.dont_write_bytecode = True
+
+import argparse
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import environment
+import machine
+import tables
+import works
+from checks import digest_of_file
+from commands import Commands
+from failure import BenchError
+from measure import Measurer
+from report import Report, write_tables
+from sides import Side
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+GROUPS = ["peak", "hessian", "eigen", "training", "memory", "paper", "scaling"]
+# What kappa-bench must have written MNIST's files for.
+OF_MNIST = {"hessian", "eigen", "training"}
+
+
+def groups(text: str) -> list[str]:
+    chosen = text.split(",")
+    for group in chosen:
+        if group not in GROUPS:
+            raise argparse.ArgumentTypeError(f"{group!r} is none of {', '.join(GROUPS)}")
+    return chosen
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0])
+    build = ROOT / "target" / "release"
+    parser.add_argument("--binary", type=Path, default=build / "kappa-bench", help="kappa's side")
+    parser.add_argument("--kappa", type=Path, default=build / "kappa", help="kappa itself")
+    parser.add_argument("--python", type=Path, help="the peers' Python; nothing is installed")
+    parser.add_argument("--gpu", action="store_true", help="wgpu beside CUDA; nothing is installed")
+    parser.add_argument("--backend", help="kappa's backend: flex, or wgpu with --gpu, if not given")
+    parser.add_argument("--threads", type=int, default=machine.cores(), help="all cores if not given")
+    parser.add_argument("--repeats", type=int, default=7, help="counted runs of each peer")
+    parser.add_argument("--only", type=groups, default=GROUPS, metavar="A,B", help=", ".join(GROUPS))
+    parser.add_argument("--skip", type=groups, default=[], metavar="A,B")
+    parser.add_argument("--machine", help="the results' name, made of the CPU's if not given")
+    parser.add_argument("--results", type=Path, default=HERE / "results", metavar="DIR")
+    parser.add_argument("--page", type=Path, default=ROOT / "BENCHMARKS.md", help="where tables go")
+    parser.add_argument("--tables", action="store_true", help="only write the tables again")
+    given = parser.parse_args()
+    if given.threads < 1 or given.repeats < 1:
+        parser.error("--threads and --repeats are at least 1")
+    return given
+
+
+class Benchmark:
+    """One run: both sides started once, and the works in an order in which each finds what it needs."""
+
+    def __init__(self, given: argparse.Namespace, folder: Path) -> None:
+        self.given = given
+        self.folder = folder
+        self.backend = given.backend or ("wgpu" if given.gpu else "flex")
+        self.chosen = [group for group in GROUPS if group in given.only and group not in given.skip]
+        name = given.machine or machine.file_name(machine.cpu_model(), machine.cores())
+        name += "-gpu" if given.gpu and not name.endswith("-gpu") else ""
+        left_out = [group for group in GROUPS if group not in self.chosen]
+        path = given.results / f"{name}.json"
+        self.report = Report(path, given.gpu, given.threads, given.repeats, left_out)
+
+    def run(self) -> None:
+        complete = False
+        try:
+            if OF_MNIST & set(self.chosen):
+                say("inputs: from kappa-bench")
+                self.write_inputs()
+            with self.kappa_side() as kappa, self.python_side() as python:
+                self.report.introduce(kappa, python)
+                measurer = Measurer(kappa, python, self.given.repeats)
+                for group in self.chosen:
+                    self.measure(group, measurer)
+            complete = True
+        finally:
+            if self.report.write(complete) and not complete:
+                say(f"what was measured so far is in {self.report.path.name}, marked as incomplete")
+
+    def kappa_side(self) -> Side:
+        serve = [self.given.binary, "serve", "--inputs", self.folder, "--backend", self.backend]
+        return Side("kappa", [*serve, "--threads", str(self.given.threads)], self.given.threads)
+
+    def python_side(self) -> Side:
+        program = self.given.python or (sys.executable if self.given.gpu else environment.ensure())
+        worker = [program, "-W", "ignore", HERE / "worker.py", "--inputs", self.folder]
+        worker += ["--device", "cuda" if self.given.gpu else "cpu"]
+        return Side("the peers", [*worker, "--threads", str(self.given.threads)], self.given.threads)
+
+    def measure(self, group: str, measurer: Measurer) -> None:
+        if group in ("memory", "paper"):
+            out = self.folder / "commands"
+            commands = Commands(self.given.kappa, ROOT, out, self.given.threads, self.backend)
+            self.add(group, commands.memory() if group == "memory" else commands.paper())
+            return
+        if group in OF_MNIST and "mnist" not in measurer.references:
+            measurer.references["mnist"] = digest_of_file(self.folder / "H.npy")
+        for work in self.of_group(group):
+            if group == "scaling":
+                with self.random_inputs(work):
+                    self.add(work.name, measurer.measure(work))
+            else:
+                self.add(work.name, measurer.measure(work))
+
+    def of_group(self, group: str) -> Iterator[works.Work]:
+        gpu = self.given.gpu
+        if group == "peak":
+            return works.peak(gpu)
+        if group == "scaling":
+            return works.scaling(gpu, self.fastest())
+        return {"hessian": works.hessian, "eigen": works.eigen, "training": works.training}[group]()
+
+    def fastest(self) -> list[str]:
+        """The two fastest peers that were written by hand, which a grid of sizes is worth."""
+        found = self.report.content["works"].get("hessian f32" if self.given.gpu else "hessian f64")
+        rows = [
+            row
+            for row in (found["rows"] if found else [])
+            if row["peer"].startswith(("numpy:", "torch:")) and "median" in row
+        ]
+        if len(rows) < 2:
+            return works.FAST_PEERS_ON_GPU if self.given.gpu else works.FAST_PEERS
+        return [row["peer"] for row in sorted(rows, key=lambda row: row["median"])[:2]]
+
+    @contextmanager
+    def random_inputs(self, work: works.Work) -> Iterator[None]:
+        """Written before a work and removed after it: together they are gigabytes."""
+        sizes = {name: str(work.request[name]) for name in ("samples", "features", "classes")}
+        options = [text for name, size in sizes.items() for text in (f"--{name}", size)]
+        self.write_inputs(*options, "--seed", "0")
+        yield
+        for array in "GP":
+            (self.folder / f"{array}-{'-'.join(sizes.values())}.npy").unlink()
+
+    def write_inputs(self, *sizes: str) -> None:
+        command = [str(self.given.binary), "inputs", "--out", str(self.folder), *sizes]
+        try:
+            status = subprocess.run(command, stdout=sys.stderr).returncode
+        except OSError as error:
+            raise BenchError(f"cannot start {self.given.binary}: {error.strerror}") from error
+        if status != 0:
+            raise BenchError(f"kappa-bench could not write its inputs (status {status})")
+
+    def add(self, name: str, result: dict[str, Any]) -> None:
+        self.report.add(name, result)
+        say(f"{name}: {'; '.join(map(summary, result['rows']))}")
+
+
+def summary(row: dict[str, Any]) -> str:
+    if "median" not in row:
+        return f"{row['peer']} {'error: ' + row['error'] if 'error' in row else 'not measured'}"
+    times = f" (x{row['times_kappa']:.2f})" if "times_kappa" in row else ""
+    return f"{row['peer']} {tables.time(row['median'])}{times}"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    given = arguments()
+    try:
+        if not given.tables:
+            with tempfile.TemporaryDirectory(prefix="kappa-bench-") as folder:
+                Benchmark(given, Path(folder)).run()
+        write_tables(given.results, given.page)
+    except BenchError as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("stopped")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Whole commands of kappa, as a user runs them: how long, and how much memory at most."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from failure import BenchError
+from sides import environment, without_paths
+
+
+class Commands:
+    """Runs kappa from the project's root, with results in a folder that is thrown away."""
+
+    def __init__(self, program: Path, root: Path, out: Path, threads: int, backend: str) -> None:
+        self.program = program
+        self.root = root
+        self.out = out
+        self.threads = threads
+        self.backend = ["--backend", backend]
+
+    def paper(self) -> dict[str, Any]:
+        arguments = ["study", "configs/paper.toml", "--out", str(self.out / "paper"), *self.backend]
+        return {
+            "group": "paper",
+            "title": "The paper's study, from nothing to its report",
+            "rows": [self.row("kappa study configs/paper.toml", arguments)],
+        }
+
+    def memory(self) -> dict[str, Any]:
+        runs = self.out / "runs"
+        once = ["--set", "training.epochs=1"]
+        trained = ["train", "configs/fc.toml", *once, "--out", str(runs), "--quiet", *self.backend]
+        row = self.row("kappa train configs/fc.toml, one epoch", trained)
+        rows = [row]
+        if "error" not in row:
+            (checkpoint,) = runs.glob("*/checkpoints/epoch-0001.safetensors")
+            # By its checkpoint, since that takes all 60,000 images; a run holds some back.
+            hessian = ["hessian", "--checkpoint", str(checkpoint), "--quiet", *self.backend]
+            for label, more in (
+                ("kappa hessian, N = 60,000: H, its spectrum and the evidence", []),
+                ("kappa hessian --top 10, N = 60,000: without forming H", ["--top", "10"]),
+            ):
+                out = str(self.out / f"spectra-{len(rows)}")
+                rows.append(self.row(label, [*hessian, *more, "--out", out]))
+        return {"group": "memory", "title": "Memory of whole commands, m = 100, K = 10", "rows": rows}
+
+    def row(self, label: str, arguments: list[str]) -> dict[str, Any]:
+        """Run once: these are minutes, or of interest for their memory."""
+        with tempfile.TemporaryFile("w+") as messages:
+            start = time.perf_counter()
+            try:
+                process = subprocess.Popen(
+                    [str(self.program), *arguments],
+                    cwd=self.root,
+                    env=environment(self.threads),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=messages,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise BenchError(f"cannot start {self.program}: {error.strerror}") from error
+            usage = wait(process)
+            seconds = time.perf_counter() - start
+            if process.returncode != 0:
+                messages.seek(0)
+                said = [line for line in messages.read().splitlines() if "error" in line.lower()]
+                text = without_paths(said[-1]) if said else f"ended with status {process.returncode}"
+                return {"peer": label, "error": text}
+        # The kernel counts in KiB, Darwin's in bytes.
+        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return {"peer": label, "seconds": [seconds], "median": seconds, "runs": 1, "peak_bytes": peak}
+
+
+def wait(process: subprocess.Popen) -> Any:
+    """Waits for one process, for its own usage; `getrusage` would give the largest of all."""
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage

@@ -1,0 +1,156 @@
+"""The Hessian by libraries that people use for such things.
+
+They are given the last layer alone: a network whose input is a sample's features with its logits
+beside them, and whose output is W g + logits, at W = 0. There the Hessian with respect to W is that
+of the whole network, exactly, and without a bias.
+
+They take ten seconds and more, so they do a part of the work, and the time is scaled up.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from peers import digests, inputs
+from peers.task import Context, Request, Task
+
+# Of the samples, or of the columns: a part large enough that starting is nothing.
+SAMPLES, COLUMNS = 6000, 100
+
+
+class LastLayer(nn.Module):
+    def __init__(self, m: int, K: int) -> None:
+        super().__init__()
+        self.m = m
+        self.linear = nn.Linear(m, K, bias=False)
+        nn.init.zeros_(self.linear.weight)
+
+    def forward(self, features_and_logits: Tensor) -> Tensor:
+        features, logits = features_and_logits.tensor_split([self.m], dim=1)
+        return self.linear(features) + logits
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The last layer with its data, on the device and in the type that was asked for."""
+
+    layer: LastLayer
+    X: Tensor
+    y: Tensor  # Any classes do: the Hessian does not depend on them.
+    G: np.ndarray
+    P: np.ndarray
+
+    def batches(self, samples: int, size: int) -> list[tuple[Tensor, Tensor]]:
+        return list(zip(self.X[:samples].split(size), self.y[:samples].split(size)))
+
+    def part(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.G[:samples], self.P[:samples]
+
+
+@contextmanager
+def defaults(like: Tensor) -> Iterator[None]:
+    """These libraries make identities of torch's default type, on its default device."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(like.dtype)
+    try:
+        with like.device:
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def problem(context: Context, request: Request) -> Problem:
+    G, P = inputs.features_and_probabilities(context, request)
+    joined = np.hstack([G, inputs.logits(context, request)])
+    X = torch.from_numpy(joined).to(context.device)
+    y = torch.from_numpy(P.argmax(axis=1)).to(context.device)
+    return Problem(LastLayer(G.shape[1], P.shape[1]).to(X), X, y, G, P)
+
+
+def laplace(context: Context, request: Request) -> Task:
+    """`FullLLLaplace(...).fit`, whose curvature is the sum over samples.
+
+    Of its backends, all of which give the Hessian here, the fastest; and so for the batch.
+    """
+    from laplace import FullLLLaplace
+    from laplace.curvature import CurvlinopsHessian
+    from torch.utils.data import DataLoader, TensorDataset
+
+    given = problem(context, request)
+    samples = min(len(given.X), SAMPLES)
+    data = TensorDataset(given.X[:samples], given.y[:samples])
+
+    def run() -> Tensor:
+        with defaults(given.X):
+            fit = FullLLLaplace(
+                given.layer, "classification", last_layer_name="linear", backend=CurvlinopsHessian
+            )
+            fit.fit(DataLoader(data, batch_size=256))
+        return fit.H / samples
+
+    return part_of_samples(run, given, samples)
+
+
+def functional(context: Context, request: Request) -> Task:
+    """`torch.func.hessian` of the loss as a function of W, summed over batches."""
+    given = problem(context, request)
+    m, K = given.G.shape[1], given.P.shape[1]
+    samples = min(len(given.X), SAMPLES)
+    weight = given.X.new_zeros(K, m)
+
+    def loss(W: Tensor, X: Tensor, y: Tensor) -> Tensor:
+        features, logits = X.tensor_split([m], dim=1)
+        return cross_entropy(features @ W.T + logits, y, reduction="sum")
+
+    def run() -> Tensor:
+        of_batch = torch.func.hessian(loss)
+        total = sum(of_batch(weight, X, y) for X, y in given.batches(samples, 250))
+        return total.reshape(K * m, K * m) / samples
+
+    return part_of_samples(run, given, samples)
+
+
+def curvlinops(context: Context, request: Request) -> Task:
+    """`HessianLinearOperator @ identity`, of which some columns, in one product."""
+    from curvlinops import HessianLinearOperator
+
+    given = problem(context, request)
+    n = given.layer.linear.weight.numel()
+    columns = min(n, COLUMNS)
+
+    def run() -> Tensor:
+        with defaults(given.X):
+            operator = HessianLinearOperator(
+                given.layer,
+                nn.CrossEntropyLoss(),
+                [given.layer.linear.weight],
+                given.batches(len(given.X), 1000),
+                check_deterministic=False,
+            )
+            return operator @ torch.eye(n, columns)
+
+    return Task(
+        run=run,
+        digest=lambda H: digests.of_part(on_host(H), given.G, given.P),
+        scale=n / columns,
+        scaled_from=f"{columns} of {n} columns",
+    )
+
+
+def part_of_samples(run: Callable[[], Tensor], given: Problem, samples: int) -> Task:
+    N = len(given.X)
+    return Task(
+        run=run,
+        digest=lambda H: digests.of_part(on_host(H), *given.part(samples)),
+        scale=N / samples,
+        scaled_from=f"{samples} of {N} samples" if samples < N else None,
+    )
+
+
+def on_host(H: Tensor) -> np.ndarray:
+    return H.detach().cpu().numpy()

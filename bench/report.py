@@ -1,0 +1,78 @@
+"""Results on disk: a JSON file a machine, and their tables in BENCHMARKS.md."""
+
+import datetime
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import machine
+import tables
+from failure import BenchError
+from sides import Side
+
+
+class Report:
+    """What one run has measured so far."""
+
+    def __init__(self, path: Path, gpu: bool, threads: int, repeats: int, left_out: list[str]) -> None:
+        self.path = path
+        self.content: dict[str, Any] = {
+            "complete": False,
+            "date": datetime.date.today().isoformat(),
+            "gpu": gpu,
+            "machine": machine.described(),
+            "threads": threads,
+            "repeats": repeats,
+            "left_out": left_out,
+            "works": {},
+        }
+
+    def introduce(self, kappa: Side, python: Side) -> None:
+        self.content["kappa"] = without(kappa.hello, "hello", "peers")
+        self.content["peers"] = without(python.hello, "hello", "peers")
+
+    def add(self, name: str, work: dict[str, Any]) -> None:
+        self.content["works"][name] = work
+
+    def write(self, complete: bool) -> bool:
+        """At once or not at all; and not over an older file before there is anything to say."""
+        if not self.content["works"]:
+            return False
+        self.content["complete"] = complete
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.path, json.dumps(self.content, indent=1) + "\n")
+        return True
+
+
+def without(hello: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in hello.items() if key not in names}
+
+
+def write_tables(results: Path, page: Path) -> None:
+    """Puts each machine's tables between its marks; what stands outside of them is kept."""
+    text = page.read_text() if page.exists() else "# Benchmarks\n"
+    for path in sorted(results.glob("*.json")):
+        try:
+            content = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise BenchError(f"{path.name} is not JSON: {error}") from error
+        text = replaced(text, path.stem, tables.of_machine(path.stem, content))
+    write_whole(page, text)
+
+
+def replaced(text: str, name: str, table: str) -> str:
+    start, end = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
+    block = f"{start}\n{table.strip()}\n{end}"
+    if start not in text:
+        return f"{text.rstrip()}\n\n{block}\n"
+    before, rest = text.split(start, 1)
+    if end not in rest:
+        raise BenchError(f"{start} has no {end} after it")
+    return before + block + rest.split(end, 1)[1]
+
+
+def write_whole(path: Path, text: str) -> None:
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(text)
+    os.replace(beside, path)

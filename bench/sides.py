@@ -1,0 +1,104 @@
+"""The processes that do the work: each answers a line of JSON with a line of JSON."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from failure import BenchError
+
+
+def environment(threads: int) -> dict[str, str]:
+    """This process's environment with so many threads for every library that reads them from it."""
+    counts = dict.fromkeys(
+        (
+            "OMP_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "VECLIB_MAXIMUM_THREADS",
+            "RAYON_NUM_THREADS",
+        ),
+        str(threads),
+    )
+    # Whoever waits for its turn sleeps: by default OpenMP's idle threads keep their cores busy.
+    return os.environ | counts | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Side:
+    """One long-lived process, kappa's or the peers'."""
+
+    def __init__(self, name: str, command: list[str | Path], threads: int) -> None:
+        self.name = name
+        try:
+            # In a session of its own, so that Ctrl-C reaches this process alone, which ends it.
+            self.process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                bufsize=1,
+                env=environment(threads),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise BenchError(f"cannot start {name} ({command[0]}): {error.strerror}") from error
+        self.hello = self.read("its greeting")
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass  # It has ended; reading says so.
+        answer = self.read(json.dumps(request))
+        said = {name: without_paths(answer[name]) for name in ("error", "unavailable") if name in answer}
+        return answer | said
+
+    def read(self, what: str) -> dict[str, Any]:
+        line = self.process.stdout.readline()
+        if not line:
+            raise BenchError(f"{self.name} {self.how_it_ended()} before answering {what}")
+        try:
+            answer = json.loads(line)
+        except json.JSONDecodeError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise BenchError(f"{self.name} answered {what} with something else: {line[:200].strip()}")
+        return answer
+
+    def how_it_ended(self) -> str:
+        try:
+            status = self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            return "closed its output"
+        return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+
+    def peers(self, work: str) -> list[str]:
+        """The names by which this side does a work; kappa has one unless it says otherwise."""
+        return self.hello.get("peers", {}).get(work, [self.name] if self.name == "kappa" else [])
+
+    def __enter__(self) -> "Side":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the process: by the end of its input, or by force where it is in the middle of work."""
+        if kind is None:
+            self.process.stdin.close()
+        else:
+            self.process.kill()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def without_paths(text: str) -> str:
+    """The first line of a message, without the folders of this machine, which are nobody's business."""
+    first = (text.strip().splitlines() or ["no message"])[0]
+    return re.sub(r"(?:/[\w.+~-]+){2,}/?|[A-Za-z]:\\\S+", "(path)", first)[:300]
