@@ -1,7 +1,7 @@
 //! The gradients, registered in burn's autodiff.
 
 use burn::backend::{
-    Autodiff,
+    Autodiff, AutodiffBackend,
     autodiff::{
         checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
         grads::Gradients,
@@ -41,6 +41,35 @@ impl<B: FusedOperations, C: CheckpointStrategy> FusedOperations for Autodiff<B, 
             }
             OpsKind::UnTracked(step) => step.finish(B::cross_entropy(logits, targets)),
         }
+    }
+
+    fn squared_norm(numbers: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (numbers, node) = numbers.into_parts();
+        match SquaredNorm.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish(numbers.clone(), B::squared_norm(numbers)),
+            OpsKind::UnTracked(step) => step.finish(B::squared_norm(numbers)),
+        }
+    }
+
+    fn normalise_batch(
+        inputs: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (inputs, inputs_node) = inputs.into_parts();
+        let (gamma, gamma_node) = gamma.into_parts();
+        let (beta, beta_node) = beta.into_parts();
+        let (outputs, mean, variance) = B::normalise_batch(inputs.clone(), gamma.clone(), beta, epsilon);
+        let nodes = [inputs_node, gamma_node, beta_node];
+        let outputs = match BatchNorm.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(step) => {
+                step.finish((inputs, gamma, mean.clone(), variance.clone(), epsilon), outputs)
+            }
+            OpsKind::UnTracked(step) => step.finish(outputs),
+        };
+        // The statistics are no way for gradients: what they owe is in those of the outputs.
+        (outputs, Self::from_inner(mean), Self::from_inner(variance))
     }
 }
 
@@ -84,5 +113,40 @@ impl<B: FusedOperations> Backward<B, 1> for CrossEntropy {
         unary::<B, _>(ops.parents, ops.node, gradients, |upstream| {
             B::cross_entropy_gradient(logits, targets, upstream)
         });
+    }
+}
+
+#[derive(Debug)]
+struct SquaredNorm;
+
+impl<B: FusedOperations> Backward<B, 1> for SquaredNorm {
+    /// x.
+    type State = FloatTensor<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let numbers = ops.state;
+        unary::<B, _>(ops.parents, ops.node, gradients, |upstream| {
+            B::squared_norm_gradient(numbers, upstream)
+        });
+    }
+}
+
+#[derive(Debug)]
+struct BatchNorm;
+
+impl<B: FusedOperations> Backward<B, 3> for BatchNorm {
+    /// x, gamma, mu, v, epsilon.
+    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, f64);
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let (inputs, gamma, mean, variance, epsilon) = ops.state;
+        let upstream = gradients.consume::<B>(&ops.node);
+        let (of_inputs, of_gamma, of_beta) =
+            B::normalise_batch_gradients(inputs, gamma, mean, variance, upstream, epsilon);
+        for (node, gradient) in ops.parents.into_iter().zip([of_inputs, of_gamma, of_beta]) {
+            if let Some(node) = node {
+                gradients.register::<B>(node.id, gradient);
+            }
+        }
     }
 }

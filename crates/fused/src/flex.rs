@@ -21,10 +21,12 @@ use crate::{FusedOperations, operations::AdamFactors};
 const ROWS: usize = 64;
 /// Samples that are summed in one go for a weight's gradient.
 const SAMPLES: usize = 4096;
+/// Rows that a thread takes at once where there is little to do with each.
+const LIGHT_ROWS: usize = 1024;
 /// Rows of a weight's gradient that a thread takes at once: 784 inputs are four such pieces.
 const INPUTS: usize = 196;
 /// Elements that a thread takes at once where there is little to do with each.
-const ELEMENTS: usize = 32 << 10;
+const ELEMENTS: usize = 128 << 10;
 
 type Tensor = FloatTensor<Flex>;
 
@@ -79,7 +81,7 @@ impl FusedOperations for Flex {
         let [_, classes] = logits.shape().dims();
         let [logits, targets] = [logits, targets].map(contiguous);
         let (z, y) = (numbers(&logits), numbers(&targets));
-        let samples = z.par_chunks(ELEMENTS * classes).zip(y.par_chunks(ELEMENTS * classes));
+        let samples = z.par_chunks(LIGHT_ROWS * classes).zip(y.par_chunks(LIGHT_ROWS * classes));
         let parts: Vec<f64> = samples
             .map(|(z, y)| {
                 let samples = z.chunks_exact(classes).zip(y.chunks_exact(classes));
@@ -95,7 +97,7 @@ impl FusedOperations for Flex {
         let (z, y) = (numbers(&logits), numbers(&targets));
         let upstream = numbers(&upstream)[0];
         let mut gradient = vec![0.0; samples * classes];
-        let length = (ELEMENTS / 16) * classes;
+        let length = LIGHT_ROWS * classes;
         let parts = z.par_chunks(length).zip(y.par_chunks(length));
         gradient.par_chunks_mut(length).zip(parts).for_each(|(gradient, (z, y))| {
             let samples = z.chunks_exact(classes).zip(y.chunks_exact(classes));
@@ -107,6 +109,119 @@ impl FusedOperations for Flex {
             }
         });
         tensor(gradient, [samples, classes])
+    }
+
+    fn squared_norm(weights: Tensor) -> Tensor {
+        let weights = contiguous(weights);
+        let parts: Vec<f32> = numbers(&weights)
+            .par_chunks(ELEMENTS)
+            .map(|part| pulp::Arch::new().dispatch(|| lanes(part, |x| x * x)))
+            .collect();
+        tensor(vec![parts.into_iter().sum()], [1])
+    }
+
+    fn squared_norm_gradient(weights: Tensor, upstream: Tensor) -> Tensor {
+        let shape = weights.shape();
+        let weights = contiguous(weights);
+        let factor = 2.0 * numbers(&upstream)[0];
+        let parts = numbers(&weights).par_chunks(ELEMENTS).map(|part| {
+            pulp::Arch::new().dispatch(|| part.iter().map(|weight| factor * weight).collect::<Vec<f32>>())
+        });
+        Tensor::from_data(TensorData::new(joined(parts.collect()), shape))
+    }
+
+    fn normalise_batch(
+        inputs: Tensor,
+        gamma: Tensor,
+        beta: Tensor,
+        epsilon: f64,
+    ) -> (Tensor, Tensor, Tensor) {
+        let [samples, units] = inputs.shape().dims();
+        let [inputs, gamma, beta] = [inputs, gamma, beta].map(contiguous);
+        let x = numbers(&inputs);
+        let mean = means(x, units, |x, sums| {
+            sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+        });
+        let variance = means(x, units, |x, sums| {
+            for (sum, (x, mean)) in sums.iter_mut().zip(x.iter().zip(&mean)) {
+                *sum += (x - mean) * (x - mean);
+            }
+        });
+        // y = scale (x - mu) + beta
+        let roots = variance.iter().map(|v| (f64::from(*v) + epsilon).sqrt() as f32);
+        let scale: Vec<f32> = numbers(&gamma).iter().zip(roots).map(|(gamma, root)| gamma / root).collect();
+        let beta = numbers(&beta);
+        let mut outputs = vec![0.0; samples * units];
+        outputs.par_chunks_mut(LIGHT_ROWS * units).zip(x.par_chunks(LIGHT_ROWS * units)).for_each(
+            |(y, x)| {
+                pulp::Arch::new().dispatch(|| {
+                    for (y, x) in y.chunks_exact_mut(units).zip(x.chunks_exact(units)) {
+                        let features = x.iter().zip(&mean).zip(scale.iter().zip(beta));
+                        for (y, ((x, mean), (scale, beta))) in y.iter_mut().zip(features) {
+                            *y = scale * (x - mean) + beta;
+                        }
+                    }
+                });
+            },
+        );
+        (tensor(outputs, [samples, units]), tensor(mean, [units]), tensor(variance, [units]))
+    }
+
+    fn normalise_batch_gradients(
+        inputs: Tensor,
+        gamma: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        upstream: Tensor,
+        epsilon: f64,
+    ) -> (Tensor, Tensor, Tensor) {
+        let [samples, units] = inputs.shape().dims();
+        let [inputs, gamma, mean, upstream] = [inputs, gamma, mean, upstream].map(contiguous);
+        let (x, gamma, mean, dy) = (numbers(&inputs), numbers(&gamma), numbers(&mean), numbers(&upstream));
+        let variance = contiguous(variance);
+        let inverse: Vec<f32> =
+            numbers(&variance).iter().map(|v| (f64::from(*v) + epsilon).sqrt().recip() as f32).collect();
+        let rows = || x.par_chunks(LIGHT_ROWS * units).zip(dy.par_chunks(LIGHT_ROWS * units));
+        // sum_n h_n dL/dy_n and sum_n dL/dy_n, h = (x - mu) inverse
+        let sums = total(rows().map(|(x, dy)| {
+            let mut sums = vec![0.0; 2 * units];
+            let (of_gamma, of_beta) = sums.split_at_mut(units);
+            pulp::Arch::new().dispatch(|| {
+                for (x, dy) in x.chunks_exact(units).zip(dy.chunks_exact(units)) {
+                    let features = x.iter().zip(dy).zip(mean.iter().zip(&inverse));
+                    let sums = of_gamma.iter_mut().zip(of_beta.iter_mut());
+                    for ((of_gamma, of_beta), ((x, dy), (mean, inverse))) in sums.zip(features) {
+                        *of_gamma += (x - mean) * inverse * dy;
+                        *of_beta += dy;
+                    }
+                }
+            });
+            sums
+        }));
+        let (of_gamma, of_beta) = sums.split_at(units);
+        // dL/dx_n = gamma inverse (dL/dy_n - (dL/dbeta + h_n dL/dgamma) / n)
+        let scale: Vec<f32> = gamma.iter().zip(&inverse).map(|(gamma, inverse)| gamma * inverse).collect();
+        let share = 1.0 / samples as f32;
+        let offset: Vec<f32> = of_beta.iter().map(|sum| sum * share).collect();
+        let slope: Vec<f32> =
+            of_gamma.iter().zip(&inverse).map(|(sum, inverse)| sum * share * inverse).collect();
+        let mut gradient = vec![0.0; samples * units];
+        gradient.par_chunks_mut(LIGHT_ROWS * units).zip(rows()).for_each(|(dx, (x, dy))| {
+            pulp::Arch::new().dispatch(|| {
+                let rows = x.chunks_exact(units).zip(dy.chunks_exact(units));
+                for (dx, (x, dy)) in dx.chunks_exact_mut(units).zip(rows) {
+                    let features = x.iter().zip(dy).zip(mean.iter().zip(&scale));
+                    let affine = offset.iter().zip(&slope);
+                    for ((dx, ((x, dy), (mean, scale))), (offset, slope)) in
+                        dx.iter_mut().zip(features).zip(affine)
+                    {
+                        *dx = scale * (dy - offset - slope * (x - mean));
+                    }
+                }
+            });
+        });
+        let [of_gamma, of_beta] = [of_gamma, of_beta].map(|sums| tensor(sums.to_vec(), [units]));
+        (tensor(gradient, [samples, units]), of_gamma, of_beta)
     }
 
     fn scaled(bytes: IntTensor<Flex>, factor: f32, offset: f32) -> Tensor {
@@ -136,25 +251,68 @@ impl FusedOperations for Flex {
         factors: AdamFactors,
     ) -> (Tensor, Tensor, Tensor) {
         let shape = parameter.shape();
-        let gradient = contiguous(gradient);
-        let gradient = numbers(&gradient);
-        let [mut theta, mut m, mut v] = [parameter, moment_1, moment_2].map(owned);
-        let pieces = theta.par_chunks_mut(ELEMENTS).zip(gradient.par_chunks(ELEMENTS));
+        let [parameter, gradient] = [parameter, gradient].map(contiguous);
+        let (theta, gradient) = (numbers(&parameter), numbers(&gradient));
+        let [mut m, mut v] = [moment_1, moment_2].map(owned);
+        let pieces = theta.par_chunks(ELEMENTS).zip(gradient.par_chunks(ELEMENTS));
         let moments = m.par_chunks_mut(ELEMENTS).zip(v.par_chunks_mut(ELEMENTS));
-        pieces.zip(moments).for_each(|((theta, gradient), (m, v))| {
+        let step = |((theta, gradient), (m, v)): ((&[f32], &[f32]), (&mut [f32], &mut [f32]))| {
             pulp::Arch::new().dispatch(|| {
                 let AdamFactors { beta_1, beta_2, correction, epsilon, rate } = factors;
-                let elements = theta.iter_mut().zip(gradient).zip(m.iter_mut().zip(v));
-                for ((theta, &g), (m, v)) in elements {
+                let elements = theta.iter().zip(gradient).zip(m.iter_mut().zip(v));
+                let stepped = elements.map(|((theta, &g), (m, v))| {
                     *m = *m * beta_1 + g * (1.0 - beta_1);
                     *v = *v * beta_2 + g * g * (1.0 - beta_2);
-                    *theta -= *m * correction / (v.sqrt() + epsilon) * rate;
-                }
-            });
-        });
+                    theta - *m * correction / (v.sqrt() + epsilon) * rate
+                });
+                stepped.collect::<Vec<f32>>()
+            })
+        };
+        let theta = joined(pieces.zip(moments).map(step).collect());
         let tensor = |numbers| Tensor::from_data(TensorData::new(numbers, shape.clone()));
         (tensor(theta), tensor(m), tensor(v))
     }
+}
+
+/// The sum of f(x), in 16 sums side by side, so that it is as wide as registers are and its
+/// order is the same whatever they are.
+#[inline(always)]
+fn lanes(numbers: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut sums = [0.0f32; 16];
+    let (groups, rest) = numbers.as_chunks::<16>();
+    for group in groups {
+        sums.iter_mut().zip(group).for_each(|(sum, &x)| *sum += f(x));
+    }
+    sums.into_iter().sum::<f32>() + rest.iter().map(|&x| f(x)).sum::<f32>()
+}
+
+/// 1/n sum_n of what `add` adds of each row to the sums: [n, m] -> [m]. Parts of the rows
+/// are summed in f32, the parts in f64.
+fn means(rows: &[f32], columns: usize, add: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
+    let parts = rows.par_chunks(LIGHT_ROWS * columns).map(|rows| {
+        let mut sums = vec![0.0; columns];
+        pulp::Arch::new().dispatch(|| {
+            for row in rows.chunks_exact(columns) {
+                add(row, &mut sums);
+            }
+        });
+        sums
+    });
+    let count = rows.len() / columns;
+    total(parts).into_iter().map(|sum| (f64::from(sum) / count as f64) as f32).collect()
+}
+
+/// The sum of lists of one length, in their order and in f64.
+fn total(parts: impl IndexedParallelIterator<Item = Vec<f32>>) -> Vec<f32> {
+    let parts: Vec<Vec<f32>> = parts.collect();
+    let length = parts.first().map_or(0, Vec::len);
+    let sum = |i: usize| parts.iter().map(|part| f64::from(part[i])).sum::<f64>() as f32;
+    (0..length).map(sum).collect()
+}
+
+/// Lists side by side; one alone stays where it is.
+fn joined(mut parts: Vec<Vec<f32>>) -> Vec<f32> {
+    if parts.len() == 1 { parts.remove(0) } else { parts.concat() }
 }
 
 /// sum_n dz_n: [n, m], row by row -> [m].

@@ -2,13 +2,15 @@
 //!
 //! burn composes a step of many small operations, each with a tensor of its own to
 //! allocate, fill and forget; for a batch of 128 that costs more than the two matrix
-//! products that are the step. Here the four that cost most are one operation each,
+//! products that are the step. Here those that cost most are one operation each,
 //! declared once ([`FusedOperations`]), with their gradients written down
 //! ([`autodiff`]) and registered in burn's autodiff like any of its own:
 //!
 //! ```text
 //! dense          z = x W + b
 //! cross_entropy  L = - sum_n sum_k y_nk log softmax(z_n)_k
+//! batch_norm     y = gamma (x - mu) / sqrt(v + epsilon) + beta, by the batch's mu and v
+//! squared_norm   sum_i x_i^2
 //! scaled         x = factor * byte + offset
 //! Adam           burn's Adam, one pass over parameter, gradient and both moments
 //! ```
@@ -41,6 +43,23 @@ pub fn dense(inputs: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2>
 ///   [n, K], which are constants -> [1].
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     dispatch::cross_entropy(logits, targets)
+}
+
+/// Batch norm by the batch's own statistics: x [n, m], gamma [m], beta [m] ->
+/// y [n, m], with the mean [m] and the (biased) variance [m] of each feature, which
+/// gradients do not go through.
+pub fn batch_norm(
+    inputs: Tensor<2>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+) -> (Tensor<2>, Tensor<1>, Tensor<1>) {
+    dispatch::normalise_batch(inputs, gamma, beta, epsilon)
+}
+
+/// sum_i x_i^2, of a tensor of any shape -> [1].
+pub fn squared_norm<const D: usize>(numbers: Tensor<D>) -> Tensor<1> {
+    dispatch::squared_norm(numbers)
 }
 
 /// factor * byte + offset of every byte [n, d], in f32.

@@ -60,6 +60,77 @@ pub trait FusedOperations: Backend {
         Self::float_mul(gradient, Self::float_reshape(upstream, Shape::new([1, 1])))
     }
 
+    /// sum_i x_i^2: any shape -> [1].
+    #[fusion(default)]
+    fn squared_norm(numbers: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_sum(Self::float_mul(numbers.clone(), numbers))
+    }
+
+    /// 2 x, times what comes from above [1]: of x's shape.
+    #[fusion(default)]
+    fn squared_norm_gradient(numbers: FloatTensor<Self>, upstream: FloatTensor<Self>) -> FloatTensor<Self> {
+        let ones = numbers.shape().iter().map(|_| 1).collect::<Vec<_>>();
+        let upstream = Self::float_reshape(upstream, Shape::from(ones));
+        Self::float_mul(Self::float_mul_scalar(numbers, Scalar::from(2.0f32)), upstream)
+    }
+
+    /// Batch norm by the batch's own statistics (Ioffe and Szegedy 2015, algorithm 1), each
+    /// feature for itself,
+    ///
+    /// ```text
+    /// mu = 1/n sum_n x_n,    v = 1/n sum_n (x_n - mu)^2
+    /// y_n = gamma (x_n - mu) / sqrt(v + epsilon) + beta
+    /// ```
+    ///
+    /// x [n, m], gamma, beta [m] -> y [n, m], mu [m], v [m].
+    #[fusion(default)]
+    fn normalise_batch(
+        inputs: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [units] = gamma.shape().dims();
+        let row = |tensor| Self::float_reshape(tensor, Shape::new([1, units]));
+        let flat = |tensor| Self::float_reshape(tensor, Shape::new([units]));
+        let mean = Self::float_mean_dim(inputs.clone(), 0);
+        let centred = Self::float_sub(inputs, mean.clone());
+        let variance = Self::float_mean_dim(Self::float_mul(centred.clone(), centred.clone()), 0);
+        let deviation = Self::float_sqrt(Self::float_add_scalar(variance.clone(), Scalar::from(epsilon)));
+        let scaled = Self::float_mul(Self::float_div(centred, deviation), row(gamma));
+        (Self::float_add(scaled, row(beta)), flat(mean), flat(variance))
+    }
+
+    /// Its gradients (the same, section 3): with h = (x - mu) / sqrt(v + epsilon),
+    ///
+    /// ```text
+    /// dL/dbeta = sum_n dL/dy_n,    dL/dgamma = sum_n h_n dL/dy_n
+    /// dL/dx_n = gamma / sqrt(v + epsilon) (dL/dy_n - (dL/dbeta + h_n dL/dgamma) / n)
+    /// ```
+    ///
+    /// returned as dL/dx [n, m], dL/dgamma [m], dL/dbeta [m].
+    #[fusion(default)]
+    fn normalise_batch_gradients(
+        inputs: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [samples, units] = inputs.shape().dims();
+        let row = |tensor| Self::float_reshape(tensor, Shape::new([1, units]));
+        let flat = |tensor| Self::float_reshape(tensor, Shape::new([units]));
+        let deviation = Self::float_sqrt(Self::float_add_scalar(row(variance), Scalar::from(epsilon)));
+        let normalised = Self::float_div(Self::float_sub(inputs, row(mean)), deviation.clone());
+        let of_beta = Self::float_sum_dim(upstream.clone(), 0);
+        let of_gamma = Self::float_sum_dim(Self::float_mul(normalised.clone(), upstream.clone()), 0);
+        let shared = Self::float_add(of_beta.clone(), Self::float_mul(normalised, of_gamma.clone()));
+        let mean = Self::float_mul_scalar(shared, Scalar::from(1.0 / samples as f64));
+        let scale = Self::float_div(row(gamma), deviation);
+        (Self::float_mul(Self::float_sub(upstream, mean), scale), flat(of_gamma), flat(of_beta))
+    }
+
     /// factor * byte + offset, in f32: [n, d].
     #[fusion(default)]
     fn scaled(bytes: IntTensor<Self>, factor: f32, offset: f32) -> FloatTensor<Self> {
@@ -137,6 +208,22 @@ pub(crate) mod dispatch {
             logits.into_dispatch(),
             targets.into_dispatch(),
         ))
+    }
+
+    pub fn squared_norm<const D: usize>(numbers: Tensor<D>) -> Tensor<1> {
+        Tensor::from_dispatch(<Dispatch as FusedOperations>::squared_norm(numbers.into_dispatch()))
+    }
+
+    pub fn normalise_batch(
+        inputs: Tensor<2>,
+        gamma: Tensor<1>,
+        beta: Tensor<1>,
+        epsilon: f64,
+    ) -> (Tensor<2>, Tensor<1>, Tensor<1>) {
+        let [gamma, beta] = [gamma, beta].map(Tensor::into_dispatch);
+        let (outputs, mean, variance) =
+            <Dispatch as FusedOperations>::normalise_batch(inputs.into_dispatch(), gamma, beta, epsilon);
+        (Tensor::from_dispatch(outputs), Tensor::from_dispatch(mean), Tensor::from_dispatch(variance))
     }
 
     pub fn scaled(bytes: Tensor<2, Int>, factor: f32, offset: f32) -> Tensor<2> {

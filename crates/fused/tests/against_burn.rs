@@ -8,7 +8,7 @@ use burn::{
     optim::{AdamConfig, GradientsParams, ModuleOptimizer},
     tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax},
 };
-use kappa_fused::{Adam, cross_entropy, dense, scaled};
+use kappa_fused::{Adam, batch_norm, cross_entropy, dense, scaled, squared_norm};
 
 /// n, d, m: one of each, ragged, a batch, more than a piece of samples.
 const SHAPES: [[usize; 3]; 6] =
@@ -106,6 +106,61 @@ fn cross_entropy_and_its_gradient_are_the_plain_compositions() {
             let relative = |numbers: &[f64]| vec![numbers[0] / (20 * n * k) as f64];
             assert_close(&relative(&found[0]), &relative(&expected[0]), n.min(64), &what);
             assert_close(&found[1], &expected[1], 2 * k, &what);
+        }
+    }
+}
+
+#[test]
+fn batch_norm_and_its_gradients_are_the_plain_compositions() {
+    for device in devices() {
+        for [n, _, m] in SHAPES {
+            let device = device.clone().autodiff();
+            let x = (made_up([n, m], 1, &device) * 2.0 + 0.7).require_grad();
+            let gamma = made_up([m], 2, &device).require_grad();
+            let beta = made_up([m], 3, &device).require_grad();
+            let above = made_up([n, m], 4, &device);
+            let (epsilon, units) = (1e-2, m);
+            let tensors = |y: Tensor<2>, mean: Tensor<1>, variance: Tensor<1>| {
+                let gradients = (y.clone() * above.clone()).sum().backward();
+                let of_inputs = numbers(x.grad(&gradients).unwrap());
+                let of_gamma = numbers(gamma.grad(&gradients).unwrap());
+                let of_beta = numbers(beta.grad(&gradients).unwrap());
+                [numbers(y.inner()), numbers(mean), numbers(variance), of_inputs, of_gamma, of_beta]
+            };
+            let (y, mean, variance) = batch_norm(x.clone(), gamma.clone(), beta.clone(), epsilon);
+            let found = tensors(y, mean, variance);
+            let mean = x.clone().mean_dim(0);
+            let variance = (x.clone() - mean.clone()).powi_scalar(2).mean_dim(0);
+            let scaled = (x.clone() - mean.clone()) / variance.clone().add_scalar(epsilon).sqrt();
+            let y = scaled * gamma.clone().unsqueeze() + beta.clone().unsqueeze();
+            let expected = tensors(y, mean.reshape([units]), variance.reshape([units]));
+            let names = ["outputs", "mean", "variance", "of inputs", "of gamma", "of beta"];
+            for (index, name) in names.into_iter().enumerate() {
+                // A root of epsilon divides: what was rounded is at most ten times as large,
+                // and a hundred in the gradient of the inputs.
+                let terms = if index == 3 { 100 * 8 } else { n + 10 };
+                let what = format!("{device:?} [{n}, {m}], {name}");
+                assert_close(&found[index], &expected[index], terms, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_squared_norm_and_its_gradient_are_the_plain_compositions() {
+    for device in devices() {
+        for [n, d, _] in SHAPES {
+            let x = made_up([n, d], 1, &device.clone().autodiff()).require_grad();
+            let tensors = |sum: Tensor<1>| {
+                let gradients = (sum.clone() * 0.5).backward();
+                let mean = numbers(sum.inner())[0] / (n * d) as f64;
+                (vec![mean], numbers(x.grad(&gradients).unwrap()))
+            };
+            let found = tensors(squared_norm(x.clone()));
+            let expected = tensors(x.clone().powi_scalar(2).sum());
+            let what = format!("{device:?} [{n}, {d}]");
+            assert_close(&found.0, &expected.0, (n * d).min(64), &what);
+            assert_close(&found.1, &expected.1, 2, &what);
         }
     }
 }

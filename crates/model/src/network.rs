@@ -6,6 +6,8 @@ use burn::{
     tensor::{Device, Tensor, TensorData, activation::relu},
 };
 
+use kappa_fused::{batch_norm, dense, squared_norm};
+
 use crate::initialisation::{Initialisation, Layer};
 
 /// How wide the network's layers are, and whether it normalises.
@@ -90,6 +92,7 @@ impl TwoLayerNet {
     pub fn features_of(&self, preactivations: Tensor<2>) -> Tensor<2> {
         let activations = relu(preactivations);
         match &self.norm {
+            Some(norm) if activations.device().is_autodiff() => normalised(norm, activations),
             Some(norm) => norm.forward(activations),
             None => activations,
         }
@@ -177,8 +180,7 @@ impl TwoLayerNet {
 
     /// sum W1^2 + sum W2^2, a tensor of one element: what an L2 penalty weighs.
     pub fn squared_weights(&self) -> Tensor<1> {
-        let sum = |layer: &Linear| layer.weight.val().powi_scalar(2).sum();
-        sum(&self.hidden) + sum(&self.output)
+        squared_norm(self.hidden.weight.val()) + squared_norm(self.output.weight.val())
     }
 
     /// The network's shape.
@@ -197,10 +199,21 @@ impl TwoLayerNet {
     }
 }
 
+/// Batch norm in training, as burn's module does it: by the batch's statistics, of which
+/// the running ones take their part.
+fn normalised(norm: &BatchNorm, inputs: Tensor<2>) -> Tensor<2> {
+    let (outputs, mean, variance) = batch_norm(inputs, norm.gamma.val(), norm.beta.val(), norm.epsilon);
+    for (running, newest) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
+        let kept = running.value_sync().to_device(&newest.device()).mul_scalar(1.0 - norm.momentum);
+        running.update(kept.add(newest.detach().mul_scalar(norm.momentum)).detach());
+    }
+    outputs
+}
+
 /// W x + b: [n, d] -> [n, m].
 fn affine(layer: &Linear, inputs: Tensor<2>) -> Tensor<2> {
     match &layer.bias {
-        Some(bias) => kappa_fused::dense(inputs, layer.weight.val(), bias.val()),
+        Some(bias) => dense(inputs, layer.weight.val(), bias.val()),
         None => layer.forward(inputs),
     }
 }
