@@ -24,11 +24,6 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 
 use crate::{args::Arguments, error::report};
 
-/// Tensors come and go in their thousands; this allocator keeps their pages, where the
-/// system's gives them back and has them cleared anew.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Libraries log; KAPPA_LOG chooses what is shown (warnings, if it does not).
