@@ -1,0 +1,282 @@
+//! What is asked for and what is answered: a line of JSON each. The names are those that
+//! the other side of the benchmark uses (`bench/works.py`, `bench/peers/digests.py`).
+
+use std::{error::Error, num::NonZeroUsize};
+
+use burn::tensor::DType;
+use kappa_hessian::Hessian;
+use kappa_run::BatchSize;
+use serde::{Deserialize, Serialize};
+
+use crate::{device::Chosen, with_causes, works::WorkError};
+
+/// A request. What it says beside (which peer is meant) is for others.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(tag = "work", rename_all = "lowercase")]
+pub enum Work {
+    /// A plain product of n x n matrices.
+    Peak { precision: Precision, n: NonZeroUsize },
+    /// From features and probabilities to H.
+    Hessian {
+        precision: Precision,
+        #[serde(flatten)]
+        inputs: Inputs,
+    },
+    /// Of MNIST's H.
+    Eigen { precision: Precision, what: What },
+    /// The ten largest eigenvalues without forming H.
+    Top10 {
+        precision: Precision,
+        #[serde(flatten)]
+        inputs: Inputs,
+    },
+    /// One epoch of training; with a full batch it is one step.
+    #[serde(alias = "step")]
+    Epoch { precision: Precision, network: Network, batch: BatchSize },
+    #[serde(other)]
+    Unknown,
+}
+
+/// The type that is computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    F32,
+    F64,
+}
+
+/// Which features and probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Inputs {
+    Named { inputs: Named },
+    Random { samples: usize, features: usize, classes: usize },
+}
+
+/// Inputs that have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Named {
+    Mnist,
+}
+
+/// What is wanted of a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    Pairs,
+    Values,
+    Top10,
+}
+
+/// The paper's networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    Fc,
+    FcBn,
+}
+
+impl Precision {
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F64 => DType::F64,
+        }
+    }
+}
+
+impl Inputs {
+    pub const MNIST: Self = Self::Named { inputs: Named::Mnist };
+
+    /// The file of an array: `G.npy`, or `G-1000-100-10.npy`.
+    pub fn file(self, array: &str) -> String {
+        match self {
+            Self::Named { inputs: Named::Mnist } => format!("{array}.npy"),
+            Self::Random { samples, features, classes } => {
+                format!("{array}-{samples}-{features}-{classes}.npy")
+            }
+        }
+    }
+}
+
+/// The first line, before anything is asked.
+#[derive(Debug, Serialize)]
+pub struct Hello<'a> {
+    hello: &'static str,
+    version: &'static str,
+    commit: Option<String>,
+    device: &'a str,
+    software: bool,
+}
+
+impl<'a> Hello<'a> {
+    pub fn of(place: &'a Chosen) -> Self {
+        Self {
+            hello: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            // Known to whoever starts the benchmark; a build that asked git would be made anew
+            // with every commit.
+            commit: std::env::var("KAPPA_COMMIT").ok().filter(|commit| !commit.is_empty()),
+            device: &place.name,
+            software: place.software,
+        }
+    }
+}
+
+/// The line that answers a request.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    Measured(Measured),
+    Unavailable { unavailable: String },
+    Error { error: String },
+}
+
+impl Answer {
+    pub fn error(error: &dyn Error) -> Self {
+        Self::Error { error: with_causes(error) }
+    }
+}
+
+impl From<Result<Measured, WorkError>> for Answer {
+    fn from(result: Result<Measured, WorkError>) -> Self {
+        match result {
+            Ok(measured) => Self::Measured(measured),
+            Err(WorkError::Unavailable(reason)) => Self::Unavailable { unavailable: reason.to_owned() },
+            Err(error) => Self::error(&error),
+        }
+    }
+}
+
+/// A work that was done.
+#[derive(Debug, Serialize)]
+pub struct Measured {
+    /// Of the work alone.
+    pub seconds: f64,
+    /// The most memory that was resident while it was done, where the system tells.
+    pub peak_bytes: Option<u64>,
+    pub digest: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gflops: Option<f64>,
+    /// In what the work differs from what others do under its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<&'static str>,
+}
+
+/// The numbers of a result by which it is compared with the other side's.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Digest {
+    Nothing {},
+    Matrix { trace: f64, frobenius: f64, elements: Vec<f64> },
+    Spectrum { lambda_1: Option<f64>, lambda_10: Option<f64>, sum: f64 },
+    Loss { loss: f64 },
+}
+
+/// Elements of a matrix that its digest shows.
+const ELEMENTS: usize = 8;
+
+impl Digest {
+    pub fn of_matrix(hessian: &Hessian) -> Self {
+        let (n, elements) = (hessian.size(), hessian.elements());
+        Self::Matrix {
+            trace: hessian.trace(),
+            frobenius: elements.iter().map(|element| element * element).sum::<f64>().sqrt(),
+            elements: positions(n).map(|(row, column)| elements[row * n + column]).collect(),
+        }
+    }
+
+    /// Of eigenvalues, the largest first; the sum is over those that were asked for.
+    pub fn of_eigenvalues(values: &[f64]) -> Self {
+        let lambda = |rank: usize| values.get(rank - 1).copied();
+        Self::Spectrum { lambda_1: lambda(1), lambda_10: lambda(10), sum: values.iter().sum() }
+    }
+}
+
+/// Rows evenly spread, columns scattered.
+fn positions(n: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..ELEMENTS).map(move |j| (j * n / ELEMENTS, (3 * j * n / ELEMENTS + j) % n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Work {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn json(answer: impl Into<Answer>) -> String {
+        serde_json::to_string(&answer.into()).unwrap()
+    }
+
+    #[test]
+    fn requests_are_read_as_the_other_side_writes_them() {
+        let (f32, f64) = (Precision::F32, Precision::F64);
+        let n = NonZeroUsize::new(4096).unwrap();
+        assert_eq!(
+            parse(r#"{"work": "peak", "precision": "f32", "n": 4096, "peer": "kappa"}"#),
+            Work::Peak { precision: f32, n }
+        );
+        assert_eq!(
+            parse(r#"{"work": "hessian", "precision": "f64", "inputs": "mnist", "peer": "kappa"}"#),
+            Work::Hessian { precision: f64, inputs: Inputs::MNIST }
+        );
+        let random = Inputs::Random { samples: 1000, features: 25, classes: 2 };
+        let sizes = r#""samples": 1000, "features": 25, "classes": 2"#;
+        assert_eq!(
+            parse(&format!(r#"{{"work": "top10", "precision": "f32", {sizes}}}"#)),
+            Work::Top10 { precision: f32, inputs: random }
+        );
+        assert_eq!(random.file("G"), "G-1000-25-2.npy");
+        assert_eq!(
+            parse(r#"{"work": "eigen", "precision": "f64", "what": "values"}"#),
+            Work::Eigen { precision: f64, what: What::Values }
+        );
+        assert_eq!(
+            parse(r#"{"work": "epoch", "precision": "f32", "network": "fc", "batch": 128}"#),
+            Work::Epoch {
+                precision: f32,
+                network: Network::Fc,
+                batch: BatchSize::Samples(NonZeroUsize::new(128).unwrap())
+            }
+        );
+        assert_eq!(
+            parse(r#"{"work": "step", "precision": "f32", "network": "fc-bn", "batch": "full"}"#),
+            Work::Epoch { precision: f32, network: Network::FcBn, batch: BatchSize::Full }
+        );
+        assert_eq!(parse(r#"{"work": "dream", "of": {"electric": ["sheep"]}}"#), Work::Unknown);
+        for incomplete in [r#"{"work": "hessian", "precision": "f64"}"#, r#"{"work": "peak", "n": 0}"#, "{}"]
+        {
+            assert!(serde_json::from_str::<Work>(incomplete).is_err(), "{incomplete}");
+        }
+    }
+
+    #[test]
+    fn answers_have_the_names_that_are_looked_for() {
+        let measured = |digest| Measured { seconds: 0.5, peak_bytes: None, digest, gflops: None, note: None };
+        let answer = json(Ok(measured(Digest::Nothing {})));
+        assert_eq!(answer, r#"{"seconds":0.5,"peak_bytes":null,"digest":{}}"#);
+        let ten: Vec<f64> = (0..10).rev().map(f64::from).collect();
+        let answer = json(Ok(measured(Digest::of_eigenvalues(&ten))));
+        assert!(answer.ends_with(r#""digest":{"lambda_1":9.0,"lambda_10":0.0,"sum":45.0}}"#), "{answer}");
+        assert_eq!(json(Err(WorkError::Unavailable("not here"))), r#"{"unavailable":"not here"}"#);
+        assert_eq!(json(Err(WorkError::Device("lost".to_owned()))), r#"{"error":"the device failed: lost"}"#);
+    }
+
+    #[test]
+    fn a_matrix_is_told_by_elements_all_over_it() {
+        let places: Vec<_> = positions(1000).collect();
+        assert_eq!(places[..3], [(0, 0), (125, 376), (250, 752)]);
+        let elements: Vec<f64> = (0..36).map(f64::from).collect();
+        let hessian = Hessian::from_elements(3, 2, 1, elements).unwrap();
+        let Digest::Matrix { trace, frobenius, elements } = Digest::of_matrix(&hessian) else {
+            panic!("a matrix has the digest of one");
+        };
+        // sum_i 7 i for i < 6, and sum_i i^2 for i < 36
+        assert_eq!((trace, frobenius), (105.0, 14910f64.sqrt()));
+        // n = 6: (0, 0), (0, 2 + 1), (1, 4 + 2 - 6), (2, (6 + 3) % 6), ..
+        assert_eq!(elements[..4], [0.0, 3.0, 6.0, 15.0]);
+    }
+}
