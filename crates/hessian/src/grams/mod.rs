@@ -13,6 +13,8 @@
 mod cpu;
 #[cfg(feature = "wgpu")]
 mod gpu;
+#[cfg(feature = "wgpu")]
+mod plan;
 
 #[cfg(feature = "wgpu")]
 use burn::tensor::Shape;
