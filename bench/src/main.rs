@@ -4,6 +4,8 @@
 //! ladder     the GPU kernel of the class pairs, from naive to what kappa runs
 //! ```
 
+mod adapter;
+mod kernel;
 mod ladder;
 
 use std::process::ExitCode;
@@ -24,9 +26,16 @@ enum Command {
     Ladder(ladder::Arguments),
 }
 
+/// What ends the program without a result.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Ladder(#[from] ladder::LadderError),
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Ladder(arguments) => ladder::run(&arguments),
+        Command::Ladder(arguments) => ladder::run(&arguments).map_err(Failure::from),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
