@@ -4,16 +4,22 @@
 //! serve      does the work that is timed, a line of JSON in, a line of JSON out
 //! inputs     writes what both sides compute from, as .npy files
 //! ladder     the GPU kernel of the class pairs, from naive to what kappa runs
+//! launches   how many kernels a step of training queues, and what one costs
 //!
 //! protocol   what is asked for and what is answered
 //! works      each work, with what it keeps in memory
 //! device     --backend: what is computed on
+//! adapter    the GPU that ladder and launches run on
+//! kernel     a WGSL file as burn's cubecl launches it
 //! npy        the files
 //! ```
 
+mod adapter;
 mod device;
 mod inputs;
+mod kernel;
 mod ladder;
+mod launches;
 mod npy;
 mod protocol;
 mod serve;
@@ -39,6 +45,8 @@ enum Command {
     Inputs(inputs::Arguments),
     /// The GPU kernel of the class pairs, step by step, each against the same reference
     Ladder(ladder::Arguments),
+    /// How many kernels a step of training queues, and what queueing one costs
+    Launches(launches::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +54,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments).map_err(Into::into),
         Command::Inputs(arguments) => inputs::run(&arguments).map_err(Into::into),
         Command::Ladder(arguments) => ladder::run(&arguments).map_err(Into::into),
+        Command::Launches(arguments) => launches::run(&arguments).map_err(Into::into),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -56,7 +56,11 @@ impl Accumulator {
         let chunk = Chunk { features, probabilities };
         let samples = self.check(&chunk)?;
         let Chunk { features, probabilities } = chunk;
-        let block_bytes = m * m * features.dtype().size();
+        if samples == 0 {
+            return Ok(());
+        }
+        // A GPU's kernel computes blocks of four by four: its parts are as large as if m were.
+        let block_bytes = m.next_multiple_of(4).pow(2) * features.dtype().size();
         let pairs_a_launch = (LAUNCH_BYTES / block_bytes).max(1);
         let all_pairs = pairs(k);
 

@@ -64,6 +64,14 @@ fn ragged_and_degenerate_shapes_agree_with_the_kronecker_sum() {
         [65, 70, 3],
         [129, 5, 10],
         [2500, 3, 4],
+        // Pairs in groups of one, three, two of five, with a group that is not full (K = 7: 21 pairs).
+        [40, 100, 2],
+        [33, 10, 7],
+        [3, 1, 90],
+        // Several tiles of features: more than 128, a last one that is not full.
+        [20, 129, 3],
+        [9, 260, 2],
+        [11, 305, 3],
     ] {
         let samples = Samples::new(n, m, k, 8);
         let found = samples.hessian(&device, DType::F32, n);
@@ -92,6 +100,18 @@ fn sixty_thousand_samples_are_summed_to_a_millionth() {
     let cpu = samples.hessian(&Device::flex(), DType::F64, 60_000);
     let error = relative_error(gpu.elements(), cpu.elements());
     println!("relative Frobenius error at N = 60,000: {error:.2e}");
+    assert!(error < 1e-6, "{error}");
+}
+
+#[test]
+fn a_part_of_several_runs_is_summed_whole() {
+    let Some(device) = gpu() else { return };
+    // 496 pairs leave room for 38 parts, of 528 samples: a run of 512 and one of 16.
+    let samples = Samples::new(20_000, 40, 32, 13);
+    let gpu = samples.hessian(&device, DType::F32, 20_000);
+    let cpu = samples.hessian(&Device::flex(), DType::F64, 20_000);
+    let error = relative_error(gpu.elements(), cpu.elements());
+    println!("relative Frobenius error in several runs: {error:.2e}");
     assert!(error < 1e-6, "{error}");
 }
 

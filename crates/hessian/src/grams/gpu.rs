@@ -9,41 +9,72 @@ use burn::{
     backend::TensorMetadata,
     backend::wgpu::{CubeBackend, CubeTensor, KernelSource, SourceKernel, SourceTemplate, into_contiguous},
     cubecl::{
-        CubeCount, CubeDim,
+        CubeCount, CubeDim, ExecutionMode,
         prelude::KernelId,
         server::{Handle, KernelArguments},
     },
     tensor::{DType, Shape},
 };
 
-use super::{ClassPairGrams, cpu};
+use super::{
+    ClassPairGrams, cpu,
+    plan::{GRID, INVOCATIONS, Limits, Plan},
+};
 
-/// Elements along a side of a tile; `TILE` in class_pair_grams.wgsl.
-const TILE: usize = 32;
-/// The fewest samples for which a part of their own is worth it.
-const SAMPLES_PER_PART: usize = 1024;
-/// What the parts may take, half of the smallest maximal binding.
-const PARTS_BYTES: usize = 64 << 20;
-/// Workgroups along one dimension of a grid, at most.
-const GRID: usize = 65_535;
+/// Invocations of a workgroup of sum_parts.wgsl.
+const ELEMENTS: usize = 256;
 
 struct Kernel {
     name: &'static str,
     source: &'static str,
+    /// Constants of the source, each with the value that takes its own's place.
+    constants: Vec<(&'static str, usize)>,
 }
 
-const CLASS_PAIR_GRAMS: Kernel =
-    Kernel { name: "class_pair_grams", source: include_str!("../../../../shaders/class_pair_grams.wgsl") };
-const SUM_PARTS: Kernel =
-    Kernel { name: "sum_parts", source: include_str!("../../../../shaders/sum_parts.wgsl") };
+impl Kernel {
+    fn class_pair_grams(plan: &Plan) -> Self {
+        Self {
+            name: "class_pair_grams",
+            source: include_str!("../../../../shaders/class_pair_grams.wgsl"),
+            constants: plan.constants().to_vec(),
+        }
+    }
+
+    fn sum_parts() -> Self {
+        Self {
+            name: "sum_parts",
+            source: include_str!("../../../../shaders/sum_parts.wgsl"),
+            constants: Vec::new(),
+        }
+    }
+
+    /// The source, valid WGSL as it stands in its file, with the constants' values.
+    fn text(&self) -> String {
+        let mut text = String::with_capacity(self.source.len());
+        for line in self.source.lines() {
+            let constant = self.constants.iter().find(|(name, _)| line.starts_with(&declaration(name)));
+            match constant {
+                Some((name, value)) => text.push_str(&format!("{}{value}u;", declaration(name))),
+                None => text.push_str(line),
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn declaration(name: &str) -> String {
+    format!("const {name}: u32 = ")
+}
 
 impl KernelSource for Kernel {
     fn source(&self) -> SourceTemplate {
-        SourceTemplate::new(self.source)
+        SourceTemplate::new(self.text())
     }
 
     fn id(&self) -> KernelId {
-        KernelId::new::<Self>().info(self.name)
+        // Checked would put a counter into every loop, against loops without end; ours end.
+        KernelId::new::<Self>().info((self.name, self.constants.clone())).mode(ExecutionMode::Unchecked)
     }
 
     fn lang(&self) -> &'static str {
@@ -66,43 +97,59 @@ impl ClassPairGrams for CubeBackend {
         let probabilities = into_contiguous(probabilities);
         let [samples, m] = features.shape().dims();
         let [_, classes] = probabilities.shape().dims();
-        let elements = pairs * m * m;
         let word = size_of::<f32>();
-        let parts = samples.div_ceil(SAMPLES_PER_PART).min(PARTS_BYTES / (elements * word)).max(1);
-        let tiles = m.div_ceil(TILE) * (m.div_ceil(TILE) + 1) / 2;
 
         let client = features.client.clone();
-        let launch = |kernel: Kernel, grid: [usize; 3], threads: CubeDim, buffers: Vec<Handle>| {
+        let properties = client.properties();
+        let limits = Limits {
+            workgroup_bytes: properties.hardware.max_shared_memory_size,
+            binding_bytes: usize::try_from(properties.memory.max_page_size).unwrap_or(usize::MAX),
+        };
+        let plan = Plan::new(samples, m, pairs, limits);
+
+        let launch = |kernel: Kernel, grid: [usize; 3], threads: usize, buffers: Vec<Handle>| {
             let [x, y, z] = grid.map(|n| n as u32);
             let bindings = buffers
                 .into_iter()
                 .fold(KernelArguments::new(), |bindings, buffer| bindings.with_buffer(buffer.binding()));
-            client.launch(Box::new(SourceKernel::new(kernel, threads)), CubeCount::Static(x, y, z), bindings);
+            let kernel = SourceKernel::new(kernel, CubeDim::new_1d(threads as u32));
+            client.launch(Box::new(kernel), CubeCount::Static(x, y, z), bindings);
         };
         let words = |values: &[usize]| {
             let values: Vec<u32> = values.iter().map(|&value| value as u32).collect();
             client.create_from_slice(bytemuck::cast_slice(&values))
         };
 
-        let in_parts = client.empty(parts * elements * word);
+        let parts = client.empty(plan.parts * plan.part_elements * word);
         launch(
-            CLASS_PAIR_GRAMS,
-            [tiles, pairs, parts],
-            CubeDim::new_2d(8, 8),
+            Kernel::class_pair_grams(&plan),
+            [plan.regions * plan.chunks, plan.parts, 1],
+            INVOCATIONS,
             vec![
                 features.handle.clone(),
                 probabilities.handle,
-                in_parts.clone(),
-                words(&[samples, m, classes, first_pair, samples.div_ceil(parts)]),
+                parts.clone(),
+                words(&[
+                    samples,
+                    m,
+                    classes,
+                    first_pair,
+                    pairs,
+                    plan.samples_per_part,
+                    plan.tile,
+                    plan.chunks,
+                    plan.items,
+                ]),
             ],
         );
+        let elements = pairs * m * m;
         let sums = client.empty(elements * word);
-        let groups = elements.div_ceil(256);
+        let groups = elements.div_ceil(ELEMENTS);
         launch(
-            SUM_PARTS,
+            Kernel::sum_parts(),
             [groups.min(GRID), groups.div_ceil(GRID), 1],
-            CubeDim::new_1d(256),
-            vec![in_parts, sums.clone(), words(&[elements, parts])],
+            ELEMENTS,
+            vec![parts, sums.clone(), words(&[pairs, m, plan.parts])],
         );
         CubeTensor::new_contiguous(
             client.clone(),
@@ -111,5 +158,29 @@ impl ClassPairGrams for CubeBackend {
             sums,
             features.dtype,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernels_constants_take_their_values() {
+        let plan = Plan::new(7, 3, 1, Limits { workgroup_bytes: 32 << 10, binding_bytes: 128 << 20 });
+        let kernel = Kernel::class_pair_grams(&plan);
+        for (name, value) in plan.constants() {
+            let declared =
+                |text: &str| text.lines().filter(|line| line.starts_with(&declaration(name))).count();
+            assert_eq!(declared(kernel.source), 1, "{name}");
+            assert!(kernel.text().contains(&format!("const {name}: u32 = {value}u;\n")), "{name}");
+        }
+        let replaced = kernel
+            .source
+            .lines()
+            .zip(kernel.text().lines())
+            .filter(|(before, after)| before != after)
+            .count();
+        assert!(replaced <= plan.constants().len());
     }
 }

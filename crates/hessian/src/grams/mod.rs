@@ -13,6 +13,8 @@
 mod cpu;
 #[cfg(feature = "wgpu")]
 mod gpu;
+#[cfg(feature = "wgpu")]
+mod plan;
 
 #[cfg(feature = "wgpu")]
 use burn::tensor::Shape;
@@ -77,8 +79,9 @@ impl ClassPairGrams for burn::backend::NdArray {
     }
 }
 
-/// [`ClassPairGrams::class_pair_grams`] on tensors of whatever device they are on.
-pub(crate) fn class_pair_grams(
+/// [`ClassPairGrams::class_pair_grams`] on tensors of whatever device they are on: features
+/// [N, m] and probabilities [N, K] of one type, f32 or f64, with none of N, m and `pairs` zero.
+pub fn class_pair_grams(
     features: Tensor<2>,
     probabilities: Tensor<2>,
     first_pair: usize,
