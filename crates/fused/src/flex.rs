@@ -256,7 +256,7 @@ impl FusedOperations for Flex {
         let [mut m, mut v] = [moment_1, moment_2].map(owned);
         let pieces = theta.par_chunks(ELEMENTS).zip(gradient.par_chunks(ELEMENTS));
         let moments = m.par_chunks_mut(ELEMENTS).zip(v.par_chunks_mut(ELEMENTS));
-        let step = |((theta, gradient), (m, v)): ((&[f32], &[f32]), (&mut [f32], &mut [f32]))| {
+        let stepped = pieces.zip(moments).map(|((theta, gradient), (m, v))| {
             pulp::Arch::new().dispatch(|| {
                 let AdamFactors { beta_1, beta_2, correction, epsilon, rate } = factors;
                 let elements = theta.iter().zip(gradient).zip(m.iter_mut().zip(v));
@@ -267,8 +267,8 @@ impl FusedOperations for Flex {
                 });
                 stepped.collect::<Vec<f32>>()
             })
-        };
-        let theta = joined(pieces.zip(moments).map(step).collect());
+        });
+        let theta = joined(stepped.collect());
         let tensor = |numbers| Tensor::from_data(TensorData::new(numbers, shape.clone()));
         (tensor(theta), tensor(m), tensor(v))
     }
