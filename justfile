@@ -26,6 +26,14 @@ paper *args:
 report *args:
     {{kappa}} report {{args}}
 
+# kappa beside numpy, torch, laplace-torch and curvlinops -> BENCHMARKS.md, e.g. `just bench --skip paper`
+bench *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    # Where there is no Rust, e.g. beside a borrowed GPU, the two programs were brought along.
+    if command -v cargo >/dev/null; then cargo build --release --workspace; fi
+    KAPPA_COMMIT="$(git rev-parse --short=12 HEAD 2>/dev/null || true)" python3 bench {{args}}
+
 # All tests
 test *args:
     cargo test --release --workspace {{args}}

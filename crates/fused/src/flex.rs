@@ -17,8 +17,10 @@ use rayon::prelude::*;
 
 use crate::{FusedOperations, operations::AdamFactors};
 
-/// Rows of a product that a thread takes at once. A batch of 128 is two such pieces.
+/// Rows of a product that a thread takes at once, at the least (a batch of 128 is two such
+/// pieces), and the multiply-adds: fewer are done before another thread has woken.
 const ROWS: usize = 64;
+const MULTIPLY_ADDS: usize = 1 << 20;
 /// Samples that are summed in one go for a weight's gradient.
 const SAMPLES: usize = 4096;
 /// Rows that a thread takes at once where there is little to do with each.
@@ -38,7 +40,8 @@ impl FusedOperations for Flex {
         let mut outputs = vec![0.0; samples * units];
         if samples * units > 0 && d > 0 {
             let w = MatRef::from_row_major_slice(w, d, units);
-            outputs.par_chunks_mut(ROWS * units).zip(x.par_chunks(ROWS * d)).for_each(|(z, x)| {
+            let rows = ROWS.max(MULTIPLY_ADDS / (d * units));
+            outputs.par_chunks_mut(rows * units).zip(x.par_chunks(rows * d)).for_each(|(z, x)| {
                 let rows = z.len() / units;
                 z.chunks_exact_mut(units).for_each(|z| z.copy_from_slice(b));
                 let x = MatRef::from_row_major_slice(x, rows, d);
