@@ -1,6 +1,7 @@
 //! All eigenpairs of the Hessian, with the zeros that its structure explains.
 
 use faer::{Mat, MatRef, Side};
+use rayon::prelude::*;
 
 use crate::{
     Hessian, HessianError, Spectrum,
@@ -58,22 +59,27 @@ impl Hessian {
     pub fn eigenpairs(&self, epsilon: f64) -> Result<Eigenpairs, HessianError> {
         // Only what is zero in double precision is taken as zero in the computation ..
         let subspace = Subspace::of(self, f64::EPSILON)?;
-        let restricted = subspace.restrict(self);
-        let solved = restricted
+        let (size, dimension) = (self.size(), subspace.dimension());
+        let solved = MatRef::from_column_major_slice(&subspace.restrict(self), dimension, dimension)
             .self_adjoint_eigen(Side::Lower)
-            .map_err(|_| HessianError::NoConvergence { size: subspace.dimension() })?;
-        let solved_vectors = subspace.lift(solved.U());
+            .map_err(|_| HessianError::NoConvergence { size: dimension })?;
+        let (values, solved) = (solved.S().column_vector(), solved.U());
         let null_vectors = subspace.null_vectors();
 
-        let values = solved.S().column_vector().iter().copied();
-        let mut pairs: Vec<_> = values.zip(solved_vectors.col_iter()).collect();
-        pairs.extend(null_vectors.col_iter().map(|vector| (0.0, vector)));
-        pairs.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        let mut vectors = Mat::zeros(self.size(), self.size());
-        for (mut column, (_, vector)) in vectors.col_iter_mut().zip(&pairs) {
-            column.copy_from(vector);
-        }
-        let spectrum = Spectrum::from_eigenvalues(pairs.into_iter().map(|(value, _)| value).collect());
+        // Numbers of eigenvalues, those of the subspace before those outside, largest first.
+        let value = |index: usize| if index < dimension { values[index] } else { 0.0 };
+        let mut order: Vec<usize> = (0..size).collect();
+        order.sort_by(|&a, &b| value(b).total_cmp(&value(a)));
+        let mut vectors = Mat::zeros(size, size);
+        vectors.par_col_iter_mut().zip(&order).for_each(|(mut vector, &index)| {
+            if index < dimension {
+                let lifted = subspace.lift(solved.col(index));
+                vector.iter_mut().zip(lifted).for_each(|(element, lifted)| *element = lifted);
+            } else {
+                vector.copy_from(null_vectors.col(index - dimension));
+            }
+        });
+        let spectrum = Spectrum::from_eigenvalues(order.into_iter().map(value).collect());
         // .. but what the sums cannot tell from zero is counted as zero.
         let nullity =
             if epsilon > f64::EPSILON { Subspace::of(self, epsilon)?.nullity() } else { subspace.nullity() };

@@ -15,7 +15,7 @@
 //! but for (Q (x) B)^T H (Q (x) B), a matrix of (K-1) r rows.
 
 use faer::prelude::ReborrowMut;
-use faer::{Accum, Mat, MatRef, Par, Side, linalg::matmul::matmul};
+use faer::{Accum, ColRef, Mat, MatMut, MatRef, Par, Side, linalg::matmul::matmul};
 use rayon::prelude::*;
 
 use crate::{Hessian, HessianError};
@@ -57,51 +57,48 @@ impl Subspace {
         (self.classes() - 1) * (self.features() - self.nullity())
     }
 
-    /// (Q (x) B)^T X for X [K m, n].
-    fn project(&self, columns: MatRef<f64>) -> Mat<f64> {
-        let m = self.features();
-        self.map(columns, m, self.dimension(), |block| match &self.range {
-            Some(range) => range.transpose() * (block * &self.contrasts),
-            None => block * &self.contrasts,
-        })
-    }
-
-    /// (Q (x) B) U for U [(K-1) r, n].
-    pub fn lift(&self, columns: MatRef<f64>) -> Mat<f64> {
-        let (m, r) = (self.features(), self.features() - self.nullity());
-        self.map(columns, r, self.classes() * m, |block| match &self.range {
-            Some(range) => range * (block * self.contrasts.transpose()),
-            None => block * self.contrasts.transpose(),
-        })
-    }
-
-    /// Applies `change` to each column, seen as a matrix with `rows` rows, a class a column.
-    fn map(
-        &self,
-        columns: MatRef<f64>,
-        rows: usize,
-        size: usize,
-        change: impl Fn(MatRef<f64>) -> Mat<f64> + Sync,
-    ) -> Mat<f64> {
-        let mut mapped = Mat::zeros(size, columns.ncols());
-        mapped.par_col_iter_mut().zip(columns.par_col_iter()).for_each(|(mut mapped, column)| {
-            let flat: Vec<f64> = column.iter().copied().collect();
-            if rows > 0 {
-                let block = MatRef::from_column_major_slice(&flat, rows, flat.len() / rows);
-                let changed = change(block);
-                let elements = changed.col_iter().flat_map(|column| column.iter());
-                for (mapped, element) in mapped.rb_mut().iter_mut().zip(elements) {
-                    *mapped = *element;
-                }
-            }
+    /// (Q (x) B)^T H (Q (x) B), a column after the other.
+    pub fn restrict(&self, hessian: &Hessian) -> Vec<f64> {
+        let (m, size) = (self.features(), hessian.size());
+        let rows = (self.classes() - 1) * m;
+        // (Q (x) I)^T H: the classes are parts of a column ..
+        let mut once = vec![0.0; rows * size];
+        let columns = once.par_chunks_mut(rows).zip(hessian.elements().par_chunks(size));
+        columns.for_each(|(to, from)| contrast(from.chunks_exact(m), to.chunks_exact_mut(m)));
+        // .. times Q (x) I: the classes are columns, m apart.
+        let mut twice = vec![0.0; rows * rows];
+        let mut of_feature: Vec<Vec<&mut [f64]>> = (0..m).map(|_| Vec::new()).collect();
+        for (index, column) in twice.chunks_exact_mut(rows).enumerate() {
+            of_feature[index % m].push(column);
+        }
+        of_feature.into_par_iter().enumerate().for_each(|(feature, columns)| {
+            contrast(once.chunks_exact(rows).skip(feature).step_by(m), columns.into_iter());
         });
-        mapped
+        let Some(range) = &self.range else { return twice };
+        let half = on_features(range.transpose(), MatRef::from_column_major_slice(&twice, rows, rows));
+        let half = MatRef::from_column_major_slice(&half, self.dimension(), rows);
+        on_features(range.transpose(), half.transpose())
     }
 
-    /// (Q (x) B)^T H (Q (x) B).
-    pub fn restrict(&self, hessian: &Hessian) -> Mat<f64> {
-        let once = self.project(hessian.matrix());
-        self.project(once.transpose())
+    /// (Q (x) B) u for u [(K-1) r]: [K m].
+    pub fn lift(&self, column: ColRef<f64>) -> Vec<f64> {
+        let (m, r) = (self.features(), self.features() - self.nullity());
+        let flat: Vec<f64> = column.iter().copied().collect();
+        let of_features = match &self.range {
+            None => flat,
+            Some(range) => {
+                let blocks = range * MatRef::from_column_major_slice(&flat, r, flat.len() / r);
+                blocks.col_iter().flat_map(|column| column.iter().copied()).collect()
+            }
+        };
+        let mut lifted = vec![0.0; self.classes() * m];
+        for (contrast, y) in of_features.chunks_exact(m).enumerate() {
+            for (class, x) in lifted.chunks_exact_mut(m).enumerate().take(contrast + 2) {
+                let weight = self.contrasts[(class, contrast)];
+                x.iter_mut().zip(y).for_each(|(x, y)| *x += weight * y);
+            }
+        }
+        lifted
     }
 
     /// An orthonormal basis of what H maps to zero by its structure: 1/sqrt(K) (x) e_i
@@ -191,6 +188,39 @@ pub(crate) fn contrasts(classes: usize) -> Mat<f64> {
             _ => 0.0,
         }
     })
+}
+
+/// [`contrasts`] of what the classes have, K vectors -> K - 1:
+///
+/// ```text
+/// y_c = (x_0 + .. + x_c - (c + 1) x_(c+1)) / sqrt((c + 1) (c + 2))
+/// ```
+fn contrast<'a, 'b>(
+    mut classes: impl Iterator<Item = &'a [f64]>,
+    contrasts: impl Iterator<Item = &'b mut [f64]>,
+) {
+    let Some(first) = classes.next() else { return };
+    let mut sum = first.to_vec();
+    for (column, (y, x)) in contrasts.zip(classes).enumerate() {
+        let count = (column + 1) as f64;
+        let length = (count * (count + 1.0)).sqrt().recip();
+        for (y, (sum, x)) in y.iter_mut().zip(sum.iter_mut().zip(x)) {
+            *y = length * (*sum - count * x);
+            *sum += x;
+        }
+    }
+}
+
+/// A [r, m] on every m rows of X [(K-1) m, n]: [(K-1) r, n], a column after the other.
+fn on_features(a: MatRef<f64>, x: MatRef<f64>) -> Vec<f64> {
+    let (r, m, contrasts) = (a.nrows(), a.ncols(), x.nrows() / a.ncols());
+    let mut image = vec![0.0; contrasts * r * x.ncols()];
+    let mut rows = MatMut::from_column_major_slice_mut(&mut image, contrasts * r, x.ncols());
+    for block in 0..contrasts {
+        let rows = rows.rb_mut().subrows_mut(block * r, r);
+        matmul(rows, Accum::Replace, a, x.subrows(block * m, m), 1.0, Par::rayon(0));
+    }
+    image
 }
 
 /// A B on all threads.
