@@ -44,7 +44,7 @@ pub enum WorkError {
     Training(#[from] TrainError),
     #[error(transparent)]
     Data(#[from] DataError),
-    #[error("a configuration that was compiled in is none: {0}")]
+    #[error("a configuration that was compiled in is none")]
     Configuration(#[from] toml::de::Error),
     #[error("the device failed: {0}")]
     Device(String),
