@@ -1,5 +1,5 @@
-//! Every operation against burn's composition of it and burn's own gradients, on every
-//! backend, on ragged shapes.
+//! Every operation against burn's composition of it and burn's own gradients, on the CPU
+//! backends, on ragged shapes.
 
 #![allow(clippy::unwrap_used, deprecated)]
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! so that a few hundred rows meet every column: as tall as a fast product wants it,
-//! and with few rows i at a time little is computed above the diagonal (a twenty-fifth
+//! and with few rows i at a time little is computed above the diagonal (3 %
 //! for 100 features). What is stacked stays in a core's cache.
 //!
 //! Samples are cut into parts, whatever the number of threads, and each part's sums are
