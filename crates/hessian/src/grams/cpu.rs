@@ -7,9 +7,9 @@
 //! S_ab[i, 0..=i] += (p_a p_b g_i)^T G[:, 0..=i]      [rows x pairs, n] [n, columns]
 //! ```
 //!
-//! so that a few hundred rows meet every column: as tall as a fast product wants it,
-//! and with few rows i at a time little is computed above the diagonal (3 %
-//! for 100 features). What is stacked stays in a core's cache.
+//! so that what meets every column is as tall as a fast product's kernel wants it, and
+//! with few rows i at a time little is computed above the diagonal (nothing for ten
+//! classes in f64, 1 % in f32). What is stacked stays in a core's cache.
 //!
 //! Samples are cut into parts, whatever the number of threads, and each part's sums are
 //! added in order: the result has the same bits on any number of threads.
@@ -28,19 +28,21 @@ use burn::{
     tensor::{DType, Element, TensorData},
 };
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul, traits::ComplexField};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::class_pairs;
 
-/// Rows of a stack, about: four times what the widest kernels hold in registers (48 in f64).
-const STACK: usize = 192;
-/// Samples of a stack: with the chunk of features beside it half of a second-level cache
-/// of 1 MiB.
-const CHUNK: usize = 256;
+/// Bytes of a sample's column in a stack, at the most unless one row is more: a panel of the
+/// widest kernels, six registers of AVX-512.
+const STACK_BYTES: usize = 384;
+/// Bytes of a row of a stack: 256 samples in f64. With the chunk of features beside it, a
+/// stack stays in a second-level cache.
+const CHUNK_BYTES: usize = 2048;
 /// Parts of the samples, at the most,
 const PARTS: usize = 4;
 /// samples of a part, at the least,
-const PART_SAMPLES: usize = 4 * CHUNK;
+const PART_SAMPLES: usize = 1024;
 /// and bytes of all parts' sums, at the most.
 const PARTS_BYTES: usize = 64 << 20;
 
@@ -120,9 +122,37 @@ fn on_device<B: Backend>(sums: TensorData, device: &Device<B>) -> FloatTensor<B>
 pub(super) trait Real:
     Element + bytemuck::Pod + ComplexField + std::ops::Mul<Output = Self> + std::ops::AddAssign
 {
+    /// products = factor * weights, which are as many.
+    fn multiples<S: Simd>(simd: S, factor: Self, weights: &[Self], products: &mut [Self]);
 }
-impl Real for f32 {}
-impl Real for f64 {}
+
+impl Real for f32 {
+    #[inline(always)]
+    fn multiples<S: Simd>(simd: S, factor: Self, weights: &[Self], products: &mut [Self]) {
+        let factor = simd.splat_f32s(factor);
+        let (weights, last_weights) = S::as_simd_f32s(weights);
+        let (products, last_products) = S::as_mut_simd_f32s(products);
+        for (product, &weight) in products.iter_mut().zip(weights) {
+            *product = simd.mul_f32s(factor, weight);
+        }
+        let last = simd.mul_f32s(factor, simd.partial_load_f32s(last_weights));
+        simd.partial_store_f32s(last_products, last);
+    }
+}
+
+impl Real for f64 {
+    #[inline(always)]
+    fn multiples<S: Simd>(simd: S, factor: Self, weights: &[Self], products: &mut [Self]) {
+        let factor = simd.splat_f64s(factor);
+        let (weights, last_weights) = S::as_simd_f64s(weights);
+        let (products, last_products) = S::as_mut_simd_f64s(products);
+        for (product, &weight) in products.iter_mut().zip(weights) {
+            *product = simd.mul_f64s(factor, weight);
+        }
+        let last = simd.mul_f64s(factor, simd.partial_load_f64s(last_weights));
+        simd.partial_store_f64s(last_products, last);
+    }
+}
 
 /// S_ab of features [N, m] and probabilities [N, K], row by row, as [pairs, m, m]. The
 /// operation's caller, [`crate::Accumulator`], has checked shapes and types.
@@ -133,7 +163,8 @@ pub(super) fn sums<T: Real>(
     pairs: Range<usize>,
 ) -> TensorData {
     let pairs: Vec<_> = class_pairs(classes).skip(pairs.start).take(pairs.len()).collect();
-    let blocks = Block::all(m, STACK.div_ceil(pairs.len().max(1)));
+    let height = STACK_BYTES / (pairs.len().max(1) * size_of::<T>());
+    let blocks = Block::all(m, height.max(1));
 
     let bytes = pairs.len() * m * m * size_of::<T>();
     let parts = (samples / PART_SAMPLES).min(PARTS_BYTES / bytes.max(1)).clamp(1, PARTS);
@@ -195,21 +226,6 @@ impl Block {
         self.rows.len() * pairs * self.columns()
     }
 
-    /// The features of these rows times the pairs' weights [n, pairs]: [n, rows x pairs].
-    fn stack<T: Real>(&self, features: &[T], m: usize, weights: &[T], pairs: usize, stacked: &mut [T]) {
-        // pulp compiles the loop for the widest registers beside the baseline.
-        pulp::Arch::new().dispatch(|| {
-            let samples = features.chunks_exact(m).zip(weights.chunks_exact(pairs));
-            for (stacked, (g, weights)) in stacked.chunks_exact_mut(self.rows.len() * pairs).zip(samples) {
-                for (stacked, &g) in stacked.chunks_exact_mut(pairs).zip(&g[self.rows.clone()]) {
-                    for (stacked, &weight) in stacked.iter_mut().zip(weights) {
-                        *stacked = weight * g;
-                    }
-                }
-            }
-        });
-    }
-
     /// Puts a product [rows x pairs, columns], column by column, where it belongs in [pairs, m, m].
     fn unstack<T: Real>(&self, product: &[T], m: usize, sums: &mut [T]) {
         let pairs = sums.len() / (m * m);
@@ -218,6 +234,34 @@ impl Block {
                 for (pair, &element) in product.iter().enumerate() {
                     sums[(pair * m + row) * m + column] = element;
                 }
+            }
+        }
+    }
+}
+
+/// The features of a block's rows times the pairs' weights [n, pairs]: [n, rows x pairs].
+///
+/// A structure and no closure: what pulp compiles for the widest registers must be inlined
+/// into it, and a closure of this size is not.
+struct Stack<'a, T> {
+    features: &'a [T],
+    m: usize,
+    rows: Range<usize>,
+    weights: &'a [T],
+    pairs: usize,
+    stacked: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for Stack<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { features, m, rows, weights, pairs, stacked } = self;
+        let samples = features.chunks_exact(m).zip(weights.chunks_exact(pairs));
+        for (stacked, (g, weights)) in stacked.chunks_exact_mut(rows.len() * pairs).zip(samples) {
+            for (stacked, &g) in stacked.chunks_exact_mut(pairs).zip(&g[rows.clone()]) {
+                T::multiples(simd, g, weights, stacked);
             }
         }
     }
@@ -235,10 +279,11 @@ fn sums_of_blocks<T: Real>(
     let mut sums: Vec<_> =
         blocks.iter().map(|block| vec![T::zero_impl(); block.elements(pairs.len())]).collect();
     let height = blocks.iter().map(|block| block.rows.len()).max().unwrap_or(0);
-    let mut stacked = vec![T::zero_impl(); CHUNK * height * pairs.len()];
-    let mut weights = vec![T::zero_impl(); CHUNK * pairs.len()];
+    let chunk = CHUNK_BYTES / size_of::<T>();
+    let mut stacked = vec![T::zero_impl(); chunk * height * pairs.len()];
+    let mut weights = vec![T::zero_impl(); chunk * pairs.len()];
     let mut accum = Accum::Replace;
-    for (g, p) in features.chunks(CHUNK * m).zip(probabilities.chunks(CHUNK * classes)) {
+    for (g, p) in features.chunks(chunk * m).zip(probabilities.chunks(chunk * classes)) {
         let rows = g.len() / m;
         let weights = &mut weights[..rows * pairs.len()];
         for (weights, p) in weights.chunks_exact_mut(pairs.len()).zip(p.chunks_exact(classes)) {
@@ -249,7 +294,14 @@ fn sums_of_blocks<T: Real>(
         for (block, sums) in blocks.iter().zip(&mut sums) {
             let (height, columns) = (block.rows.len() * pairs.len(), block.columns());
             let stacked = &mut stacked[..rows * height];
-            block.stack(g, m, weights, pairs.len(), stacked);
+            pulp::Arch::new().dispatch(Stack {
+                features: g,
+                m,
+                rows: block.rows.clone(),
+                weights,
+                pairs: pairs.len(),
+                stacked: &mut *stacked,
+            });
             matmul(
                 MatMut::from_column_major_slice_mut(sums, height, columns),
                 accum,
