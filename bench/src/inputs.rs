@@ -89,7 +89,7 @@ fn mnist(folder: &Path) -> Result<(), WorkError> {
     let scaling = PixelScaling::new(config.data.scaling, images)?;
     let (mut g, mut z, mut p) = (Vec::new(), Vec::new(), Vec::new());
     for chunk in DeviceSplit::new(images, classes, scaling, &device).chunks() {
-        let features = network.features(chunk.inputs);
+        let features = network.features_of(chunk.images.preactivations(&network));
         let logits = network.logits(features.clone()).cast(DType::F64);
         g.extend(doubles(features)?);
         p.extend(doubles(softmax(logits.clone(), 1))?);

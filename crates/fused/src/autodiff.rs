@@ -7,10 +7,10 @@ use burn::backend::{
         grads::Gradients,
         ops::{Backward, Ops, OpsKind, unary},
     },
-    tensor::FloatTensor,
+    tensor::{FloatTensor, IntTensor},
 };
 
-use crate::FusedOperations;
+use crate::{ByteScale, FusedOperations};
 
 impl<B: FusedOperations, C: CheckpointStrategy> FusedOperations for Autodiff<B, C> {
     fn dense(
@@ -28,6 +28,23 @@ impl<B: FusedOperations, C: CheckpointStrategy> FusedOperations for Autodiff<B, 
                 step.finish((inputs, weight), outputs)
             }
             OpsKind::UnTracked(step) => step.finish(B::dense(inputs, weight, bias)),
+        }
+    }
+
+    fn dense_of_bytes(
+        bytes: IntTensor<Self>,
+        scale: ByteScale,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let (weight, weight_node) = weight.into_parts();
+        let (bias, bias_node) = bias.into_parts();
+        match DenseOfBytes.prepare::<C>([weight_node, bias_node]).compute_bound().stateful() {
+            OpsKind::Tracked(step) => {
+                let outputs = B::dense_of_bytes(bytes.clone(), scale, weight, bias);
+                step.finish((bytes, scale), outputs)
+            }
+            OpsKind::UnTracked(step) => step.finish(B::dense_of_bytes(bytes, scale, weight, bias)),
         }
     }
 
@@ -94,6 +111,25 @@ impl<B: FusedOperations> Backward<B, 3> for Dense {
         }
         let (weight, bias) = B::dense_gradients(inputs, upstream);
         for (node, gradient) in [(weight_node, weight), (bias_node, bias)] {
+            if let Some(node) = node {
+                gradients.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct DenseOfBytes;
+
+impl<B: FusedOperations> Backward<B, 2> for DenseOfBytes {
+    /// The bytes, and what they are as inputs.
+    type State = (IntTensor<B>, ByteScale);
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let (bytes, scale) = ops.state;
+        let upstream = gradients.consume::<B>(&ops.node);
+        let (weight, bias) = B::dense_of_bytes_gradients(bytes, scale, upstream);
+        for (node, gradient) in ops.parents.into_iter().zip([weight, bias]) {
             if let Some(node) = node {
                 gradients.register::<B>(node.id, gradient);
             }

@@ -7,16 +7,15 @@
 //! ([`autodiff`]) and registered in burn's autodiff like any of its own:
 //!
 //! ```text
-//! dense          z = x W + b
+//! dense          z = x W + b, and the same of x = factor * byte + offset
 //! cross_entropy  L = - sum_n sum_k y_nk log softmax(z_n)_k
 //! batch_norm     y = gamma (x - mu) / sqrt(v + epsilon) + beta, by the batch's mu and v
 //! squared_norm   sum_i x_i^2
-//! scaled         x = factor * byte + offset
 //! Adam           burn's Adam, one pass over parameter, gradient and both moments
 //! ```
 //!
 //! Every backend has them, composed of burn's operations ([`FusedOperations`]'s default
-//! bodies); flex has its own (`flex.rs`), which give the same bits on any number of
+//! bodies); flex has its own (`flex/`), which give the same bits on any number of
 //! threads. The tests hold each against burn's plain composition and its autodiff.
 #![deny(missing_docs)]
 // NdArray is deprecated in favour of Flex; it is kept as a second, independent CPU backend.
@@ -29,7 +28,7 @@ mod flex;
 mod operations;
 
 pub use adam::Adam;
-pub use operations::FusedOperations;
+pub use operations::{ByteScale, FusedOperations};
 
 use burn::tensor::{Int, Tensor};
 use operations::dispatch;
@@ -37,6 +36,20 @@ use operations::dispatch;
 /// z = x W + b: x [n, d], W [d, m], b [m] -> [n, m].
 pub fn dense(inputs: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     dispatch::dense(inputs, weight, bias)
+}
+
+/// z = x W + b of inputs that are bytes, x = factor * byte + offset: bytes [n, d],
+/// W [d, m], b [m] -> [n, m].
+///
+/// The inputs as numbers, four times the bytes, are held only in pieces where the backend
+/// can do with them.
+pub fn dense_of_bytes(
+    bytes: Tensor<2, Int>,
+    scale: ByteScale,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+) -> Tensor<2> {
+    dispatch::dense_of_bytes(bytes, scale, weight, bias)
 }
 
 /// - sum_n sum_k y_nk log softmax(z_n)_k, in nats: logits z [n, K] and targets y
@@ -60,9 +73,4 @@ pub fn batch_norm(
 /// sum_i x_i^2, of a tensor of any shape -> [1].
 pub fn squared_norm<const D: usize>(numbers: Tensor<D>) -> Tensor<1> {
     dispatch::squared_norm(numbers)
-}
-
-/// factor * byte + offset of every byte [n, d], in f32.
-pub fn scaled(bytes: Tensor<2, Int>, factor: f64, offset: f64) -> Tensor<2> {
-    dispatch::scaled(bytes, factor as f32, offset as f32)
 }

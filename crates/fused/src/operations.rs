@@ -40,6 +40,28 @@ pub trait FusedOperations: Backend {
         (weight, Self::float_reshape(Self::float_sum_dim(upstream, 0), Shape::new([units])))
     }
 
+    /// z = x W + b of inputs that are bytes, x = factor * byte + offset:
+    /// [n, d], W [d, m], b [m] -> [n, m].
+    #[fusion(default)]
+    fn dense_of_bytes(
+        bytes: IntTensor<Self>,
+        scale: ByteScale,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::dense(scaled::<Self>(bytes, scale), weight, bias)
+    }
+
+    /// dL/dW and dL/db as [`Self::dense_gradients`] has them, of inputs that are bytes.
+    #[fusion(default)]
+    fn dense_of_bytes_gradients(
+        bytes: IntTensor<Self>,
+        scale: ByteScale,
+        upstream: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        Self::dense_gradients(scaled::<Self>(bytes, scale), upstream)
+    }
+
     /// L = - sum_n sum_k y_nk log softmax(z_n)_k: z, y [n, K] -> [1].
     #[fusion(default)]
     fn cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -131,14 +153,6 @@ pub trait FusedOperations: Backend {
         (Self::float_mul(Self::float_sub(upstream, mean), scale), flat(of_gamma), flat(of_beta))
     }
 
-    /// factor * byte + offset, in f32: [n, d].
-    #[fusion(default)]
-    fn scaled(bytes: IntTensor<Self>, factor: f32, offset: f32) -> FloatTensor<Self> {
-        let pixels = Self::int_into_float(bytes, FloatDType::F32);
-        let scaled = Self::float_mul_scalar(pixels, Scalar::from(factor));
-        if offset == 0.0 { scaled } else { Self::float_add_scalar(scaled, Scalar::from(offset)) }
-    }
-
     /// A step of Adam (Kingma and Ba 2015, algorithm 1), bias corrections folded into
     /// `rate` and `epsilon`:
     ///
@@ -167,6 +181,22 @@ pub trait FusedOperations: Backend {
     }
 }
 
+/// factor * byte + offset, in f32: [n, d].
+fn scaled<B: Backend>(bytes: IntTensor<B>, ByteScale { factor, offset }: ByteScale) -> FloatTensor<B> {
+    let pixels = B::int_into_float(bytes, FloatDType::F32);
+    let scaled = B::float_mul_scalar(pixels, Scalar::from(factor));
+    if offset == 0.0 { scaled } else { B::float_add_scalar(scaled, Scalar::from(offset)) }
+}
+
+/// What a byte is as an input: factor * byte + offset.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ByteScale {
+    /// Of the byte.
+    pub factor: f32,
+    /// What 0 is.
+    pub offset: f32,
+}
+
 /// The numbers of one step of Adam.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamFactors {
@@ -189,7 +219,7 @@ impl FusedOperations for burn::backend::wgpu::CubeBackend {}
 
 /// The operations on tensors of whatever device they are on.
 pub(crate) mod dispatch {
-    use super::{AdamFactors, FusedOperations};
+    use super::{AdamFactors, ByteScale, FusedOperations};
     use burn::{
         backend::Dispatch,
         tensor::{Int, Tensor},
@@ -226,8 +256,18 @@ pub(crate) mod dispatch {
         (Tensor::from_dispatch(outputs), Tensor::from_dispatch(mean), Tensor::from_dispatch(variance))
     }
 
-    pub fn scaled(bytes: Tensor<2, Int>, factor: f32, offset: f32) -> Tensor<2> {
-        Tensor::from_dispatch(<Dispatch as FusedOperations>::scaled(bytes.into_dispatch(), factor, offset))
+    pub fn dense_of_bytes(
+        bytes: Tensor<2, Int>,
+        scale: ByteScale,
+        weight: Tensor<2>,
+        bias: Tensor<1>,
+    ) -> Tensor<2> {
+        Tensor::from_dispatch(<Dispatch as FusedOperations>::dense_of_bytes(
+            bytes.into_dispatch(),
+            scale,
+            weight.into_dispatch(),
+            bias.into_dispatch(),
+        ))
     }
 
     /// theta, m and v after the step, from those before it and the gradient.

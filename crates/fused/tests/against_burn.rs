@@ -8,7 +8,7 @@ use burn::{
     optim::{AdamConfig, GradientsParams, ModuleOptimizer},
     tensor::{DType, Device, Int, Tensor, TensorData, activation::log_softmax},
 };
-use kappa_fused::{Adam, batch_norm, cross_entropy, dense, scaled, squared_norm};
+use kappa_fused::{Adam, ByteScale, batch_norm, cross_entropy, dense, dense_of_bytes, squared_norm};
 
 /// n, d, m: one of each, ragged, a batch, more than a piece of samples.
 const SHAPES: [[usize; 3]; 6] =
@@ -197,15 +197,53 @@ fn what_is_not_a_number_is_not_hidden() {
 }
 
 #[test]
-fn bytes_are_scaled_wherever_they_begin() {
+fn a_dense_layer_of_bytes_is_one_of_the_numbers_they_are() {
+    let scale = ByteScale { factor: 1.0 / 128.0, offset: -0.75 };
+    // More than a part of the samples, beside the others.
+    for [n, d, m] in SHAPES.into_iter().chain([[9001, 401, 3]]) {
+        for device in devices() {
+            let bytes: Vec<u8> = (0..(n + 2) * d).map(|i| (i * 7919 % 251) as u8).collect();
+            let x = bytes[d..(n + 1) * d].iter().map(|&byte| scale.factor * f32::from(byte) + scale.offset);
+            let x = TensorData::new(x.collect::<Vec<f32>>(), [n, d]);
+            let bytes = Tensor::<2, Int>::from_data(TensorData::new(bytes, [n + 2, d]), (&device, DType::U8));
+            // Rows that begin somewhere, of which a view is made.
+            let bytes = bytes.slice(1..n + 1);
+            let device = device.clone().autodiff();
+            let w = made_up([d, m], 2, &device).require_grad();
+            let b = made_up([m], 3, &device).require_grad();
+            let above = made_up([n, m], 4, &device);
+            let tensors = |z: Tensor<2>| {
+                let gradients = (z.clone() * above.clone()).sum().backward();
+                [
+                    numbers(z.inner()),
+                    numbers(w.grad(&gradients).unwrap()),
+                    numbers(b.grad(&gradients).unwrap()),
+                ]
+            };
+            let expected = tensors(Tensor::from_data(x, &device).matmul(w.clone()) + b.clone().unsqueeze());
+            for bytes in [bytes.clone(), bytes.cast(DType::I32)] {
+                let found = tensors(dense_of_bytes(bytes, scale, w.clone(), b.clone()));
+                for (index, terms) in [d + 1, n, n].into_iter().enumerate() {
+                    // |x| is below 1.25, the other factor below 1.
+                    let what = format!("{device:?} [{n}, {d}, {m}], {index}");
+                    assert_close(&found[index], &expected[index], 2 * terms, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dense_layer_of_bytes_that_is_fixed_gets_no_gradient() {
     for device in devices() {
-        let bytes: Vec<u8> = (0..=255).collect();
-        let tensor = Tensor::<2, Int>::from_data(TensorData::new(bytes, [64, 4]), (&device, DType::U8));
-        let found = numbers(scaled(tensor.clone().slice(10..30), 0.5, -3.0));
-        let expected: Vec<f64> = (40..120).map(|byte| 0.5 * f64::from(byte) - 3.0).collect();
-        assert_eq!(found, expected);
-        let words = tensor.cast(DType::I32).slice(0..1);
-        assert_eq!(numbers(scaled(words, 2.0, 0.0)), [0.0, 2.0, 4.0, 6.0]);
+        let bytes = Tensor::<2, Int>::from_data(TensorData::new(vec![1u8, 2], [1, 2]), (&device, DType::U8));
+        let device = device.autodiff();
+        let w = made_up([2, 3], 2, &device);
+        let b = made_up([3], 3, &device).require_grad();
+        let scale = ByteScale { factor: 1.0, offset: 0.0 };
+        let gradients = dense_of_bytes(bytes, scale, w.clone(), b.clone()).sum().backward();
+        assert!(w.grad(&gradients).is_none());
+        assert_eq!(numbers(b.grad(&gradients).unwrap()), [1.0, 1.0, 1.0]);
     }
 }
 
@@ -262,7 +300,20 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
             let loss = cross_entropy(z.clone(), made_up([9000, 30], 4, &device).abs());
             let gradients = loss.backward();
             let of_weight = numbers(w.grad(&gradients).unwrap());
-            [numbers(z.inner()), numbers(loss.inner()), of_weight, numbers(b.grad(&gradients).unwrap())]
+            let bytes = (0..9000 * 401).map(|i| (i * 7919 % 251) as u8).collect::<Vec<_>>();
+            let bytes = TensorData::new(bytes, [9000, 401]);
+            let bytes = Tensor::<2, Int>::from_data(bytes, (&Device::flex(), DType::U8));
+            let scale = ByteScale { factor: 0.01, offset: 0.1 };
+            let of_bytes = dense_of_bytes(bytes, scale, w.clone(), b.clone());
+            let gradients_of_bytes = (of_bytes.clone() * z.clone().detach()).sum().backward();
+            [
+                numbers(z.inner()),
+                numbers(loss.inner()),
+                of_weight,
+                numbers(b.grad(&gradients).unwrap()),
+                numbers(of_bytes.inner()),
+                numbers(w.grad(&gradients_of_bytes).unwrap()),
+            ]
         })
     };
     let alone = on_threads(1);

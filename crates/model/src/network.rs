@@ -3,10 +3,10 @@
 use burn::{
     module::{Module, Param, RunningState},
     nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig},
-    tensor::{Device, Tensor, TensorData, activation::relu},
+    tensor::{Device, Int, Tensor, TensorData, activation::relu},
 };
 
-use kappa_fused::{batch_norm, dense, squared_norm};
+use kappa_fused::{ByteScale, batch_norm, dense, dense_of_bytes, squared_norm};
 
 use crate::initialisation::{Initialisation, Layer};
 
@@ -83,6 +83,15 @@ impl TwoLayerNet {
     /// z = W1 x + b1: [N, d] -> [N, m].
     pub fn preactivations(&self, inputs: Tensor<2>) -> Tensor<2> {
         affine(&self.hidden, inputs)
+    }
+
+    /// The same for images that are bytes, x = factor * byte + offset: [N, d] -> [N, m].
+    pub fn preactivations_of_bytes(&self, bytes: Tensor<2, Int>, scale: ByteScale) -> Tensor<2> {
+        let Linear { weight, bias } = &self.hidden;
+        let bias = bias
+            .as_ref()
+            .map_or_else(|| Tensor::zeros([weight.dims()[1]], &weight.val().device()), |bias| bias.val());
+        dense_of_bytes(bytes, scale, weight.val(), bias)
     }
 
     /// g = norm(relu(z)), or relu(z) without batch norm: [N, m] -> [N, m].

@@ -193,7 +193,7 @@ pub(crate) fn preactivations(
     granularity: usize,
 ) -> impl Iterator<Item = Tensor<2>> {
     let most = CHUNK_BYTES / (network.shape().hidden * size_of::<f32>());
-    let mut pieces = split.chunks_of_multiples(granularity).map(|chunk| network.preactivations(chunk.inputs));
+    let mut pieces = split.chunks_of_multiples(granularity).map(|chunk| chunk.images.preactivations(network));
     std::iter::from_fn(move || {
         let (mut collected, mut samples) = (vec![pieces.next()?], 0);
         samples += collected.last().map_or(0, |piece| piece.dims()[0]);

@@ -9,9 +9,9 @@ use burn::{
 };
 use kappa_data::{DataSet, LabelledImages};
 use kappa_hessian::Accumulator;
-use kappa_run::{EpochMetrics, Findings, RunDir, Scaling, SpectraRow, StudyConfig, StudyDir};
+use kappa_run::{EpochMetrics, Findings, RunDir, SpectraRow, StudyConfig, StudyDir};
 use kappa_study::{Precision, StudyObserver, run_study};
-use kappa_trainer::{DeviceSplit, Machine, PixelScaling, load_checkpoint};
+use kappa_trainer::{Machine, load_checkpoint};
 
 const STUDY: &str = r#"
 name = "tiny"
@@ -198,8 +198,8 @@ fn assert_spectrum(
 
 fn training_images() -> Tensor<2> {
     let train = set().train.truncated(60);
-    let scaling = PixelScaling::new(Scaling::Unit, &train).unwrap();
-    DeviceSplit::new(&train, 4, scaling, &Device::flex()).chunks().next().unwrap().inputs
+    let inputs: Vec<f32> = train.pixels().iter().map(|&byte| (1.0 / 255.0) * f32::from(byte)).collect();
+    Tensor::from_data(TensorData::new(inputs, [60, train.inputs()]), &Device::flex())
 }
 
 /// The moment of `power` of column `i` of values [60, 5].

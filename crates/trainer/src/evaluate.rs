@@ -28,7 +28,7 @@ pub fn evaluate(network: &TwoLayerNet, split: &DeviceSplit) -> Result<Evaluation
     let mut losses: Option<Tensor<1>> = None;
     let mut hits: Option<Tensor<1, Int>> = None;
     for chunk in split.chunks() {
-        let logits = network.logits(network.features(chunk.inputs));
+        let logits = network.logits(network.features_of(chunk.images.preactivations(&network)));
         let right = softmax(logits.clone(), 1).argmax(1).equal(chunk.targets.clone().argmax(1)).int().sum();
         let loss = cross_entropy(logits, chunk.targets);
         losses = Some(losses.map_or_else(|| loss.clone(), |losses| losses + loss.clone()));

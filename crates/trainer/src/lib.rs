@@ -24,5 +24,5 @@ pub use checkpoint::{CheckpointError, load_checkpoint, save_checkpoint};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, evaluate};
 pub use run::{Machine, Observer, network_shape, split_data, train};
-pub use split::{DeviceSplit, PixelScaling};
+pub use split::{Chunk, DeviceSplit, Images, PixelScaling};
 pub use trainer::Trainer;

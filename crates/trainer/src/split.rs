@@ -1,19 +1,25 @@
 //! A split on the device, once, as bytes.
 
+use std::ops::Range;
+
 use burn::{
     data::dataset::Dataset,
     tensor::{DType, Device, Int, Tensor, TensorData},
 };
 use kappa_data::LabelledImages;
-use kappa_fused::scaled;
+use kappa_fused::ByteScale;
+use kappa_model::TwoLayerNet;
 use kappa_run::Scaling;
 
 use crate::TrainError;
 
-/// Bytes of f32 inputs that one chunk of a pass over a split holds. They are
-/// written and read three times on their way from bytes to the first layer, so
-/// they should stay in a processor's cache, and need no fresh pages.
+/// Bytes of f32 inputs that one chunk of a pass over a split is worth. What becomes of
+/// them is written and read several times, so it should stay in a processor's cache, and
+/// need no fresh pages.
 const CHUNK_BYTES: usize = 4 << 20;
+/// Bytes of f32 inputs that a device which has no bytes holds at once: half of the
+/// smallest maximal binding of a WebGPU adapter (128 MiB).
+const PIECE_BYTES: usize = 64 << 20;
 
 /// Labelled images on a device: a byte a pixel, scaled when a batch is taken.
 #[derive(Debug, Clone)]
@@ -99,13 +105,21 @@ impl DeviceSplit {
         self.inputs
     }
 
-    /// Inputs [n, d] of the samples at `indices` [n].
-    pub fn inputs_at(&self, indices: Tensor<1, Int>) -> Tensor<2> {
-        let pixels = match &self.pixels {
+    /// The images at `indices` [n].
+    pub fn images_at(&self, indices: Tensor<1, Int>) -> Images {
+        self.images(match &self.pixels {
             Pixels::Bytes(bytes) => bytes.clone().select(0, indices),
             Pixels::Words(words) => unpack(words.clone().select(0, indices), self.inputs),
+        })
+    }
+
+    /// All images in their order, in as few pieces of at most `most` as the device can take.
+    pub fn pieces(&self, most: usize) -> impl Iterator<Item = Images> {
+        let most = match self.pixels {
+            Pixels::Bytes(_) => most,
+            Pixels::Words(_) => most.min(PIECE_BYTES / (self.inputs * size_of::<f32>())),
         };
-        self.scaled(pixels)
+        self.ranges(most.max(1)).map(|range| self.images_in(range))
     }
 
     /// Classes of the samples at `indices` [n], each as a distribution: [n, K].
@@ -123,28 +137,51 @@ impl DeviceSplit {
     pub fn chunks_of_multiples(&self, granularity: usize) -> impl Iterator<Item = Chunk> {
         let most = CHUNK_BYTES / (self.inputs * size_of::<f32>());
         let length = (most / granularity).max(1) * granularity;
-        (0..self.samples).step_by(length).map(move |start| {
-            let range = start..(start + length).min(self.samples);
-            let pixels = match &self.pixels {
-                Pixels::Bytes(bytes) => bytes.clone().slice(range.clone()),
-                Pixels::Words(words) => unpack(words.clone().slice(range.clone()), self.inputs),
-            };
-            Chunk {
-                inputs: self.scaled(pixels),
-                targets: self.one_hot.clone().select(0, self.labels.clone().slice(range)),
-            }
+        self.ranges(length).map(|range| Chunk {
+            images: self.images_in(range.clone()),
+            targets: self.one_hot.clone().select(0, self.labels.clone().slice(range)),
         })
     }
 
-    fn scaled(&self, pixels: Tensor<2, Int>) -> Tensor<2> {
-        scaled(pixels, self.scaling.factor, self.scaling.offset)
+    /// The samples' numbers, `length` at a time.
+    fn ranges(&self, length: usize) -> impl Iterator<Item = Range<usize>> {
+        let samples = self.samples;
+        (0..samples).step_by(length).map(move |start| start..(start.saturating_add(length)).min(samples))
+    }
+
+    fn images_in(&self, range: Range<usize>) -> Images {
+        self.images(match &self.pixels {
+            Pixels::Bytes(bytes) => bytes.clone().slice(range),
+            Pixels::Words(words) => unpack(words.clone().slice(range), self.inputs),
+        })
+    }
+
+    fn images(&self, bytes: Tensor<2, Int>) -> Images {
+        Images { bytes, scaling: self.scaling }
+    }
+}
+
+/// Images on a device, as bytes and with what makes inputs of them.
+#[derive(Debug, Clone)]
+pub struct Images {
+    /// [n, d]
+    bytes: Tensor<2, Int>,
+    scaling: PixelScaling,
+}
+
+impl Images {
+    /// W1 x + b1 of a network, which may record gradients: [n, m].
+    pub fn preactivations(self, network: &TwoLayerNet) -> Tensor<2> {
+        let PixelScaling { factor, offset } = self.scaling;
+        let scale = ByteScale { factor: factor as f32, offset: offset as f32 };
+        network.preactivations_of_bytes(self.bytes, scale)
     }
 }
 
 /// Consecutive samples of a split.
 pub struct Chunk {
-    /// [n, d]
-    pub inputs: Tensor<2>,
+    /// n of them.
+    pub images: Images,
     /// [n, K], one 1 a row.
     pub targets: Tensor<2>,
 }
@@ -182,6 +219,7 @@ fn unpack(words: Tensor<2, Int>, inputs: usize) -> Tensor<2, Int> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kappa_fused::dense_of_bytes;
 
     fn images(samples: usize, size: [usize; 2]) -> LabelledImages {
         let count = samples * size[0] * size[1];
@@ -227,16 +265,26 @@ mod tests {
         let split = DeviceSplit::new(&images, 3, PixelScaling::new(Scaling::Unit, &images).unwrap(), &device);
         let all: Vec<f64> =
             images.pixels().iter().map(|&p| f64::from((f64::from(p) / 255.0) as f32)).collect();
+        // A first layer that hands its inputs on, with a bias of zero.
+        let inputs = |images: Images| {
+            let scale = ByteScale { factor: images.scaling.factor as f32, offset: 0.0 };
+            numbers(dense_of_bytes(images.bytes, scale, Tensor::eye(6, &device), Tensor::zeros([6], &device)))
+        };
         let chunks: Vec<Chunk> = split.chunks().collect();
         assert_eq!(chunks.len(), 1);
+        let chunk = inputs(chunks[0].images.clone());
         // One rounding of the factor and one of the product, in f32.
-        for (found, expected) in numbers(chunks[0].inputs.clone()).iter().zip(&all) {
+        for (found, expected) in chunk.iter().zip(&all) {
             assert!((found - expected).abs() <= 2.0 * f64::from(f32::EPSILON));
         }
+        assert_eq!(chunk.len(), all.len());
         let indices = || Tensor::<1, Int>::from_data([2, 0], &device);
-        let batch = numbers(split.inputs_at(indices()));
-        let chunk = numbers(chunks[0].inputs.clone());
-        assert_eq!(batch, [&chunk[12..18], &chunk[0..6]].concat());
+        assert_eq!(inputs(split.images_at(indices())), [&chunk[12..18], &chunk[0..6]].concat());
+        for most in [1, 3, 4, usize::MAX] {
+            let pieces: Vec<Images> = split.pieces(most).collect();
+            assert_eq!(pieces.len(), 4usize.div_ceil(most));
+            assert_eq!(pieces.into_iter().flat_map(inputs).collect::<Vec<f64>>(), chunk);
+        }
         assert_eq!(numbers(split.targets_at(indices())), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
     }
 

@@ -16,18 +16,12 @@ use crate::{DeviceSplit, TrainError, evaluate::read};
 
 /// The ChaCha stream of epoch 0; see ARCHITECTURE.md, "Randomness".
 const EPOCH_STREAM: u64 = 1000;
-/// Bytes of f32 inputs that are taken through the first layer at once: half of
-/// the smallest maximal binding of a WebGPU adapter (128 MiB).
-const INPUT_BYTES: usize = 64 << 20;
 
 /// A network being trained on a split.
 pub struct Trainer {
     network: TwoLayerNet,
     optimizer: ModuleOptimizer,
     split: DeviceSplit,
-    /// All inputs in pieces, once the first full batch was taken: it is the same
-    /// in every epoch, and scaling its bytes anew would cost more than the first layer.
-    whole: Vec<Tensor<2>>,
     settings: TrainingConfig,
     /// Samples that go through the first layer at once, at the most.
     piece: NonZeroUsize,
@@ -50,13 +44,11 @@ impl Trainer {
             beta_2: settings.adam.beta_2 as f32,
             epsilon: settings.adam.epsilon as f32,
         };
-        let input_bytes = network.shape().inputs * size_of::<f32>();
         Self {
-            piece: NonZeroUsize::new(INPUT_BYTES / input_bytes).unwrap_or(NonZeroUsize::MIN),
+            piece: NonZeroUsize::MAX,
             network,
             optimizer: optimizer.into(),
             split,
-            whole: Vec::new(),
             settings: settings.clone(),
             device: device.clone().without_autodiff(),
             seed,
@@ -64,8 +56,8 @@ impl Trainer {
         }
     }
 
-    /// Takes at most `piece` samples through the first layer at once, instead of
-    /// as many as every adapter can bind. It changes rounding, and nothing else.
+    /// Takes at most `piece` samples of a full batch through the first layer at once,
+    /// instead of as many as the device can. It changes rounding, and nothing else.
     pub fn in_pieces_of(mut self, piece: NonZeroUsize) -> Self {
         self.piece = piece;
         self
@@ -111,9 +103,6 @@ impl Trainer {
         for start in (0..self.split.samples()).step_by(self.batch_size()) {
             let end = (start + self.batch_size()).min(self.split.samples());
             let indices = order.clone().slice(start..end);
-            if self.steps() == 1 && self.whole.is_empty() {
-                self.whole = self.pieces(&indices).map(|indices| self.split.inputs_at(indices)).collect();
-            }
             let objective = self.step(indices);
             after_step(&objective);
             objectives = Some(match objectives {
@@ -149,24 +138,16 @@ impl Trainer {
         objective.inner()
     }
 
-    /// W1 x + b1 for the samples at `indices`. Inputs are many times wider than
-    /// hidden units, so a full batch goes through the first layer in pieces; from
-    /// there on it is whole, as batch norm needs it.
+    /// W1 x + b1 for the samples at `indices`. Where a device has no bytes, inputs are many
+    /// times wider than hidden units, so a full batch goes through the first layer in
+    /// pieces; from there on it is whole, as batch norm needs it.
     fn preactivations(&self, indices: &Tensor<1, Int>) -> Tensor<2> {
-        let forward = |inputs: Tensor<2>| self.network.preactivations(inputs.autodiff());
-        let mut pieces: Vec<Tensor<2>> = if self.whole.is_empty() {
-            self.pieces(indices).map(|indices| forward(self.split.inputs_at(indices))).collect()
-        } else {
-            self.whole.iter().cloned().map(forward).collect()
-        };
+        if self.steps() > 1 {
+            return self.split.images_at(indices.clone()).preactivations(&self.network);
+        }
+        let pieces = self.split.pieces(self.piece.get());
+        let mut pieces: Vec<Tensor<2>> = pieces.map(|images| images.preactivations(&self.network)).collect();
         if pieces.len() == 1 { pieces.remove(0) } else { Tensor::cat(pieces, 0) }
-    }
-
-    /// `indices` in pieces that go through the first layer at once.
-    fn pieces(&self, indices: &Tensor<1, Int>) -> impl Iterator<Item = Tensor<1, Int>> {
-        let [samples] = indices.dims();
-        let most = self.piece.get();
-        (0..samples).step_by(most).map(move |start| indices.clone().slice(start..(start + most).min(samples)))
     }
 
     /// This epoch's order of the samples, from the seed; the files' order if an

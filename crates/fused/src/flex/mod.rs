@@ -2,31 +2,31 @@
 //!
 //! Work is cut into pieces whose size depends on the shapes alone and not on the number
 //! of threads, and sums are added in a fixed order, so the bits are the same on any
-//! number of threads. Loops go through pulp, which compiles them for AVX-512 and AVX2
-//! beside the baseline and picks at run time.
+//! number of threads. `loops` has what is compiled for the widest registers, `dense` the
+//! products.
+
+mod dense;
+mod loops;
 
 use burn::{
     backend::{
         Flex, TensorMetadata,
+        ops::IntTensorOps,
         tensor::{FloatTensor, IntTensor},
     },
-    tensor::{DType, TensorData},
+    tensor::{DType, IntDType, TensorData},
 };
-use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 use rayon::prelude::*;
 
-use crate::{FusedOperations, operations::AdamFactors};
+use crate::{ByteScale, FusedOperations, operations::AdamFactors};
+use dense::Inputs;
+use loops::{
+    AdamStep, BatchNormGradient, BatchNormSums, ColumnSums, Multiples, Normalised, SquaredDeviations,
+    SumOfSquares, run,
+};
 
-/// Rows of a product that a thread takes at once, at the least (a batch of 128 is two such
-/// pieces), and the multiply-adds: fewer are done before another thread has woken.
-const ROWS: usize = 64;
-const MULTIPLY_ADDS: usize = 1 << 20;
-/// Samples that are summed in one go for a weight's gradient.
-const SAMPLES: usize = 4096;
 /// Rows that a thread takes at once where there is little to do with each.
 const LIGHT_ROWS: usize = 1024;
-/// Rows of a weight's gradient that a thread takes at once: 784 inputs are four such pieces.
-const INPUTS: usize = 196;
 /// Elements that a thread takes at once where there is little to do with each.
 const ELEMENTS: usize = 128 << 10;
 
@@ -36,47 +36,35 @@ impl FusedOperations for Flex {
     fn dense(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor {
         let ([samples, d], [_, units]) = (inputs.shape().dims(), weight.shape().dims());
         let [inputs, weight, bias] = [inputs, weight, bias].map(contiguous);
-        let (x, w, b) = (numbers(&inputs), numbers(&weight), numbers(&bias));
-        let mut outputs = vec![0.0; samples * units];
-        if samples * units > 0 && d > 0 {
-            let w = MatRef::from_row_major_slice(w, d, units);
-            let rows = ROWS.max(MULTIPLY_ADDS / (d * units));
-            outputs.par_chunks_mut(rows * units).zip(x.par_chunks(rows * d)).for_each(|(z, x)| {
-                let rows = z.len() / units;
-                z.chunks_exact_mut(units).for_each(|z| z.copy_from_slice(b));
-                let x = MatRef::from_row_major_slice(x, rows, d);
-                matmul(MatMut::from_row_major_slice_mut(z, rows, units), Accum::Add, x, w, 1.0, Par::Seq);
-            });
-        }
-        tensor(outputs, [samples, units])
+        let inputs = Inputs::Numbers(numbers(&inputs));
+        tensor(dense::forward(inputs, numbers(&weight), numbers(&bias), d), [samples, units])
     }
 
     fn dense_gradients(inputs: Tensor, upstream: Tensor) -> (Tensor, Tensor) {
         let ([_, d], [_, units]) = (inputs.shape().dims(), upstream.shape().dims());
         let [inputs, upstream] = [inputs, upstream].map(contiguous);
-        let (x, dz) = (numbers(&inputs), numbers(&upstream));
-        let mut weight = vec![0.0; d * units];
-        let mut bias = vec![0.0; units];
-        for (part, (x, dz)) in x.chunks(SAMPLES * d).zip(dz.chunks(SAMPLES * units)).enumerate() {
-            let rows = dz.len() / units;
-            let x = MatRef::from_row_major_slice(x, rows, d);
-            let dz_rows = MatRef::from_row_major_slice(dz, rows, units);
-            let accum = if part == 0 { Accum::Replace } else { Accum::Add };
-            weight.par_chunks_mut(INPUTS * units).enumerate().for_each(|(piece, weight)| {
-                let inputs = weight.len() / units;
-                let x = x.subcols(piece * INPUTS, inputs).transpose();
-                matmul(
-                    MatMut::from_row_major_slice_mut(weight, inputs, units),
-                    accum,
-                    x,
-                    dz_rows,
-                    1.0,
-                    Par::Seq,
-                );
-            });
-            let sums = column_sums(dz, units);
-            bias.iter_mut().zip(sums).for_each(|(bias, sum)| *bias += sum);
-        }
+        let (weight, bias) =
+            dense::gradients(Inputs::Numbers(numbers(&inputs)), numbers(&upstream), d, units);
+        (tensor(weight, [d, units]), tensor(bias, [units]))
+    }
+
+    fn dense_of_bytes(bytes: IntTensor<Flex>, scale: ByteScale, weight: Tensor, bias: Tensor) -> Tensor {
+        let ([samples, d], [_, units]) = (bytes.shape().dims(), weight.shape().dims());
+        let [weight, bias] = [weight, bias].map(contiguous);
+        let bytes = bytes_of(bytes);
+        let inputs = Inputs::Bytes(bytes_in(&bytes), scale);
+        tensor(dense::forward(inputs, numbers(&weight), numbers(&bias), d), [samples, units])
+    }
+
+    fn dense_of_bytes_gradients(
+        bytes: IntTensor<Flex>,
+        scale: ByteScale,
+        upstream: Tensor,
+    ) -> (Tensor, Tensor) {
+        let ([_, d], [_, units]) = (bytes.shape().dims(), upstream.shape().dims());
+        let (bytes, upstream) = (bytes_of(bytes), contiguous(upstream));
+        let (weight, bias) =
+            dense::gradients(Inputs::Bytes(bytes_in(&bytes), scale), numbers(&upstream), d, units);
         (tensor(weight, [d, units]), tensor(bias, [units]))
     }
 
@@ -116,10 +104,8 @@ impl FusedOperations for Flex {
 
     fn squared_norm(weights: Tensor) -> Tensor {
         let weights = contiguous(weights);
-        let parts: Vec<f32> = numbers(&weights)
-            .par_chunks(ELEMENTS)
-            .map(|part| pulp::Arch::new().dispatch(|| lanes(part, |x| x * x)))
-            .collect();
+        let parts: Vec<f32> =
+            numbers(&weights).par_chunks(ELEMENTS).map(|part| run(SumOfSquares(part))).collect();
         tensor(vec![parts.into_iter().sum()], [1])
     }
 
@@ -127,10 +113,13 @@ impl FusedOperations for Flex {
         let shape = weights.shape();
         let weights = contiguous(weights);
         let factor = 2.0 * numbers(&upstream)[0];
-        let parts = numbers(&weights).par_chunks(ELEMENTS).map(|part| {
-            pulp::Arch::new().dispatch(|| part.iter().map(|weight| factor * weight).collect::<Vec<f32>>())
-        });
-        Tensor::from_data(TensorData::new(joined(parts.collect()), shape))
+        let x = numbers(&weights);
+        let mut gradient = vec![0.0; x.len()];
+        gradient
+            .par_chunks_mut(ELEMENTS)
+            .zip(x.par_chunks(ELEMENTS))
+            .for_each(|(y, x)| run(Multiples { factor, x, y }));
+        Tensor::from_data(TensorData::new(gradient, shape))
     }
 
     fn normalise_batch(
@@ -142,31 +131,18 @@ impl FusedOperations for Flex {
         let [samples, units] = inputs.shape().dims();
         let [inputs, gamma, beta] = [inputs, gamma, beta].map(contiguous);
         let x = numbers(&inputs);
-        let mean = means(x, units, |x, sums| {
-            sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
-        });
-        let variance = means(x, units, |x, sums| {
-            for (sum, (x, mean)) in sums.iter_mut().zip(x.iter().zip(&mean)) {
-                *sum += (x - mean) * (x - mean);
-            }
-        });
+        let mean = means(x, units, |x, sums| run(ColumnSums { x, sums }));
+        let variance = means(x, units, |x, sums| run(SquaredDeviations { x, mean: &mean, sums }));
         // y = scale (x - mu) + beta
         let roots = variance.iter().map(|v| (f64::from(*v) + epsilon).sqrt() as f32);
         let scale: Vec<f32> = numbers(&gamma).iter().zip(roots).map(|(gamma, root)| gamma / root).collect();
         let beta = numbers(&beta);
         let mut outputs = vec![0.0; samples * units];
-        outputs.par_chunks_mut(LIGHT_ROWS * units).zip(x.par_chunks(LIGHT_ROWS * units)).for_each(
-            |(y, x)| {
-                pulp::Arch::new().dispatch(|| {
-                    for (y, x) in y.chunks_exact_mut(units).zip(x.chunks_exact(units)) {
-                        let features = x.iter().zip(&mean).zip(scale.iter().zip(beta));
-                        for (y, ((x, mean), (scale, beta))) in y.iter_mut().zip(features) {
-                            *y = scale * (x - mean) + beta;
-                        }
-                    }
-                });
-            },
-        );
+        let rows = x.par_chunks(LIGHT_ROWS * units);
+        outputs
+            .par_chunks_mut(LIGHT_ROWS * units)
+            .zip(rows)
+            .for_each(|(y, x)| run(Normalised { x, mean: &mean, scale: &scale, beta, y }));
         (tensor(outputs, [samples, units]), tensor(mean, [units]), tensor(variance, [units]))
     }
 
@@ -189,16 +165,7 @@ impl FusedOperations for Flex {
         let sums = total(rows().map(|(x, dy)| {
             let mut sums = vec![0.0; 2 * units];
             let (of_gamma, of_beta) = sums.split_at_mut(units);
-            pulp::Arch::new().dispatch(|| {
-                for (x, dy) in x.chunks_exact(units).zip(dy.chunks_exact(units)) {
-                    let features = x.iter().zip(dy).zip(mean.iter().zip(&inverse));
-                    let sums = of_gamma.iter_mut().zip(of_beta.iter_mut());
-                    for ((of_gamma, of_beta), ((x, dy), (mean, inverse))) in sums.zip(features) {
-                        *of_gamma += (x - mean) * inverse * dy;
-                        *of_beta += dy;
-                    }
-                }
-            });
+            run(BatchNormSums { x, dy, mean, inverse: &inverse, of_gamma, of_beta });
             sums
         }));
         let (of_gamma, of_beta) = sums.split_at(units);
@@ -210,40 +177,11 @@ impl FusedOperations for Flex {
             of_gamma.iter().zip(&inverse).map(|(sum, inverse)| sum * share * inverse).collect();
         let mut gradient = vec![0.0; samples * units];
         gradient.par_chunks_mut(LIGHT_ROWS * units).zip(rows()).for_each(|(dx, (x, dy))| {
-            pulp::Arch::new().dispatch(|| {
-                let rows = x.chunks_exact(units).zip(dy.chunks_exact(units));
-                for (dx, (x, dy)) in dx.chunks_exact_mut(units).zip(rows) {
-                    let features = x.iter().zip(dy).zip(mean.iter().zip(&scale));
-                    let affine = offset.iter().zip(&slope);
-                    for ((dx, ((x, dy), (mean, scale))), (offset, slope)) in
-                        dx.iter_mut().zip(features).zip(affine)
-                    {
-                        *dx = scale * (dy - offset - slope * (x - mean));
-                    }
-                }
-            });
+            let (scale, offset, slope) = (&scale, &offset, &slope);
+            run(BatchNormGradient { x, dy, mean, scale, offset, slope, dx });
         });
         let [of_gamma, of_beta] = [of_gamma, of_beta].map(|sums| tensor(sums.to_vec(), [units]));
         (tensor(gradient, [samples, units]), of_gamma, of_beta)
-    }
-
-    fn scaled(bytes: IntTensor<Flex>, factor: f32, offset: f32) -> Tensor {
-        let shape = bytes.shape();
-        let bytes = contiguous(bytes);
-        let Some(pixels) = bytes.as_slice::<u8>() else {
-            // Only devices without bytes have them in words, and flex has bytes.
-            let scaled = bytes.into_data().iter::<f32>().map(|number| factor * number + offset).collect();
-            return Tensor::from_data(TensorData::new::<f32, _>(scaled, shape));
-        };
-        let mut scaled = vec![0.0f32; pixels.len()];
-        scaled.par_chunks_mut(ELEMENTS).zip(pixels.par_chunks(ELEMENTS)).for_each(|(scaled, pixels)| {
-            pulp::Arch::new().dispatch(|| {
-                for (scaled, &pixel) in scaled.iter_mut().zip(pixels) {
-                    *scaled = factor * f32::from(pixel) + offset;
-                }
-            });
-        });
-        Tensor::from_data(TensorData::new(scaled, shape))
     }
 
     fn adam_step(
@@ -259,46 +197,22 @@ impl FusedOperations for Flex {
         let [mut m, mut v] = [moment_1, moment_2].map(owned);
         let pieces = theta.par_chunks(ELEMENTS).zip(gradient.par_chunks(ELEMENTS));
         let moments = m.par_chunks_mut(ELEMENTS).zip(v.par_chunks_mut(ELEMENTS));
-        let stepped = pieces.zip(moments).map(|((theta, gradient), (m, v))| {
-            pulp::Arch::new().dispatch(|| {
-                let AdamFactors { beta_1, beta_2, correction, epsilon, rate } = factors;
-                let elements = theta.iter().zip(gradient).zip(m.iter_mut().zip(v));
-                let stepped = elements.map(|((theta, &g), (m, v))| {
-                    *m = *m * beta_1 + g * (1.0 - beta_1);
-                    *v = *v * beta_2 + g * g * (1.0 - beta_2);
-                    theta - *m * correction / (v.sqrt() + epsilon) * rate
-                });
-                stepped.collect::<Vec<f32>>()
-            })
+        let mut after = vec![0.0; theta.len()];
+        let stepped = after.par_chunks_mut(ELEMENTS).zip(pieces.zip(moments));
+        stepped.for_each(|(stepped, ((theta, gradient), (m, v)))| {
+            run(AdamStep { theta, gradient, m, v, stepped, factors });
         });
-        let theta = joined(stepped.collect());
         let tensor = |numbers| Tensor::from_data(TensorData::new(numbers, shape.clone()));
-        (tensor(theta), tensor(m), tensor(v))
+        (tensor(after), tensor(m), tensor(v))
     }
 }
 
-/// The sum of f(x), in 16 sums side by side, so that it is as wide as registers are and its
-/// order is the same whatever they are.
-#[inline(always)]
-fn lanes(numbers: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let mut sums = [0.0f32; 16];
-    let (groups, rest) = numbers.as_chunks::<16>();
-    for group in groups {
-        sums.iter_mut().zip(group).for_each(|(sum, &x)| *sum += f(x));
-    }
-    sums.into_iter().sum::<f32>() + rest.iter().map(|&x| f(x)).sum::<f32>()
-}
-
-/// 1/n sum_n of what `add` adds of each row to the sums: [n, m] -> [m]. Parts of the rows
+/// 1/n sum_n of what `add` adds of some rows to the sums: [n, m] -> [m]. Parts of the rows
 /// are summed in f32, the parts in f64.
 fn means(rows: &[f32], columns: usize, add: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
     let parts = rows.par_chunks(LIGHT_ROWS * columns).map(|rows| {
         let mut sums = vec![0.0; columns];
-        pulp::Arch::new().dispatch(|| {
-            for row in rows.chunks_exact(columns) {
-                add(row, &mut sums);
-            }
-        });
+        add(rows, &mut sums);
         sums
     });
     let count = rows.len() / columns;
@@ -313,19 +227,10 @@ fn total(parts: impl IndexedParallelIterator<Item = Vec<f32>>) -> Vec<f32> {
     (0..length).map(sum).collect()
 }
 
-/// Lists side by side; one alone stays where it is.
-fn joined(mut parts: Vec<Vec<f32>>) -> Vec<f32> {
-    if parts.len() == 1 { parts.remove(0) } else { parts.concat() }
-}
-
 /// sum_n dz_n: [n, m], row by row -> [m].
 fn column_sums(rows: &[f32], columns: usize) -> Vec<f32> {
     let mut sums = vec![0.0; columns];
-    pulp::Arch::new().dispatch(|| {
-        for row in rows.chunks_exact(columns) {
-            sums.iter_mut().zip(row).for_each(|(sum, number)| *sum += number);
-        }
-    });
+    run(ColumnSums { x: rows, sums: &mut sums });
     sums
 }
 
@@ -344,6 +249,17 @@ fn largest(z: &[f32]) -> f32 {
 /// a view.
 fn contiguous(tensor: Tensor) -> Tensor {
     if tensor.layout().contiguous_offsets().is_some() { tensor } else { tensor.to_contiguous() }
+}
+
+/// Integers as bytes, which is what they are in images: contiguous.
+fn bytes_of(integers: IntTensor<Flex>) -> IntTensor<Flex> {
+    contiguous(if integers.dtype() == DType::U8 { integers } else { Flex::int_cast(integers, IntDType::U8) })
+}
+
+/// The bytes of what [`bytes_of`] gives.
+#[allow(clippy::expect_used)]
+fn bytes_in(tensor: &IntTensor<Flex>) -> &[u8] {
+    tensor.as_slice().expect("a contiguous tensor of bytes")
 }
 
 /// A tensor's elements, row by row; copied only if somebody else has the tensor too.

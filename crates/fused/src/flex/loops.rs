@@ -1,0 +1,220 @@
+//! The inner loops, compiled by pulp for AVX-512 and AVX2 beside the baseline.
+//!
+//! Each is a structure whose body is inlined into what pulp compiles for the processor it
+//! runs on. A closure would do the same as long as the compiler chooses to inline it, and
+//! where it does not, the loop is the baseline's: several times slower, and right.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::{ByteScale, operations::AdamFactors};
+
+/// Runs a loop.
+pub(super) fn run<L: WithSimd>(lines: L) -> L::Output {
+    Arch::new().dispatch(lines)
+}
+
+/// sum_i x_i^2, in 16 sums side by side, so that it is as wide as registers are and its order
+/// is the same whatever they are.
+pub(super) struct SumOfSquares<'a>(pub &'a [f32]);
+
+impl WithSimd for SumOfSquares<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f32 {
+        let mut sums = [0.0f32; 16];
+        let (groups, rest) = self.0.as_chunks::<16>();
+        for group in groups {
+            for (sum, &x) in sums.iter_mut().zip(group) {
+                *sum += x * x;
+            }
+        }
+        for (sum, &x) in sums.iter_mut().zip(rest) {
+            *sum += x * x;
+        }
+        sums.into_iter().sum()
+    }
+}
+
+/// y = factor x.
+pub(super) struct Multiples<'a> {
+    pub factor: f32,
+    pub x: &'a [f32],
+    pub y: &'a mut [f32],
+}
+
+impl WithSimd for Multiples<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (y, &x) in self.y.iter_mut().zip(self.x) {
+            *y = self.factor * x;
+        }
+    }
+}
+
+/// number = factor * byte + offset.
+pub(super) struct Scaled<'a> {
+    pub bytes: &'a [u8],
+    pub scale: ByteScale,
+    pub numbers: &'a mut [f32],
+}
+
+impl WithSimd for Scaled<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let ByteScale { factor, offset } = self.scale;
+        for (number, &byte) in self.numbers.iter_mut().zip(self.bytes) {
+            *number = factor * f32::from(byte) + offset;
+        }
+    }
+}
+
+/// sums += the rows x [n, m].
+pub(super) struct ColumnSums<'a> {
+    pub x: &'a [f32],
+    pub sums: &'a mut [f32],
+}
+
+impl WithSimd for ColumnSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for x in self.x.chunks_exact(self.sums.len()) {
+            for (sum, &x) in self.sums.iter_mut().zip(x) {
+                *sum += x;
+            }
+        }
+    }
+}
+
+/// sums += (x - mean)^2 of the rows x [n, m].
+pub(super) struct SquaredDeviations<'a> {
+    pub x: &'a [f32],
+    pub mean: &'a [f32],
+    pub sums: &'a mut [f32],
+}
+
+impl WithSimd for SquaredDeviations<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for x in self.x.chunks_exact(self.sums.len()) {
+            for ((sum, &x), &mean) in self.sums.iter_mut().zip(x).zip(self.mean) {
+                *sum += (x - mean) * (x - mean);
+            }
+        }
+    }
+}
+
+/// y = scale (x - mean) + beta, each of the m features of the rows x [n, m] for itself.
+pub(super) struct Normalised<'a> {
+    pub x: &'a [f32],
+    pub mean: &'a [f32],
+    pub scale: &'a [f32],
+    pub beta: &'a [f32],
+    pub y: &'a mut [f32],
+}
+
+impl WithSimd for Normalised<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let units = self.mean.len();
+        for (y, x) in self.y.chunks_exact_mut(units).zip(self.x.chunks_exact(units)) {
+            let features = x.iter().zip(self.mean).zip(self.scale.iter().zip(self.beta));
+            for (y, ((&x, &mean), (&scale, &beta))) in y.iter_mut().zip(features) {
+                *y = scale * (x - mean) + beta;
+            }
+        }
+    }
+}
+
+/// of_gamma += h dy and of_beta += dy of the rows x, dy [n, m], h = (x - mean) inverse.
+pub(super) struct BatchNormSums<'a> {
+    pub x: &'a [f32],
+    pub dy: &'a [f32],
+    pub mean: &'a [f32],
+    pub inverse: &'a [f32],
+    pub of_gamma: &'a mut [f32],
+    pub of_beta: &'a mut [f32],
+}
+
+impl WithSimd for BatchNormSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let units = self.mean.len();
+        for (x, dy) in self.x.chunks_exact(units).zip(self.dy.chunks_exact(units)) {
+            let features = x.iter().zip(dy).zip(self.mean.iter().zip(self.inverse));
+            let sums = self.of_gamma.iter_mut().zip(self.of_beta.iter_mut());
+            for ((of_gamma, of_beta), ((&x, &dy), (&mean, &inverse))) in sums.zip(features) {
+                *of_gamma += (x - mean) * inverse * dy;
+                *of_beta += dy;
+            }
+        }
+    }
+}
+
+/// dx = scale (dy - offset - slope (x - mean)) of the rows x, dy [n, m].
+pub(super) struct BatchNormGradient<'a> {
+    pub x: &'a [f32],
+    pub dy: &'a [f32],
+    pub mean: &'a [f32],
+    pub scale: &'a [f32],
+    pub offset: &'a [f32],
+    pub slope: &'a [f32],
+    pub dx: &'a mut [f32],
+}
+
+impl WithSimd for BatchNormGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let units = self.mean.len();
+        let rows = self.x.chunks_exact(units).zip(self.dy.chunks_exact(units));
+        for (dx, (x, dy)) in self.dx.chunks_exact_mut(units).zip(rows) {
+            let features = x.iter().zip(dy).zip(self.mean.iter().zip(self.scale));
+            let affine = self.offset.iter().zip(self.slope);
+            for ((dx, ((&x, &dy), (&mean, &scale))), (&offset, &slope)) in
+                dx.iter_mut().zip(features).zip(affine)
+            {
+                *dx = scale * (dy - offset - slope * (x - mean));
+            }
+        }
+    }
+}
+
+/// One step of Adam ([`crate::FusedOperations::adam_step`]): m and v in place, theta after it
+/// into `stepped`.
+pub(super) struct AdamStep<'a> {
+    pub theta: &'a [f32],
+    pub gradient: &'a [f32],
+    pub m: &'a mut [f32],
+    pub v: &'a mut [f32],
+    pub stepped: &'a mut [f32],
+    pub factors: AdamFactors,
+}
+
+impl WithSimd for AdamStep<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let AdamFactors { beta_1, beta_2, correction, epsilon, rate } = self.factors;
+        let elements = self.theta.iter().zip(self.gradient).zip(self.m.iter_mut().zip(self.v));
+        for (stepped, ((&theta, &g), (m, v))) in self.stepped.iter_mut().zip(elements) {
+            *m = *m * beta_1 + g * (1.0 - beta_1);
+            *v = *v * beta_2 + g * g * (1.0 - beta_2);
+            *stepped = theta - *m * correction / (v.sqrt() + epsilon) * rate;
+        }
+    }
+}
