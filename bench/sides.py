@@ -10,6 +10,8 @@ from typing import Any
 
 from failure import BenchError
 
+OPENBLAS_CHOICES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
 
 def environment(threads: int) -> dict[str, str]:
     """This process's environment with so many threads for every library that reads them from it."""
@@ -23,8 +25,10 @@ def environment(threads: int) -> dict[str, str]:
         ),
         str(threads),
     )
+    # OpenBLAS knows best which kernels this processor runs: a choice made outside is not the peers'.
+    inherited = {name: value for name, value in os.environ.items() if name not in OPENBLAS_CHOICES}
     # Whoever waits for its turn sleeps: by default OpenMP's idle threads keep their cores busy.
-    return os.environ | counts | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
+    return inherited | counts | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 class Side:
