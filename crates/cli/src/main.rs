@@ -24,6 +24,11 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 
 use crate::{args::Arguments, error::report};
 
+/// Keeps what is freed for what is taken next: from the system's allocator every large tensor
+/// has fresh pages, and clearing those takes a third of a full batch's step.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Libraries log; KAPPA_LOG chooses what is shown (warnings, if it does not).

@@ -32,20 +32,22 @@ pub fn for_each_subject(
     sets: &mut DataSets,
     measure: &mut impl FnMut(Subject) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
-    let images = images(target, settings, sets)?;
+    let (chosen, images) = images(target, settings, sets)?;
     let device = &settings.machine.device;
     let network = load_checkpoint(&target.checkpoint, device)?;
     let shape = network.shape();
-    if shape.inputs != images.chosen.inputs() {
+    if shape.inputs != chosen.inputs() {
         // Before the images go to the device: they may be of any size.
-        return Err(ProbeError::OtherImages { network: shape.inputs, images: images.chosen.inputs() }.into());
+        return Err(ProbeError::OtherImages { network: shape.inputs, images: chosen.inputs() }.into());
     }
     let statistics = match shape.batch_norm {
         Some(_) => statistics(target, settings)?,
         // Without batch norm they are all one.
         None => vec![BatchNormStatistics::Running],
     };
-    let split = DeviceSplit::new(&images.chosen, images.classes, images.scaling, device);
+    let split = DeviceSplit::new(&chosen, images.classes, images.scaling, device);
+    // They are on the device now, and the sums need memory.
+    drop(chosen);
     let source = Source { target, settings, images: &images, split: &split };
     for statistics in statistics {
         let out = match statistics {
@@ -115,7 +117,6 @@ impl Source<'_> {
         });
         // The optimiser knows the weights that it trained, and not the folded ones.
         let adam = if asked.directions && folding.is_none() { self.adam()? } else { None };
-        let labels = images.chosen.labels().iter().map(|&label| usize::from(label)).collect();
         Ok(Subject {
             settings: SpectrumSettings {
                 source: target.checkpoint.display().to_string(),
@@ -143,7 +144,7 @@ impl Source<'_> {
                 l2,
             },
             samples,
-            labels: Some(labels),
+            labels: Some(images.labels.clone()),
             loss: None,
             weights: Some(weights(network, settings.bias)?),
             adam,
@@ -232,9 +233,9 @@ fn with_suffix(folder: &Path, suffix: &str) -> PathBuf {
     folder.with_file_name(name)
 }
 
-/// The images whose mean loss is differentiated.
+/// What is known of the images whose mean loss is differentiated, beside their pixels.
 struct Images {
-    chosen: LabelledImages,
+    labels: Vec<usize>,
     classes: usize,
     scaling: PixelScaling,
     scaling_name: Scaling,
@@ -242,7 +243,11 @@ struct Images {
     split: String,
 }
 
-fn images(target: &Target, settings: &Settings, sets: &mut DataSets) -> Result<Images, CliError> {
+fn images(
+    target: &Target,
+    settings: &Settings,
+    sets: &mut DataSets,
+) -> Result<(LabelledImages, Images), CliError> {
     let (set, scaling_name, splits) = match &target.origin {
         Origin::Run { manifest, .. } => {
             let data = &manifest.config.data;
@@ -269,14 +274,16 @@ fn images(target: &Target, settings: &Settings, sets: &mut DataSets) -> Result<I
         Split::Validation => ("validation", splits.validation),
         Split::Test => ("test", splits.test),
     };
-    Ok(Images {
+    let chosen = chosen.truncated(settings.limit.unwrap_or(usize::MAX));
+    let images = Images {
+        labels: chosen.labels().iter().map(|&label| usize::from(label)).collect(),
         scaling,
         scaling_name,
         classes: set.classes,
         data: set.name.clone(),
         split: split.to_owned(),
-        chosen: chosen.truncated(settings.limit.unwrap_or(usize::MAX)),
-    })
+    };
+    Ok((chosen, images))
 }
 
 /// Refuses images other than those that the run was trained on.
