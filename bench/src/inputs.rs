@@ -9,6 +9,8 @@
 //!   G-N-m-K.npy, P-N-m-K.npy
 //! ```
 
+use std::ops::ControlFlow;
+
 use std::{
     fs, io,
     num::NonZeroUsize,
@@ -82,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<(), InputsError> {
 fn mnist(folder: &Path) -> Result<(), WorkError> {
     let (device, set, config) = (Device::flex(), DataSet::mnist()?, configuration(Network::Fc)?);
     let mut trainer = trainer(&config, &set, &device)?;
-    trainer.epoch(|_| ())?;
+    trainer.epoch(|_| ControlFlow::Continue(()))?;
     let network = trainer.network().valid();
 
     let (images, classes) = (&set.train, set.classes);

@@ -4,6 +4,8 @@
 //! is launched, whatever fusion made of the operations. What a launch costs is the time
 //! of a thousand kernels that write one word each, one after the other.
 
+use std::ops::ControlFlow;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -153,14 +155,17 @@ fn count(config: &Config, set: &DataSet, adapter: &Adapter) -> Result<Network, L
     // How the weights are drawn changes no launch.
     let network = TwoLayerNet::new(&shape, Initialisation::GlorotUniform, config.seed, &device);
     let mut trainer = Trainer::new(network, split, &config.training, &device, config.seed);
-    trainer.epoch(|_| ())?;
+    trainer.epoch(|_| ControlFlow::Continue(()))?;
     adapter.wait()?;
 
     let counter = Arc::new(Counter::default());
     let observation = LaunchObservation::new(counter.clone());
     let mut after_steps = Vec::new();
     let start = Instant::now();
-    trainer.epoch(|_| after_steps.push(counter.total()))?;
+    trainer.epoch(|_| {
+        after_steps.push(counter.total());
+        ControlFlow::Continue(())
+    })?;
     let seconds = start.elapsed().as_secs_f64() / trainer.steps() as f64;
     drop(observation);
     // From the first step's end to the last's: what an epoch has beside its steps is before and after.

@@ -1,5 +1,7 @@
 //! Training: the paper's networks on MNIST, an epoch at a time.
 
+use std::ops::ControlFlow;
+
 use burn::tensor::Device;
 use kappa_data::DataSet;
 use kappa_model::{Initialisation, TwoLayerNet};
@@ -30,7 +32,7 @@ impl Works {
             trainer(&config, &DataSet::mnist()?, device)
         };
         self.kept.with((network, batch), load, |trainer| {
-            let (loss, timing) = timed(device, || Ok(trainer.epoch(|_| ())?))?;
+            let (loss, timing) = timed(device, || Ok(trainer.epoch(|_| ControlFlow::Continue(()))?))?;
             Ok(timing.with(Digest::Loss { loss }))
         })
     }

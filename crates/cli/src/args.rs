@@ -49,11 +49,18 @@ pub enum Command {
 Examples:
   kappa train configs/fc.toml configs/fc-bn.toml
   kappa train configs/fc.toml --set training.epochs=3 --set training.adam.learning_rate=3e-4
-  kappa train configs/smoke.toml --data /usr/share/datasets/fashion-mnist --backend flex")]
+  kappa train configs/smoke.toml --data /usr/share/datasets/fashion-mnist --backend flex
+  kappa train --resume outputs/fc-s0-20260314-150926
+
+Ctrl-C finishes the step and stops with status 130; whole epochs are kept, and
+--resume goes on after the last of them.")]
 pub struct TrainArguments {
     /// The networks' configurations
-    #[arg(required = true, value_name = "CONFIG.toml")]
+    #[arg(required_unless_present = "resume", value_name = "CONFIG.toml")]
     pub configs: Vec<PathBuf>,
+    /// Go on with runs that were stopped, from their last whole epoch; may be repeated
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["configs", "set", "out"])]
+    pub resume: Vec<PathBuf>,
     /// Override one value of the configurations; may be repeated
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,

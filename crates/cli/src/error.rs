@@ -53,6 +53,17 @@ pub enum CliError {
     Unproven { failed: String },
     #[error("{0}")]
     Usage(String),
+    #[error("stopped; whole epochs are kept, and `kappa train --resume {0}` goes on from there")]
+    TrainingStopped(String),
+    #[error("stopped; the same command goes on from here")]
+    StudyStopped,
+}
+
+impl CliError {
+    /// Whether it was the user who ended the program.
+    pub fn is_stop(&self) -> bool {
+        matches!(self, Self::TrainingStopped(_) | Self::StudyStopped)
+    }
 }
 
 /// Prints an error and its causes, each on a line of its own.

@@ -5,6 +5,7 @@
 //! backend   --backend: which device burn computes on
 //! commands  one file a subcommand
 //! output    lines on stdout
+//! interrupt Ctrl-C
 //! progress  bars and epoch lines
 //! error     what is said when something cannot be done
 //! ```
@@ -14,6 +15,7 @@ mod args;
 mod backend;
 mod commands;
 mod error;
+mod interrupt;
 mod output;
 mod progress;
 
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
-            ExitCode::FAILURE
+            if error.is_stop() { ExitCode::from(interrupt::STATUS) } else { ExitCode::FAILURE }
         }
     }
 }

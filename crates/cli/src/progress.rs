@@ -2,12 +2,14 @@
 //!
 //! Bars are drawn on stderr if that is a terminal; `--quiet` shows neither.
 
+use std::ops::ControlFlow;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kappa_run::{EpochMetrics, RunDir};
 use kappa_study::StudyObserver;
 use kappa_trainer::Observer;
 
-use crate::output::say;
+use crate::{interrupt, output::say};
 
 /// A bar of `length` units, drawn only where it can be seen.
 pub fn bar(length: usize, what: &str, quiet: bool) -> ProgressBar {
@@ -36,28 +38,41 @@ pub struct TrainingProgress {
     quiet: bool,
     network: &'static str,
     epochs: usize,
-    steps: usize,
+    run: String,
     bar: ProgressBar,
 }
 
 impl TrainingProgress {
     pub fn new(network: &'static str, quiet: bool) -> Self {
-        Self { quiet, network, epochs: 0, steps: 0, bar: ProgressBar::hidden() }
+        Self { quiet, network, epochs: 0, run: String::new(), bar: ProgressBar::hidden() }
+    }
+
+    /// Where the training's run directory is.
+    pub fn run(&self) -> &str {
+        &self.run
     }
 }
 
 impl Observer for TrainingProgress {
-    fn started(&mut self, run: &RunDir, epochs: usize, steps: usize) {
-        (self.epochs, self.steps) = (epochs, steps);
+    fn started(&mut self, run: &RunDir, epochs: usize, steps: usize, done: Option<usize>) {
+        self.epochs = epochs;
+        self.run = run.path().display().to_string();
         if !self.quiet {
             say(format_args!("{} -> {}", self.network, run.path().display()));
             say(format_args!("{:>12}  {:>9}  {:>17}  {:>17}  {:>17}", "", "", "train", "validation", "test"));
         }
         self.bar = bar(epochs * steps, self.network, self.quiet);
+        if let Some(done) = done {
+            self.bar.inc((done * steps) as u64);
+            if !self.quiet {
+                self.bar.suspend(|| say(format_args!("goes on after epoch {done}")));
+            }
+        }
     }
 
-    fn stepped(&mut self) {
+    fn stepped(&mut self) -> ControlFlow<()> {
         self.bar.inc(1);
+        interrupt::go_on()
     }
 
     fn finished_epoch(&mut self, row: &EpochMetrics) {
@@ -105,6 +120,10 @@ impl Drop for StudyProgress {
 }
 
 impl StudyObserver for StudyProgress {
+    fn go_on(&mut self) -> ControlFlow<()> {
+        interrupt::go_on()
+    }
+
     fn planned(&mut self, work: usize) {
         self.bar.set_length(self.bar.position() + work as u64);
     }

@@ -2,7 +2,7 @@
 //! same spectrum. And what the configurations train is as good as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use std::path::Path;
+use std::{ops::ControlFlow, path::Path};
 
 use burn::tensor::Device;
 use kappa_data::DataSet;
@@ -46,7 +46,11 @@ fn losses(config: &Config, set: &DataSet, device: &Device) -> Vec<f64> {
     let mut trainer = Trainer::new(network, split, &config.training, &device, config.seed);
     let mut losses = Vec::new();
     while losses.len() < 20 {
-        trainer.epoch(|objective| losses.push(objective.clone())).unwrap();
+        let note = |objective: &burn::tensor::Tensor<1>| {
+            losses.push(objective.clone());
+            ControlFlow::Continue(())
+        };
+        trainer.epoch(note).unwrap();
     }
     losses.truncate(20);
     losses.into_iter().map(|loss| loss.into_scalar::<f64>()).collect()
@@ -123,8 +127,10 @@ fn a_checkpoint_has_the_same_spectrum_on_every_backend() {
 struct Silent;
 
 impl Observer for Silent {
-    fn started(&mut self, _: &RunDir, _: usize, _: usize) {}
-    fn stepped(&mut self) {}
+    fn started(&mut self, _: &RunDir, _: usize, _: usize, _: Option<usize>) {}
+    fn stepped(&mut self) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
     fn finished_epoch(&mut self, _: &EpochMetrics) {}
 }
 

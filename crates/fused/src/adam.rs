@@ -1,8 +1,10 @@
 //! Adam in one pass.
 
+use std::sync::Arc;
+
 use burn::{
     optim::{AdamState, AdaptiveMomentumState, LearningRate, Optimizer},
-    tensor::{Device, Tensor},
+    tensor::{Device, Tensor, TensorData},
 };
 
 use crate::operations::{AdamFactors, dispatch};
@@ -50,5 +52,55 @@ impl Optimizer for Adam {
     fn to_device<const D: usize>(mut state: AdamState<D>, device: &Device) -> AdamState<D> {
         state.momentum = state.momentum.to_device(device);
         state
+    }
+}
+
+/// What Adam has kept of one parameter after some steps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moments {
+    /// The steps taken t.
+    pub steps: usize,
+    /// m, of the parameter's shape, in f32.
+    pub first: TensorData,
+    /// v, likewise.
+    pub second: TensorData,
+}
+
+/// [`Adam`] for one parameter, taken up where it was left. (burn's own way, loading a record,
+/// puts it on burn's default device, which on a machine without a GPU may be a GPU.)
+#[derive(Debug, Clone)]
+pub struct ContinuedAdam {
+    adam: Adam,
+    moments: Arc<Moments>,
+}
+
+impl Adam {
+    /// Goes on from `moments`.
+    pub fn continued(self, moments: Moments) -> ContinuedAdam {
+        ContinuedAdam { adam: self, moments: Arc::new(moments) }
+    }
+}
+
+impl Optimizer for ContinuedAdam {
+    type State<const D: usize> = AdamState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        learning_rate: LearningRate,
+        parameter: Tensor<D>,
+        gradient: Tensor<D>,
+        state: Option<AdamState<D>>,
+    ) -> (Tensor<D>, Option<AdamState<D>>) {
+        let state = state.unwrap_or_else(|| {
+            let Moments { steps, first, second } = &*self.moments;
+            let [first, second] =
+                [first, second].map(|moment| Tensor::from_data(moment.clone(), &gradient.device()));
+            AdamState::new(AdaptiveMomentumState::new(*steps, first, second))
+        });
+        self.adam.step(learning_rate, parameter, gradient, Some(state))
+    }
+
+    fn to_device<const D: usize>(state: AdamState<D>, device: &Device) -> AdamState<D> {
+        Adam::to_device(state, device)
     }
 }

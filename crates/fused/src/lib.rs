@@ -27,7 +27,7 @@ mod autodiff;
 mod flex;
 mod operations;
 
-pub use adam::Adam;
+pub use adam::{Adam, ContinuedAdam, Moments};
 pub use operations::{ByteScale, FusedOperations};
 
 use burn::tensor::{Int, Tensor};

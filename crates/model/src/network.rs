@@ -131,6 +131,15 @@ impl TwoLayerNet {
         self
     }
 
+    /// The network with `momentum` as the weight of the newest batch in batch norm's running
+    /// statistics; without batch norm it stays as it is.
+    pub fn with_momentum(mut self, momentum: f64) -> Self {
+        if let Some(norm) = &mut self.norm {
+            norm.momentum = momentum;
+        }
+        self
+    }
+
     /// The same function of the images without batch norm: normalising by statistics that
     /// do not depend on the batch is affine, g = s a + o ([`Self::normalisation`]), and
     /// goes into the next layer,

@@ -6,9 +6,9 @@ use std::{
 };
 
 use crate::{
-    EpochMetrics, MANIFEST_VERSION, Manifest, RunError,
+    EpochMetrics, Lock, MANIFEST_VERSION, Manifest, RunError,
     json::{read_json, write_json},
-    write_atomically,
+    write::{remove_partial_files, write_atomically},
 };
 
 const MANIFEST: &str = "run.json";
@@ -119,6 +119,19 @@ impl RunDir {
         &self.path
     }
 
+    /// Keeps other processes from training here, and removes what one that was killed has
+    /// left half-written.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::InUse`] if one does, [`RunError::Read`], [`RunError::Write`].
+    pub fn lock(&self) -> Result<Lock, RunError> {
+        let lock = Lock::of(&self.path)?;
+        remove_partial_files(&self.path)?;
+        remove_partial_files(&self.path.join(CHECKPOINTS))?;
+        Ok(lock)
+    }
+
     /// Reads the manifest.
     ///
     /// # Errors
@@ -161,6 +174,27 @@ impl RunDir {
         let path = self.path.join(METRICS);
         let mut reader = csv::Reader::from_path(&path).map_err(|error| RunError::malformed(&path, error))?;
         reader.deserialize().collect::<Result<_, _>>().map_err(|error| RunError::malformed(&path, error))
+    }
+
+    /// The metrics of all whole epochs of a run that was stopped, in order; none where it was
+    /// stopped in the first. An epoch's row is written when everything else of it is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::metrics`], and [`RunError::Malformed`] if an epoch is missing.
+    pub fn whole_epochs(&self) -> Result<Vec<EpochMetrics>, RunError> {
+        let path = self.path.join(METRICS);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let rows = self.metrics()?;
+        match rows.iter().enumerate().find(|(epoch, row)| row.epoch != *epoch) {
+            None => Ok(rows),
+            Some((epoch, row)) => {
+                let problem = format!("epoch {} stands where epoch {epoch} should", row.epoch);
+                Err(RunError::malformed(&path, problem))
+            }
+        }
     }
 
     /// Where the checkpoint of `epoch` goes.
@@ -273,6 +307,7 @@ mod tests {
             backend: "flex".to_owned(),
             device: "CPU".to_owned(),
             started: Timestamp::from_second(1_800_000_000 + second).unwrap(),
+            resumed: Vec::new(),
             finished: None,
         }
     }

@@ -59,6 +59,12 @@ pub enum RunError {
         /// The version that is read.
         expected: u32,
     },
+    /// Another process has the directory.
+    #[error("{0} is in use by another kappa: wait until it has ended, or stop it")]
+    InUse(PathBuf),
+    /// A run that is to go on has come to its end.
+    #[error("{0} is finished: there is nothing to go on with")]
+    Finished(PathBuf),
     /// A study's directory belongs to another configuration.
     #[error("{0} holds a study with another configuration: name yours otherwise (--set name=..), or move it")]
     OtherStudy(PathBuf),

@@ -3,6 +3,7 @@
 //! ```text
 //! outputs/
 //!   fc-bn-s0-20260314-150926/            RunDir
+//!     .lock                              Lock: held by the process that trains
 //!     run.json                           Manifest: what ran, on what, from when to when
 //!     config.toml                        Config: every value, resolved
 //!     metrics.csv                        EpochMetrics, one row an epoch, epoch 0 first
@@ -26,6 +27,7 @@ mod directory;
 mod error;
 mod findings;
 mod json;
+mod lock;
 mod manifest;
 mod matrix_free;
 mod metrics;
@@ -42,6 +44,7 @@ pub use error::RunError;
 pub use findings::{
     Estimate, Explanation, FINDINGS_VERSION, Findings, GridPoint, PairedRuns, PointFindings, Verdict, Word,
 };
+pub use lock::Lock;
 pub use manifest::{FileChecksum, MANIFEST_VERSION, Manifest};
 pub use matrix_free::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free};
 pub use metrics::EpochMetrics;

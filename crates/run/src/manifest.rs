@@ -33,6 +33,9 @@ pub struct Manifest {
     pub device: String,
     /// When the run began.
     pub started: Timestamp,
+    /// When it went on after it had been stopped, each time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<Timestamp>,
     /// When its last epoch was saved; absent while it runs, and if it was stopped.
     pub finished: Option<Timestamp>,
 }

@@ -19,10 +19,10 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CheckRecord, FINDINGS_VERSION, Findings, RunDir, RunError, SavedTensor, StudyConfig,
+    CheckRecord, FINDINGS_VERSION, Findings, Lock, RunDir, RunError, SavedTensor, StudyConfig,
     json::{read_json, write_json},
     spectrum::write_tensors,
-    write_atomically,
+    write::{remove_partial_files, write_atomically},
 };
 
 /// The version of `spectra.json`'s schema.
@@ -138,6 +138,17 @@ impl StudyDir {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Keeps other processes from working on this study.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::InUse`] if one does, [`RunError::Write`].
+    pub fn lock(&self) -> Result<Lock, RunError> {
+        let lock = Lock::of(&self.path)?;
+        remove_partial_files(&self.path)?;
+        Ok(lock)
     }
 
     /// Where its runs are.

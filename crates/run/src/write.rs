@@ -4,6 +4,9 @@ use std::{fs::File, io::Write, path::Path};
 
 use crate::RunError;
 
+/// How the names of files begin that are not whole yet.
+const PARTIAL: &str = ".partial-";
+
 /// Writes `bytes` beside `path`, syncs them, and renames them into place.
 ///
 /// # Errors
@@ -13,7 +16,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = || -> std::io::Result<()> {
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".partial-");
+        builder.prefix(PARTIAL);
         // Readable by whom the user's umask lets read: results are shared, unlike temporary files.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -25,6 +28,18 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
         File::open(folder)?.sync_all()
     };
     written().map_err(|source| RunError::write(path, source))
+}
+
+/// Removes what writes that were killed have left in `folder`.
+pub(crate) fn remove_partial_files(folder: &Path) -> Result<(), RunError> {
+    for entry in std::fs::read_dir(folder).map_err(|source| RunError::read(folder, source))? {
+        let path = entry.map_err(|source| RunError::read(folder, source))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.is_some_and(|name| name.starts_with(PARTIAL)) {
+            std::fs::remove_file(&path).map_err(|source| RunError::write(&path, source))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

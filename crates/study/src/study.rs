@@ -2,9 +2,9 @@
 //!
 //! Whatever is finished already is not done again, so a study that was stopped
 //! goes on where it was: a run is finished when its manifest says so, its spectra
-//! when they are all written.
+//! when they are all written. A run that is not goes on from its last whole epoch.
 
-use std::{collections::HashMap, path::Path, time::Instant};
+use std::{collections::HashMap, ops::ControlFlow, path::Path, time::Instant};
 
 use burn::module::Module;
 use kappa_data::DataSet;
@@ -54,6 +54,10 @@ pub trait StudyObserver {
     fn stage(&mut self, name: &'static str, runs: usize);
     /// A run is done; `again` if it was found finished.
     fn run_done(&mut self, name: &str, metrics: &EpochMetrics, again: bool);
+    /// Whether to go on: asked after every step of a training and every epoch's spectra.
+    fn go_on(&mut self) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 }
 
 /// What a study leaves.
@@ -130,6 +134,7 @@ pub fn run_study(
     observer: &mut dyn StudyObserver,
 ) -> Result<StudyResult, StudyError> {
     let directory = StudyDir::create(root, study)?;
+    let lock = directory.lock()?;
     let statistics = plan::statistics(study);
     let checked = Checked::default();
     let mut runner = Runner { study, set, machine, precision, directory, statistics, observer, checked };
@@ -196,6 +201,7 @@ pub fn run_study(
         widths: widths.into_iter().map(paired_runs).collect(),
     };
     runner.directory.write_findings(&findings)?;
+    drop(lock);
     Ok(StudyResult { directory: runner.directory, findings, stages, checked: runner.checked })
 }
 
@@ -344,6 +350,9 @@ impl Runner<'_> {
                 eigenvalues.extend(values);
             }
             self.observer.worked(SPECTRA_WORK);
+            if self.observer.go_on().is_break() {
+                return Err(TrainError::Stopped.into());
+            }
         }
         let precision = self.precision.name().to_owned();
         let seconds = start.elapsed().as_secs_f64();
@@ -357,9 +366,13 @@ impl Runner<'_> {
 struct Epochs<'a>(&'a mut dyn StudyObserver);
 
 impl Observer for Epochs<'_> {
-    fn started(&mut self, _: &RunDir, _: usize, _: usize) {}
+    fn started(&mut self, _: &RunDir, _: usize, _: usize, done: Option<usize>) {
+        self.0.worked(done.map_or(0, |epoch| epoch + 1));
+    }
 
-    fn stepped(&mut self) {}
+    fn stepped(&mut self) -> ControlFlow<()> {
+        self.0.go_on()
+    }
 
     fn finished_epoch(&mut self, _: &EpochMetrics) {
         self.0.worked(1);

@@ -11,10 +11,15 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use burn::store::{
-    BurnToPyTorchAdapter, ModuleAdapter, ModuleContext,
-    burn_pack::{self, Reader},
+use burn::{
+    store::{
+        BurnToPyTorchAdapter, ModuleAdapter, ModuleContext,
+        burn_pack::{self, Reader},
+    },
+    tensor::TensorData,
 };
+use kappa_fused::Moments;
+use kappa_model::NetworkShape;
 use kappa_run::{AdamConfig, write_atomically};
 use safetensors::{
     SafeTensors,
@@ -184,45 +189,104 @@ pub fn load_adam_state(path: &Path) -> Result<AdamState, CheckpointError> {
 }
 
 fn state_of(file: &SafeTensors) -> Result<AdamState, String> {
-    let tensor = |name: &str, dtype: Dtype| {
-        let tensor = file.tensor(name).map_err(|_| format!("it has no tensor `{name}`"))?;
-        if tensor.dtype() == dtype {
-            Ok(tensor)
-        } else {
-            Err(format!("`{name}` has elements of type {:?}, expected {dtype:?}", tensor.dtype()))
-        }
-    };
-    let moment = |parameter: &str, suffix: &str, shape: &[usize]| {
-        let name = format!("{parameter}{suffix}");
-        let tensor = tensor(&name, Dtype::F32)?;
-        if tensor.shape() != shape {
-            return Err(format!("`{name}` has shape {:?}, expected {shape:?}", tensor.shape()));
-        }
-        let bytes = tensor.data().as_chunks().0.iter();
-        let numbers: Vec<f64> = bytes.map(|&bytes| f64::from(f32::from_le_bytes(bytes))).collect();
-        let impossible = |number: &&f64| !number.is_finite() || (suffix == SECOND && **number < 0.0);
-        match numbers.iter().find(impossible) {
-            Some(number) => Err(format!("`{name}` holds {number}, which no mean of gradients can be")),
-            None => Ok(numbers),
-        }
-    };
-    let first = tensor(&format!("{WEIGHT}{FIRST}"), Dtype::F32)?;
+    let first = tensor_of(file, &format!("{WEIGHT}{FIRST}"), Dtype::F32)?;
     let &[classes @ (1..), features @ (1..)] = first.shape() else {
         let shape = first.shape();
         return Err(format!("`{WEIGHT}{FIRST}` has shape {shape:?}, expected [classes, features]"));
     };
     let layer = |suffix: &str| {
-        let weight = moment(WEIGHT, suffix, &[classes, features])?;
-        Ok::<_, String>(OutputLayer { weight, bias: moment(BIAS, suffix, &[classes])? })
+        let numbers = |parameter: &str, shape: &[usize]| {
+            let numbers = moment_of(file, parameter, suffix, shape)?;
+            Ok::<Vec<f64>, String>(numbers.into_iter().map(f64::from).collect())
+        };
+        let weight = numbers(WEIGHT, &[classes, features])?;
+        Ok::<_, String>(OutputLayer { weight, bias: numbers(BIAS, &[classes])? })
     };
-    let steps = tensor(STEP, Dtype::I64)?;
+    Ok(AdamState { step: step_of(file)?, first_moment: layer(FIRST)?, second_moment: layer(SECOND)? })
+}
+
+fn tensor_of<'a>(file: &SafeTensors<'a>, name: &str, dtype: Dtype) -> Result<TensorView<'a>, String> {
+    let tensor = file.tensor(name).map_err(|_| format!("it has no tensor `{name}`"))?;
+    if tensor.dtype() == dtype {
+        Ok(tensor)
+    } else {
+        Err(format!("`{name}` has elements of type {:?}, expected {dtype:?}", tensor.dtype()))
+    }
+}
+
+/// A moment of a parameter that has `shape` in the file.
+fn moment_of(file: &SafeTensors, parameter: &str, suffix: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
+    let name = format!("{parameter}{suffix}");
+    let tensor = tensor_of(file, &name, Dtype::F32)?;
+    if tensor.shape() != shape {
+        return Err(format!("`{name}` has shape {:?}, expected {shape:?}", tensor.shape()));
+    }
+    let bytes = tensor.data().as_chunks().0.iter();
+    let numbers: Vec<f32> = bytes.map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    let impossible = |number: &&f32| !number.is_finite() || (suffix == SECOND && **number < 0.0);
+    match numbers.iter().find(impossible) {
+        Some(number) => Err(format!("`{name}` holds {number}, which no mean of gradients can be")),
+        None => Ok(numbers),
+    }
+}
+
+fn step_of(file: &SafeTensors) -> Result<u32, String> {
+    let steps = tensor_of(file, STEP, Dtype::I64)?;
     let step = match steps.data().as_chunks() {
         // burn raises the betas to an i32.
         ([step], []) => i32::try_from(i64::from_le_bytes(*step)).ok().filter(|&step| step > 0),
         _ => None,
     };
     let step = step.ok_or_else(|| format!("`{STEP}` is not one number above 0 (and below 2^31)"))?;
-    Ok(AdamState { step: step.unsigned_abs(), first_moment: layer(FIRST)?, second_moment: layer(SECOND)? })
+    Ok(step.unsigned_abs())
+}
+
+/// burn's path of each parameter, its name in the file, and whether PyTorch has it transposed.
+const PARAMETERS: [(&str, &str, bool); 6] = [
+    ("hidden.weight", "hidden.weight", true),
+    ("hidden.bias", "hidden.bias", false),
+    ("norm.gamma", "norm.weight", false),
+    ("norm.beta", "norm.bias", false),
+    ("output.weight", WEIGHT, true),
+    ("output.bias", BIAS, false),
+];
+
+/// What Adam keeps of each parameter of a network, by burn's path of it.
+pub(crate) type AllMoments = Vec<(&'static str, Moments)>;
+
+/// Reads Adam's whole state for a network of `shape` from `path`.
+///
+/// # Errors
+///
+/// [`CheckpointError`] says which tensor is missing, of another shape or impossible.
+pub(crate) fn load_moments(path: &Path, shape: &NetworkShape) -> Result<AllMoments, CheckpointError> {
+    let bytes = read(path)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
+    let steps = step_of(&file).map_err(|problem| malformed(path, problem))?;
+    let (inputs, hidden, classes) = (shape.inputs, shape.hidden, shape.classes);
+    let parameters =
+        PARAMETERS.iter().filter(|(burns, ..)| shape.batch_norm.is_some() || !burns.starts_with("norm."));
+    let moments = parameters.map(|&(burns, name, transposed)| {
+        let in_file = match name {
+            "hidden.weight" => vec![hidden, inputs],
+            WEIGHT => vec![classes, hidden],
+            BIAS => vec![classes],
+            _ => vec![hidden],
+        };
+        let moment = |suffix: &str| {
+            let numbers = moment_of(&file, name, suffix, &in_file)?;
+            Ok::<_, String>(match in_file[..] {
+                [rows, columns] if transposed => {
+                    let column = |c: usize| numbers.iter().skip(c).step_by(columns).copied();
+                    TensorData::new((0..columns).flat_map(column).collect::<Vec<f32>>(), [columns, rows])
+                }
+                _ => TensorData::new(numbers, in_file.clone()),
+            })
+        };
+        let steps = usize::try_from(steps).unwrap_or(usize::MAX);
+        Ok((burns, Moments { steps, first: moment(FIRST)?, second: moment(SECOND)? }))
+    });
+    moments.collect::<Result<_, String>>().map_err(|problem| malformed(path, problem))
 }
 
 fn malformed(path: &Path, problem: impl ToString) -> CheckpointError {

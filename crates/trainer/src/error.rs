@@ -1,5 +1,7 @@
 //! Why a training did not finish.
 
+use std::path::PathBuf;
+
 use kappa_data::DataError;
 use kappa_run::RunError;
 
@@ -35,6 +37,19 @@ pub enum TrainError {
         value: f64,
         /// The epoch it was seen after.
         epoch: usize,
+    },
+    /// The observer wished to stop.
+    #[error("stopped")]
+    Stopped,
+    /// A run was trained on other data than are there to go on with.
+    #[error(
+        "{run} was trained on other data than was found now: {file} has another checksum, so it cannot go on"
+    )]
+    OtherData {
+        /// The run directory.
+        run: PathBuf,
+        /// The file that differs.
+        file: String,
     },
     /// The device failed.
     #[error("the device failed: {0}")]

@@ -1,16 +1,19 @@
 //! A whole run: from a configuration and a data set to a run directory.
 
-use std::{path::Path, time::Instant};
+use std::{ops::ControlFlow, path::Path, time::Instant};
 
 use burn::tensor::Device;
 use jiff::Timestamp;
 use kappa_data::{DataSet, SplitOrder, SplitSizes, Splits};
 use kappa_model::{BatchNormSettings, Initialisation, NetworkShape, TwoLayerNet};
-use kappa_run::{Config, DataConfig, EpochMetrics, FileChecksum, MANIFEST_VERSION, Manifest, Order, RunDir};
+use kappa_run::{
+    Config, DataConfig, EpochMetrics, FileChecksum, MANIFEST_VERSION, Manifest, Order, RunDir, RunError,
+};
 
 use crate::{
-    CheckpointError, DeviceSplit, Evaluation, PixelScaling, TrainError, Trainer, adam::keep_output_layer,
-    evaluate, save_adam_state, save_checkpoint,
+    CheckpointError, DeviceSplit, Evaluation, PixelScaling, TrainError, Trainer,
+    adam::{keep_output_layer, load_moments},
+    evaluate, load_checkpoint, save_adam_state, save_checkpoint,
 };
 
 /// What a run ran on, for its manifest.
@@ -28,21 +31,25 @@ pub struct Machine {
 
 /// Is told how far a run is.
 pub trait Observer {
-    /// The run directory is there, and epochs of `steps` steps begin.
-    fn started(&mut self, run: &RunDir, epochs: usize, steps: usize);
-    /// A step of the current epoch is queued.
-    fn stepped(&mut self);
+    /// The run directory is there, and epochs of `steps` steps begin after `done` epochs
+    /// that an earlier call has trained.
+    fn started(&mut self, run: &RunDir, epochs: usize, steps: usize, done: Option<usize>);
+    /// A step of the current epoch is queued. To break ends the run; what it has trained of
+    /// this epoch is lost, and whole epochs are kept.
+    fn stepped(&mut self) -> ControlFlow<()>;
     /// An epoch is trained, evaluated and saved (epoch 0: evaluated and saved).
     fn finished_epoch(&mut self, metrics: &EpochMetrics);
 }
 
 /// Trains the network of `config` on `set` and leaves a run directory under
 /// `root`: `name`, or, if there is none, one named by configuration, seed and time.
-/// An unfinished run of that `name` is replaced.
+/// An unfinished run of that `name` goes on, if it is of the same configuration, and is
+/// replaced, if not.
 ///
 /// # Errors
 ///
-/// [`TrainError`]; the epochs that were finished stay in the run directory.
+/// [`TrainError`]; the epochs that were finished stay in the run directory, and
+/// [`resume`] goes on from there.
 pub fn train(
     config: &Config,
     set: &DataSet,
@@ -51,76 +58,177 @@ pub fn train(
     name: Option<&str>,
     observer: &mut dyn Observer,
 ) -> Result<RunDir, TrainError> {
+    let unfinished = name.and_then(|name| RunDir::open(&root.join(name)).ok());
+    if let Some(run) = unfinished {
+        let manifest = run.manifest()?;
+        if manifest.config == *config && manifest.finished.is_none() {
+            return resume(run, set, machine, observer);
+        }
+    }
+    // A mistake in the configuration is told before there is a directory.
     let splits = split_data(set, &config.data, config.seed)?;
     let scaling = PixelScaling::new(config.data.scaling, &splits.train)?;
-    let shape = network_shape(config, set);
     let manifest = manifest(config, set, machine);
     let run = match name {
         Some(name) => RunDir::create_named(root, name, &manifest)?,
         None => RunDir::create(root, &manifest)?,
     };
-    tracing::info!(run = %run.path().display(), network = manifest.network, "training");
-
-    let start = Instant::now();
-    let on_device = |images| DeviceSplit::new(images, set.classes, scaling, &machine.device);
-    let train = on_device(&splits.train);
-    let evaluated = [train.clone(), on_device(&splits.validation), on_device(&splits.test)];
-    let device = machine.device.clone().autodiff();
-    let network = TwoLayerNet::new(&shape, initialisation(config), config.seed, &device);
-    let mut trainer = Trainer::new(network, train, &config.training, &device, config.seed);
-
-    let epochs = config.training.epochs.get();
-    observer.started(&run, epochs, trainer.steps());
-    let mut rows = Vec::with_capacity(epochs + 1);
-    let mut training_seconds = 0.0;
-    for epoch in 0..=epochs {
-        let mut objective = None;
-        if epoch > 0 {
-            let epoch_start = Instant::now();
-            objective = Some(trainer.epoch(|_| observer.stepped())?);
-            training_seconds += epoch_start.elapsed().as_secs_f64();
-        }
-        let [train, validation, test] = evaluate_all(trainer.network(), &evaluated, epoch)?;
-        save(&run, &trainer, epoch)?;
-        let row = EpochMetrics {
-            epoch,
-            seconds: start.elapsed().as_secs_f64(),
-            training_seconds,
-            objective,
-            train_loss: train.loss,
-            train_accuracy: train.accuracy,
-            validation_loss: validation.loss,
-            validation_accuracy: validation.accuracy,
-            test_loss: test.loss,
-            test_accuracy: test.accuracy,
-        };
-        rows.push(row);
-        run.write_metrics(&rows)?;
-        observer.finished_epoch(&row);
-    }
-    run.write_manifest(&Manifest { finished: Some(Timestamp::now()), ..manifest })?;
+    let lock = run.lock()?;
+    let course = Course { run: &run, manifest, set, machine };
+    course.go(splits, scaling, observer)?;
+    drop(lock);
     Ok(run)
 }
 
-/// Saves network and optimiser after `epoch`.
+/// Goes on with a run that was stopped, from its last whole epoch: on a CPU with the same
+/// bits as if it had not been.
 ///
-/// The last epoch keeps Adam's whole state, twice the network's size, so that the
-/// training can be taken up or looked into where it ended. Of every earlier epoch
-/// only the output layer's is kept: it is what the Hessian is compared with, and a
-/// study of 51 runs of 30 epochs would hold 1 GB otherwise. Before the first step
-/// there is no state.
+/// # Errors
 ///
-/// In this order a checkpoint that is there has its state beside it, and wherever
-/// the process is stopped the last checkpoint's is whole.
+/// [`RunError::Finished`] or [`RunError::InUse`], [`TrainError::OtherData`] if `set` is not
+/// what it was trained on, and as [`train`].
+pub fn resume(
+    run: RunDir,
+    set: &DataSet,
+    machine: &Machine,
+    observer: &mut dyn Observer,
+) -> Result<RunDir, TrainError> {
+    let lock = run.lock()?;
+    let mut manifest = run.manifest()?;
+    if manifest.finished.is_some() {
+        return Err(RunError::Finished(run.path().to_owned()).into());
+    }
+    let other = manifest.data_files.iter().zip(&set.files).find(|(then, now)| then.sha256 != now.sha256);
+    if let Some((_, now)) = other {
+        return Err(TrainError::OtherData { run: run.path().to_owned(), file: now.file.clone() });
+    }
+    if manifest.backend != machine.backend {
+        tracing::warn!(
+            "{} was begun on {} and goes on with {}: its numbers are as right, and not the same to the last bit",
+            run.path().display(),
+            manifest.backend,
+            machine.backend
+        );
+    }
+    let config = &manifest.config;
+    let splits = split_data(set, &config.data, config.seed)?;
+    let scaling = PixelScaling::new(config.data.scaling, &splits.train)?;
+    manifest.resumed.push(Timestamp::now());
+    run.write_manifest(&manifest)?;
+    let course = Course { run: &run, manifest, set, machine };
+    course.go(splits, scaling, observer)?;
+    drop(lock);
+    Ok(run)
+}
+
+/// A run on its way.
+struct Course<'a> {
+    run: &'a RunDir,
+    manifest: Manifest,
+    set: &'a DataSet,
+    machine: &'a Machine,
+}
+
+impl Course<'_> {
+    /// Trains the epochs that are missing.
+    fn go(
+        self,
+        splits: Splits,
+        scaling: PixelScaling,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let &Self { run, ref manifest, set, machine } = &self;
+        let config = &manifest.config;
+        tracing::info!(run = %run.path().display(), network = manifest.network, "training");
+        let mut rows = run.whole_epochs()?;
+        let done = rows.last().copied();
+        let (before, mut training_seconds) =
+            done.map_or((0.0, 0.0), |row| (row.seconds, row.training_seconds));
+
+        let start = Instant::now();
+        let on_device = |images| DeviceSplit::new(images, set.classes, scaling, &machine.device);
+        let train = on_device(&splits.train);
+        let evaluated = [train.clone(), on_device(&splits.validation), on_device(&splits.test)];
+        drop(splits);
+        let mut trainer = self.trainer(train, done.map(|row| row.epoch))?;
+
+        let epochs = config.training.epochs.get();
+        let done = done.map(|row| row.epoch);
+        // It may have been stopped between an epoch's row and what follows it.
+        shorten(run, done.unwrap_or(0))?;
+        observer.started(run, epochs, trainer.steps(), done);
+        for epoch in done.map_or(0, |epoch| epoch + 1)..=epochs {
+            let mut objective = None;
+            if epoch > 0 {
+                let epoch_start = Instant::now();
+                objective = Some(trainer.epoch(|_| observer.stepped())?);
+                training_seconds += epoch_start.elapsed().as_secs_f64();
+            }
+            let [train, validation, test] = evaluate_all(trainer.network(), &evaluated, epoch)?;
+            save(run, &trainer, epoch)?;
+            let row = EpochMetrics {
+                epoch,
+                seconds: before + start.elapsed().as_secs_f64(),
+                training_seconds,
+                objective,
+                train_loss: train.loss,
+                train_accuracy: train.accuracy,
+                validation_loss: validation.loss,
+                validation_accuracy: validation.accuracy,
+                test_loss: test.loss,
+                test_accuracy: test.accuracy,
+            };
+            rows.push(row);
+            run.write_metrics(&rows)?;
+            shorten(run, epoch)?;
+            observer.finished_epoch(&row);
+        }
+        run.write_manifest(&Manifest { finished: Some(Timestamp::now()), ..manifest.clone() })?;
+        Ok(())
+    }
+
+    /// A trainer that has trained for `done` epochs.
+    fn trainer(&self, split: DeviceSplit, done: Option<usize>) -> Result<Trainer, TrainError> {
+        let config = &self.manifest.config;
+        let device = self.machine.device.clone().autodiff();
+        let shape = network_shape(config, self.set);
+        let new = |network| Trainer::new(network, split, &config.training, &device, config.seed);
+        let Some(epoch) = done else {
+            return Ok(new(TwoLayerNet::new(&shape, initialisation(config), config.seed, &device)));
+        };
+        let network = load_checkpoint(&self.run.checkpoint_path(epoch), &device)?;
+        let network = match shape.batch_norm {
+            // What a checkpoint does not hold.
+            Some(norm) => network.with_momentum(norm.momentum),
+            None => network,
+        };
+        let moments = match epoch {
+            0 => Vec::new(),
+            _ => load_moments(&self.run.adam_state_path(epoch), &shape)?,
+        };
+        Ok(new(network).after(epoch, moments))
+    }
+}
+
+/// Saves network and optimiser after `epoch`; before the first step there is no state.
+///
+/// In this order a checkpoint that is there has its state beside it. The epoch's row of
+/// metrics follows both, so that an epoch that has one can be gone on from.
 fn save(run: &RunDir, trainer: &Trainer, epoch: usize) -> Result<(), CheckpointError> {
     if epoch > 0 {
         save_adam_state(trainer, &run.adam_state_path(epoch))?;
     }
-    save_checkpoint(trainer.network(), &run.checkpoint_path(epoch))?;
-    if epoch > 1 {
-        keep_output_layer(&run.adam_state_path(epoch - 1))?;
-    }
-    Ok(())
+    save_checkpoint(trainer.network(), &run.checkpoint_path(epoch))
+}
+
+/// Leaves of the state before `epoch` the output layer's.
+///
+/// The last epoch keeps Adam's whole state, twice the network's size, so that the
+/// training can be taken up or looked into where it ended. Of every earlier epoch
+/// only the output layer's is kept: it is what the Hessian is compared with, and a
+/// study of 51 runs of 30 epochs would hold 1 GB otherwise.
+fn shorten(run: &RunDir, epoch: usize) -> Result<(), CheckpointError> {
+    if epoch > 1 { keep_output_layer(&run.adam_state_path(epoch - 1)) } else { Ok(()) }
 }
 
 fn evaluate_all(
@@ -192,6 +300,7 @@ fn manifest(config: &Config, set: &DataSet, machine: &Machine) -> Manifest {
         backend: machine.backend.clone(),
         device: machine.device_name.clone(),
         started: Timestamp::now(),
+        resumed: Vec::new(),
         finished: None,
     }
 }

@@ -1,8 +1,9 @@
 //! Steps and epochs.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, ops::ControlFlow};
 
 use burn::{
+    module::ParamGroup,
     optim::{GradientsParams, ModuleOptimizer},
     tensor::{Device, Int, Tensor, TensorData},
 };
@@ -12,7 +13,7 @@ use kappa_run::{BatchSize, Reduction, TrainingConfig};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{DeviceSplit, TrainError, evaluate::read};
+use crate::{DeviceSplit, TrainError, adam::AllMoments, evaluate::read};
 
 /// The ChaCha stream of epoch 0; see ARCHITECTURE.md, "Randomness".
 const EPOCH_STREAM: u64 = 1000;
@@ -20,6 +21,7 @@ const EPOCH_STREAM: u64 = 1000;
 /// A network being trained on a split.
 pub struct Trainer {
     network: TwoLayerNet,
+    adam: Adam,
     optimizer: ModuleOptimizer,
     split: DeviceSplit,
     settings: TrainingConfig,
@@ -39,7 +41,7 @@ impl Trainer {
         device: &Device,
         seed: u64,
     ) -> Self {
-        let optimizer = Adam {
+        let adam = Adam {
             beta_1: settings.adam.beta_1 as f32,
             beta_2: settings.adam.beta_2 as f32,
             epsilon: settings.adam.epsilon as f32,
@@ -47,7 +49,8 @@ impl Trainer {
         Self {
             piece: NonZeroUsize::MAX,
             network,
-            optimizer: optimizer.into(),
+            adam,
+            optimizer: adam.into(),
             split,
             settings: settings.clone(),
             device: device.clone().without_autodiff(),
@@ -86,8 +89,18 @@ impl Trainer {
         self.split.samples().div_ceil(self.batch_size())
     }
 
+    /// Goes on as after `epoch` epochs, at whose end Adam had these moments.
+    pub(crate) fn after(mut self, epoch: usize, moments: AllMoments) -> Self {
+        self.epoch = epoch;
+        for (path, moments) in moments {
+            let continued = self.adam.continued(moments);
+            self.optimizer = self.optimizer.with_group(ParamGroup::from_path(path), continued, None);
+        }
+        self
+    }
+
     /// Trains for one epoch. `after_step` is called after each step is queued,
-    /// with that step's objective, which is still on the device.
+    /// with that step's objective, which is still on the device, and says whether to go on.
     ///
     /// Returns the mean over the steps of what was minimised: the batch's loss
     /// plus the penalty.
@@ -95,8 +108,12 @@ impl Trainer {
     /// # Errors
     ///
     /// [`TrainError::Diverged`] if that is not a finite number,
+    /// [`TrainError::Stopped`] if `after_step` said so,
     /// [`TrainError::Device`] if the device failed.
-    pub fn epoch(&mut self, mut after_step: impl FnMut(&Tensor<1>)) -> Result<f64, TrainError> {
+    pub fn epoch(
+        &mut self,
+        mut after_step: impl FnMut(&Tensor<1>) -> ControlFlow<()>,
+    ) -> Result<f64, TrainError> {
         self.epoch += 1;
         let order = self.order();
         let mut objectives: Option<Tensor<1>> = None;
@@ -104,7 +121,9 @@ impl Trainer {
             let end = (start + self.batch_size()).min(self.split.samples());
             let indices = order.clone().slice(start..end);
             let objective = self.step(indices);
-            after_step(&objective);
+            if after_step(&objective).is_break() {
+                return Err(TrainError::Stopped);
+            }
             objectives = Some(match objectives {
                 Some(sum) => sum + objective,
                 None => objective,

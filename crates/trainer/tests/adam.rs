@@ -1,6 +1,8 @@
 //! Adam's state: what is saved of it is what the training did, and what is not one is told.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::ops::ControlFlow;
+
 use std::path::{Path, PathBuf};
 
 use burn::{
@@ -51,10 +53,12 @@ fn config(norm: bool, adam: &str) -> Config {
 struct Spy<'a>(Option<RunDir>, &'a mut dyn FnMut(&RunDir, usize));
 
 impl Observer for Spy<'_> {
-    fn started(&mut self, run: &RunDir, _: usize, _: usize) {
+    fn started(&mut self, run: &RunDir, _: usize, _: usize, _: Option<usize>) {
         self.0 = Some(run.clone());
     }
-    fn stepped(&mut self) {}
+    fn stepped(&mut self) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
     fn finished_epoch(&mut self, metrics: &EpochMetrics) {
         (self.1)(self.0.as_ref().unwrap(), metrics.epoch);
     }
@@ -374,7 +378,7 @@ fn there_is_no_state_before_the_first_step() {
     let path = folder.path().join("state");
     let message = save_adam_state(&trainer, &path).unwrap_err().to_string();
     assert!(message.contains("no step was taken yet") && !path.exists(), "{message}");
-    trainer.epoch(|_| {}).unwrap();
+    trainer.epoch(|_| ControlFlow::Continue(())).unwrap();
     save_adam_state(&trainer, &path).unwrap();
     assert_eq!(load_adam_state(&path).unwrap().step, 1);
 }

@@ -2,7 +2,7 @@
 //! written out, its gradient by central differences, Adam by its paper.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, ops::ControlFlow};
 
 use burn::{
     module::Module,
@@ -144,7 +144,7 @@ fn steps_are_adams_on_the_gradient_of_the_objective() {
         let network = network(norm);
         let expected = reference(parameters(&network), norm, &settings, 8);
         let mut trainer = trainer(network, &settings);
-        let found: Vec<f64> = (0..8).map(|_| trainer.epoch(|_| {}).unwrap()).collect();
+        let found: Vec<f64> = (0..8).map(|_| trainer.epoch(|_| ControlFlow::Continue(())).unwrap()).collect();
         assert!(found[7] < found[0]);
         for (step, (a, b)) in found.iter().zip(&expected).enumerate() {
             // Central differences are right to 1e-9; each f32 step rounds parameters and gradient
@@ -163,7 +163,7 @@ fn a_batch_taken_in_pieces_is_one_batch() {
             if let Some(piece) = piece {
                 trainer = trainer.in_pieces_of(NonZeroUsize::new(piece).unwrap());
             }
-            (0..4).map(|_| trainer.epoch(|_| {}).unwrap()).collect()
+            (0..4).map(|_| trainer.epoch(|_| ControlFlow::Continue(())).unwrap()).collect()
         };
         let whole = run(None);
         for piece in [1, 4, 10] {
@@ -191,7 +191,11 @@ fn mini_batches_cover_the_split_once_in_another_order_each_epoch() {
     let mut epochs = Vec::new();
     for _ in 0..2 {
         let mut losses: Vec<f64> = Vec::new();
-        let mean = trainer.epoch(|objective| losses.push(objective.clone().into_scalar())).unwrap();
+        let note = |objective: &Tensor<1>| {
+            losses.push(objective.clone().into_scalar());
+            ControlFlow::Continue(())
+        };
+        let mean = trainer.epoch(note).unwrap();
         // Eleven losses of order one, rounded in f32.
         assert!((mean - loss).abs() < 1e-6, "{mean} {loss}");
         epochs.push(losses);

@@ -4,13 +4,15 @@ use std::time::Instant;
 
 use kappa_report::write_report;
 use kappa_run::{PointFindings, StudyConfig};
-use kappa_study::run_study;
+use kappa_study::{StudyError, run_study};
+use kappa_trainer::TrainError;
 
 use super::DataSets;
 use crate::{
     args::{PrecisionArgument, StudyArguments},
     backend,
     error::CliError,
+    interrupt,
     output::say,
     progress::StudyProgress,
 };
@@ -25,7 +27,13 @@ pub fn run(arguments: &StudyArguments) -> Result<(), CliError> {
     let chosen = backend::choose(arguments.common.backend)?;
     let precision = PrecisionArgument::or(arguments.precision, chosen.precision);
     let mut progress = StudyProgress::new(arguments.common.quiet);
-    let result = run_study(&study, set, &chosen.machine, precision, &arguments.out, &mut progress)?;
+    interrupt::listen();
+    let result = run_study(&study, set, &chosen.machine, precision, &arguments.out, &mut progress).map_err(
+        |error| match error {
+            StudyError::Train(TrainError::Stopped) => CliError::StudyStopped,
+            error => error.into(),
+        },
+    )?;
 
     if let Some((chosen, sweep)) = result.findings.points.split_first() {
         say(format_args!("\nchosen: learning rate {:e}, L2 {:e}", chosen.learning_rate, chosen.l2));

@@ -1,10 +1,12 @@
 //! `kappa train`.
 
 use kappa_run::{Config, RunDir};
-use kappa_trainer::train;
+use kappa_trainer::{TrainError, resume, train};
 
 use super::{DataSets, hessian};
-use crate::{args::TrainArguments, backend, error::CliError, output::say, progress::TrainingProgress};
+use crate::{
+    args::TrainArguments, backend, error::CliError, interrupt, output::say, progress::TrainingProgress,
+};
 
 pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
     // All configurations first: a mistake in the last one is told before the first one trains.
@@ -16,17 +18,34 @@ pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
         }
         configs.push(config);
     }
+    let resumed = arguments
+        .resume
+        .iter()
+        .map(|path| {
+            let run = RunDir::open(path)?;
+            Ok((run.manifest()?.config, run))
+        })
+        .collect::<Result<Vec<_>, CliError>>()?;
     let chosen = backend::choose(arguments.common.backend)?;
     let quiet = arguments.common.quiet;
     if !quiet {
         say(format_args!("{} on {}", chosen.machine.backend, chosen.machine.device_name));
     }
+    interrupt::listen();
     let mut sets = DataSets::default();
     let mut runs: Vec<RunDir> = Vec::new();
-    for config in &configs {
-        let set = sets.get(config.data.folder.as_deref())?;
+    let trainings = configs.into_iter().map(|config| (config, None));
+    for (config, stopped) in resumed.into_iter().map(|(config, run)| (config, Some(run))).chain(trainings) {
+        let set = sets.get(arguments.data.as_deref().or(config.data.folder.as_deref()))?;
         let mut progress = TrainingProgress::new(config.network_label(), quiet);
-        runs.push(train(config, set, &chosen.machine, &arguments.out, None, &mut progress)?);
+        let run = match stopped {
+            Some(run) => resume(run, set, &chosen.machine, &mut progress),
+            None => train(&config, set, &chosen.machine, &arguments.out, None, &mut progress),
+        };
+        runs.push(run.map_err(|error| match error {
+            TrainError::Stopped => CliError::TrainingStopped(progress.run().to_owned()),
+            error => error.into(),
+        })?);
         if quiet && let Some(run) = runs.last() {
             say(format_args!("{}", run.path().display()));
         }

@@ -5,6 +5,7 @@ mod browser;
 mod example;
 mod layer;
 mod mistakes;
+mod stops;
 mod study;
 
 use std::{

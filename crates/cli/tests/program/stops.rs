@@ -1,0 +1,220 @@
+//! Runs that are stopped, in whatever way, and go on.
+//!
+//! The network is tiny, so that most of an epoch is its writes: that is where a process
+//! that is killed at a random moment mostly dies.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::{Kappa, config, write_idx};
+
+const KILLS: usize = 50;
+
+/// Arguments of a training on 20 images.
+fn training(kappa: &Kappa, epochs: usize, out: &str) -> Vec<String> {
+    write_idx(&kappa.folder.path().join("tiny"), 30, 9);
+    let config = config("fc-bn.toml");
+    let mut arguments: Vec<String> =
+        ["train", &config, "--data", "tiny", "--backend", "flex", "--quiet", "--out", out]
+            .map(str::to_owned)
+            .into();
+    for setting in [
+        "data.train=20",
+        "data.validation=10",
+        "data.test=9",
+        "network.hidden=6",
+        "training.batch_size=8",
+        &format!("training.epochs={epochs}"),
+    ] {
+        arguments.extend(["--set".to_owned(), setting.to_owned()]);
+    }
+    arguments
+}
+
+fn spawn(kappa: &Kappa, arguments: &[String]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_kappa"))
+        .current_dir(kappa.folder.path())
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The one run directory under `root`, once it can be gone on from.
+fn run_under(root: &Path) -> Option<PathBuf> {
+    let run = fs::read_dir(root).ok()?.next()?.unwrap().path();
+    run.join("run.json").is_file().then_some(run)
+}
+
+/// All that must not depend on where a run was stopped, by its name in the run directory.
+fn contents(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut contents = BTreeMap::new();
+    let metrics = fs::read_to_string(run.join("metrics.csv")).unwrap();
+    // Seconds are the second and third column.
+    let timeless = metrics.lines().map(|line| {
+        let columns: Vec<&str> = line.split(',').collect();
+        [&columns[..1], &columns[3..]].concat().join(",")
+    });
+    contents.insert("metrics.csv".to_owned(), timeless.collect::<Vec<_>>().join("\n").into_bytes());
+    for entry in fs::read_dir(run.join("checkpoints")).unwrap() {
+        let entry = entry.unwrap();
+        contents.insert(entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
+    }
+    contents.insert("config.toml".to_owned(), fs::read(run.join("config.toml")).unwrap());
+    contents
+}
+
+fn assert_same(found: &Path, expected: &Path) {
+    let (found, expected) = (contents(found), contents(expected));
+    let names = |contents: &BTreeMap<String, Vec<u8>>| contents.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&found), names(&expected));
+    for (name, bytes) in &found {
+        assert!(bytes == &expected[name], "{name} differs");
+    }
+}
+
+#[test]
+fn a_run_killed_at_fifty_moments_has_the_bytes_of_one_that_was_not() {
+    let kappa = Kappa::new();
+    let reference = training(&kappa, 12, "reference");
+    let start = Instant::now();
+    assert!(spawn(&kappa, &reference).wait().unwrap().success());
+    let whole = start.elapsed();
+    let reference = run_under(&kappa.folder.path().join("reference")).unwrap();
+
+    let (mut kills, mut runs, mut epochs) = (0, 0, Vec::new());
+    // Moments without a pattern, over all of the time that a run takes.
+    let mut state = 12_345u32;
+    let mut moment = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        whole.mul_f64(f64::from(state >> 8) / f64::from(1u32 << 24))
+    };
+    while kills < KILLS {
+        runs += 1;
+        let out = format!("killed-{runs}");
+        let root = kappa.folder.path().join(&out);
+        let first = training(&kappa, 12, &out);
+        loop {
+            // Killed before there was anything to go on with, it begins anew.
+            let run = run_under(&root);
+            if run.is_none() {
+                let _ = fs::remove_dir_all(&root);
+            }
+            let arguments = match &run {
+                Some(run) => {
+                    let run = run.to_str().unwrap();
+                    ["train", "--resume", run, "--backend", "flex", "--quiet"].map(str::to_owned).into()
+                }
+                None => first.clone(),
+            };
+            let mut process = spawn(&kappa, &arguments);
+            if kills < KILLS {
+                sleep(moment());
+            }
+            let ended =
+                if kills < KILLS { process.try_wait().unwrap() } else { Some(process.wait().unwrap()) };
+            match ended {
+                Some(status) => {
+                    assert!(status.success(), "{status} after {kills} kills");
+                    break;
+                }
+                None => {
+                    process.kill().unwrap();
+                    process.wait().unwrap();
+                    kills += 1;
+                    epochs.push(run_under(&root).map_or(0, |run| {
+                        fs::read_to_string(run.join("metrics.csv")).map_or(0, |text| text.lines().count())
+                    }));
+                }
+            }
+            let manifest = run_under(&root).and_then(|run| fs::read_to_string(run.join("run.json")).ok());
+            // Killed between its last write and its end.
+            if manifest.is_some_and(|text| !text.contains("\"finished\": null")) {
+                break;
+            }
+        }
+        assert_same(&run_under(&root).unwrap(), &reference);
+    }
+    epochs.sort_unstable();
+    println!("{KILLS} kills over {runs} runs; rows of metrics there when killed: {epochs:?}");
+    assert!(epochs.first() < epochs.last(), "every kill came at the same place: {epochs:?}");
+}
+
+/// A long run, once it has a whole epoch.
+fn long_run(kappa: &Kappa) -> (Child, PathBuf) {
+    let process = spawn(kappa, &training(kappa, 3000, "outputs"));
+    loop {
+        if let Some(run) = run_under(&kappa.outputs())
+            && run.join("checkpoints/epoch-0002.safetensors").is_file()
+        {
+            return (process, run);
+        }
+        sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_second_process_is_refused_and_a_killed_one_leaves_no_lock() {
+    let kappa = Kappa::new();
+    let (mut first, run) = long_run(&kappa);
+    let resume = ["train", "--resume", run.to_str().unwrap(), "--backend", "flex", "--quiet"];
+    let refused = kappa.complains(&resume);
+    assert!(refused.contains("in use by another kappa"), "{refused}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // It goes on, as far as it is let.
+    let before = fs::read_to_string(run.join("metrics.csv")).unwrap().lines().count();
+    let mut second = spawn(&kappa, &resume.map(str::to_owned));
+    while fs::read_to_string(run.join("metrics.csv")).unwrap().lines().count() <= before {
+        assert!(second.try_wait().unwrap().is_none(), "it ended");
+        sleep(Duration::from_millis(2));
+    }
+    second.kill().unwrap();
+    second.wait().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_whole_epochs_and_exits_with_130() {
+    let kappa = Kappa::new();
+    let (process, run) = long_run(&kappa);
+    assert!(Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap().success());
+    let output = process.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains(&format!("kappa train --resume {}", "outputs")), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    // As many checkpoints as rows: nothing of the epoch that was not finished.
+    let rows = fs::read_to_string(run.join("metrics.csv")).unwrap().lines().count() - 1;
+    assert!(run.join(format!("checkpoints/epoch-{:04}.safetensors", rows - 1)).is_file());
+    assert!(!run.join(format!("checkpoints/epoch-{rows:04}.safetensors")).exists());
+}
+
+#[test]
+fn a_finished_run_does_not_go_on() {
+    let kappa = Kappa::new();
+    let run = kappa.train(&[]);
+    let message = kappa.complains(&["train", "--resume", run.to_str().unwrap(), "--backend", "flex"]);
+    assert!(message.contains("is finished"), "{message}");
+    let message = kappa.complains(&["train", "--resume", "nowhere"]);
+    assert!(message.contains("not a run directory"), "{message}");
+}
+
+#[test]
+fn a_run_does_not_go_on_with_other_images() {
+    let kappa = Kappa::new();
+    let (mut first, run) = long_run(&kappa);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    write_idx(&kappa.folder.path().join("other"), 31, 9);
+    let run = run.to_str().unwrap();
+    let message = kappa.complains(&["train", "--resume", run, "--data", "other", "--backend", "flex"]);
+    assert!(message.contains("other data"), "{message}");
+}
