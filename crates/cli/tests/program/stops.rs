@@ -218,3 +218,62 @@ fn a_run_does_not_go_on_with_other_images() {
     let message = kappa.complains(&["train", "--resume", run, "--data", "other", "--backend", "flex"]);
     assert!(message.contains("other data"), "{message}");
 }
+
+#[test]
+fn a_study_that_was_killed_ends_in_the_same_findings() {
+    let kappa = Kappa::new();
+    write_idx(&kappa.folder.path().join("tiny"), 30, 9);
+    let paper = config("paper.toml");
+    let study = |out: &str| -> Vec<String> {
+        let mut arguments =
+            vec!["study", &paper, "--data", "tiny", "--backend", "flex", "--quiet", "--out", out];
+        for setting in [
+            "seeds=2",
+            "recipe.data.train=20",
+            "recipe.data.validation=10",
+            "recipe.data.test=9",
+            "recipe.training.epochs=2",
+            "recipe.network.hidden=6",
+            "sweep.widths=[3]",
+            "sweep.learning_rates=[0.1]",
+        ] {
+            arguments.extend(["--set", setting]);
+        }
+        arguments.into_iter().map(str::to_owned).collect()
+    };
+    let start = Instant::now();
+    assert!(spawn(&kappa, &study("reference")).wait().unwrap().success());
+    let whole = start.elapsed();
+    let mut kills = 0;
+    for fifth in 1..=5 {
+        let mut process = spawn(&kappa, &study("killed"));
+        sleep(whole.mul_f64(f64::from(fifth) / 12.0));
+        kills += usize::from(process.try_wait().unwrap().is_none());
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    assert!(kills > 0, "it was never killed");
+    assert!(spawn(&kappa, &study("killed")).wait().unwrap().success());
+    let findings = |out: &str| -> serde_json::Value {
+        let path = kappa.folder.path().join(out).join("paper/findings.json");
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    };
+    let (found, expected) = (without_times(findings("killed")), without_times(findings("reference")));
+    assert_eq!(found, expected);
+    for run in fs::read_dir(kappa.folder.path().join("reference/paper/runs")).unwrap() {
+        let run = run.unwrap();
+        let killed = kappa.folder.path().join("killed/paper/runs").join(run.file_name());
+        assert_same(&killed, &run.path());
+        let spectra = |run: &Path| fs::read(run.join("spectra.safetensors")).ok();
+        assert!(spectra(&killed) == spectra(&run.path()), "{:?}", run.file_name());
+    }
+}
+
+/// Findings without what is judged of seconds: claims (2) and (3).
+fn without_times(mut findings: serde_json::Value) -> serde_json::Value {
+    for point in findings["points"].as_array_mut().unwrap() {
+        let verdicts = point["verdicts"].as_array_mut().unwrap();
+        verdicts.retain(|verdict| verdict["claim"] != 2 && verdict["claim"] != 3);
+    }
+    findings
+}
