@@ -278,3 +278,69 @@ fn without_times(mut findings: serde_json::Value) -> serde_json::Value {
     }
     findings
 }
+
+/// Runs kappa where no file can be longer than so many blocks of 512 bytes.
+#[cfg(unix)]
+fn with_files_up_to(kappa: &Kappa, blocks: usize, arguments: &[String]) -> std::process::Output {
+    // A write beyond the limit would end the process; ignored, the signal becomes an error.
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    Command::new("sh")
+        .current_dir(kappa.folder.path())
+        .args(["-c", &script, env!("CARGO_BIN_EXE_kappa")])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_write_that_fails_is_told_and_costs_nothing_that_was_there() {
+    let kappa = Kappa::new();
+    // So wide that a checkpoint is longer than run.json, so long that metrics.csv is longest.
+    let training = |out: &str| {
+        let mut arguments = training(&kappa, 100, out);
+        arguments.extend(["--set", "network.hidden=40"].map(str::to_owned));
+        arguments
+    };
+    assert!(spawn(&kappa, &training("reference")).wait().unwrap().success());
+    let reference = run_under(&kappa.folder.path().join("reference")).unwrap();
+    let mut refused = std::collections::BTreeSet::new();
+    for blocks in 0.. {
+        let out = format!("limited-{blocks}");
+        let root = kappa.folder.path().join(&out);
+        let output = with_files_up_to(&kappa, blocks, &training(&out));
+        if output.status.success() {
+            break;
+        }
+        assert_eq!(output.status.code(), Some(1), "{blocks} blocks: {output:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let file = stderr.split("cannot write ").nth(1).and_then(|rest| rest.lines().next());
+        let file = file.unwrap_or_else(|| panic!("{blocks} blocks: {stderr}"));
+        assert!(stderr.contains("because: ") && !stderr.contains("panicked"), "{stderr}");
+        refused.insert(Path::new(file).file_name().unwrap().to_str().unwrap().to_owned());
+        // With room again it goes on, or begins, if it had not.
+        let Some(run) = run_under(&root) else { continue };
+        let resume = ["train", "--resume", run.to_str().unwrap(), "--backend", "flex", "--quiet"];
+        kappa.says(&resume);
+        assert_same(&run, &reference);
+    }
+    // Every kind of file was the one that could not be written.
+    for kind in
+        ["config.toml", "run.json", "metrics.csv", "epoch-0000.safetensors", "epoch-0001.adam.safetensors"]
+    {
+        assert!(refused.contains(kind), "{kind} is not among {refused:?}");
+    }
+}
+
+#[test]
+fn a_directory_that_vanishes_ends_the_run_with_an_error() {
+    let kappa = Kappa::new();
+    let (process, run) = long_run(&kappa);
+    // It may write into the directory while that is being removed.
+    while fs::remove_dir_all(&run).is_err() && run.exists() {}
+    let output = process.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("error: cannot ") && stderr.contains(run.file_name().unwrap().to_str().unwrap()));
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
