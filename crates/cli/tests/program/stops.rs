@@ -151,14 +151,17 @@ fn a_run_killed_at_fifty_moments_has_the_bytes_of_one_that_was_not() {
 /// A long run, once it has a whole epoch.
 fn long_run(kappa: &Kappa) -> (Child, PathBuf) {
     let process = spawn(kappa, &training(kappa, 3000, "outputs"));
-    loop {
-        if let Some(run) = run_under(&kappa.outputs())
-            && run.join("checkpoints/epoch-0002.safetensors").is_file()
-        {
-            return (process, run);
+    let two_epochs = || {
+        let run = run_under(&kappa.outputs())?;
+        run.join("checkpoints/epoch-0002.safetensors").is_file().then_some(run)
+    };
+    let run = loop {
+        match two_epochs() {
+            Some(run) => break run,
+            None => sleep(Duration::from_millis(2)),
         }
-        sleep(Duration::from_millis(2));
-    }
+    };
+    (process, run)
 }
 
 #[test]
