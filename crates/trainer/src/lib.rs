@@ -23,6 +23,6 @@ pub use adam::{AdamState, OutputLayer, load_adam_state, save_adam_state};
 pub use checkpoint::{CheckpointError, load_checkpoint, save_checkpoint};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, evaluate};
-pub use run::{Machine, Observer, network_shape, resume, split_data, train};
+pub use run::{Machine, Observer, network_shape, other_file, resume, split_data, train};
 pub use split::{Chunk, DeviceSplit, Images, PixelScaling};
 pub use trainer::Trainer;

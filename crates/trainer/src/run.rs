@@ -98,9 +98,8 @@ pub fn resume(
     if manifest.finished.is_some() {
         return Err(RunError::Finished(run.path().to_owned()).into());
     }
-    let other = manifest.data_files.iter().zip(&set.files).find(|(then, now)| then.sha256 != now.sha256);
-    if let Some((_, now)) = other {
-        return Err(TrainError::OtherData { run: run.path().to_owned(), file: now.file.clone() });
+    if let Some(file) = other_file(&manifest, set) {
+        return Err(TrainError::OtherData { run: run.path().to_owned(), file: file.to_owned() });
     }
     if manifest.backend != machine.backend {
         tracing::warn!(
@@ -119,6 +118,12 @@ pub fn resume(
     course.go(splits, scaling, observer)?;
     drop(lock);
     Ok(run)
+}
+
+/// The first file of `set` that is not what the run of `manifest` was trained on.
+pub fn other_file<'a>(manifest: &Manifest, set: &'a DataSet) -> Option<&'a str> {
+    let mut files = manifest.data_files.iter().zip(&set.files);
+    files.find(|(then, now)| then.sha256 != now.sha256).map(|(_, now)| now.file.as_str())
 }
 
 /// A run on its way.

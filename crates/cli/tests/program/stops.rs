@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Kappa, config, write_idx};
+use crate::{Kappa, config, study::TINY, write_idx};
 
 const KILLS: usize = 50;
 
@@ -231,16 +231,7 @@ fn a_study_that_was_killed_ends_in_the_same_findings() {
     let study = |out: &str| -> Vec<String> {
         let mut arguments =
             vec!["study", &paper, "--data", "tiny", "--backend", "flex", "--quiet", "--out", out];
-        for setting in [
-            "seeds=2",
-            "recipe.data.train=20",
-            "recipe.data.validation=10",
-            "recipe.data.test=9",
-            "recipe.training.epochs=2",
-            "recipe.network.hidden=6",
-            "sweep.widths=[3]",
-            "sweep.learning_rates=[0.1]",
-        ] {
+        for setting in TINY {
             arguments.extend(["--set", setting]);
         }
         arguments.into_iter().map(str::to_owned).collect()

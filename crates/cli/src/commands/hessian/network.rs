@@ -11,7 +11,9 @@ use kappa_hessian::Samples;
 use kappa_model::TwoLayerNet;
 use kappa_run::{AdamConfig, BatchSize, CheckRecord, Manifest, Scaling, SpectrumSettings};
 use kappa_study::{BatchNormStatistics, ProbeError, ProbeOptions, fold, probe};
-use kappa_trainer::{AdamState, DeviceSplit, PixelScaling, load_adam_state, load_checkpoint, split_data};
+use kappa_trainer::{
+    AdamState, DeviceSplit, PixelScaling, load_adam_state, load_checkpoint, other_file, split_data,
+};
 
 use super::{
     Settings, Subject,
@@ -288,11 +290,10 @@ fn images(
 
 /// Refuses images other than those that the run was trained on.
 fn same_data(manifest: &Manifest, set: &DataSet, checkpoint: &Path) -> Result<(), CliError> {
-    let differs = manifest.data_files.iter().zip(&set.files).find(|(then, now)| then.sha256 != now.sha256);
-    match differs {
+    match other_file(manifest, set) {
         None => Ok(()),
-        Some((_, now)) => {
-            Err(CliError::OtherData { run: checkpoint.display().to_string(), file: now.file.clone() })
+        Some(file) => {
+            Err(CliError::OtherData { run: checkpoint.display().to_string(), file: file.to_owned() })
         }
     }
 }
