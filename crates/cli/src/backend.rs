@@ -3,7 +3,7 @@
 use kappa_study::Precision;
 use kappa_trainer::Machine;
 
-use crate::args::BackendArgument;
+use crate::{args::BackendArgument, provenance};
 
 #[cfg(feature = "wgpu")]
 pub use gpu::adapters;
@@ -67,9 +67,7 @@ fn cpu(backend: &str, device: burn::tensor::Device) -> Chosen {
     Chosen {
         machine: Machine {
             device,
-            backend: backend.to_owned(),
-            device_name: format!("CPU, {threads} threads"),
-            kappa_version: env!("CARGO_PKG_VERSION").to_owned(),
+            provenance: provenance::of(backend, format!("CPU, {threads} threads"), None),
         },
         precision: Precision::F64,
     }
@@ -116,6 +114,7 @@ mod gpu {
     use kappa_trainer::Machine;
 
     use super::{BackendError, Chosen};
+    use crate::provenance;
 
     /// An adapter, as its driver describes it.
     pub struct Adapter {
@@ -155,9 +154,11 @@ mod gpu {
         Ok(Chosen {
             machine: Machine {
                 device,
-                backend: "wgpu".to_owned(),
-                device_name: format!("{} ({:?}, {})", info.name, info.backend, info.driver),
-                kappa_version: env!("CARGO_PKG_VERSION").to_owned(),
+                provenance: provenance::of(
+                    "wgpu",
+                    format!("{} ({:?}, {})", info.name, info.backend, info.driver),
+                    Some(format!("{} {}", info.driver, info.driver_info)),
+                ),
             },
             precision: Precision::F32,
         })

@@ -1,13 +1,14 @@
 //! `kappa`: reads arguments, calls the libraries, prints.
 //!
 //! ```text
-//! args      what can be typed
-//! backend   --backend: which device burn computes on
-//! commands  one file a subcommand
-//! output    lines on stdout
-//! interrupt Ctrl-C
-//! progress  bars and epoch lines
-//! error     what is said when something cannot be done
+//! args        what can be typed
+//! backend     --backend: which device burn computes on
+//! commands    one file a subcommand
+//! output      lines on stdout
+//! interrupt   Ctrl-C
+//! progress    bars and epoch lines
+//! provenance  which program this is: version, commit, crates
+//! error       what is said when something cannot be done
 //! ```
 #![deny(missing_docs)]
 
@@ -18,6 +19,7 @@ mod error;
 mod interrupt;
 mod output;
 mod progress;
+mod provenance;
 
 use std::process::ExitCode;
 

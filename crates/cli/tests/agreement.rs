@@ -137,9 +137,7 @@ impl Observer for Silent {
 fn train(config: &Config, set: &DataSet, root: &Path) -> RunDir {
     let machine = Machine {
         device: Device::flex(),
-        backend: "flex".to_owned(),
-        device_name: "CPU".to_owned(),
-        kappa_version: "test".to_owned(),
+        provenance: kappa_run::Provenance { backend: "flex".to_owned(), ..Default::default() },
     };
     kappa_trainer::train(config, set, &machine, root, None, &mut Silent).unwrap()
 }

@@ -31,6 +31,12 @@ struct Head {
     runs: Vec<[String; 2]>,
 }
 
+/// The version of kappa, with its commit where that is known.
+fn version(with: &kappa_run::Provenance) -> String {
+    let commit = with.git_commit.as_ref().map_or_else(String::new, |commit| format!(" ({commit})"));
+    format!("{}{commit}", with.kappa_version)
+}
+
 impl Head {
     fn new(evidence: &Evidence) -> Self {
         let (config, manifest) = (&evidence.config, &evidence.manifest);
@@ -41,6 +47,7 @@ impl Head {
             kappa_run::BatchSize::Samples(size) => size.to_string(),
         };
         let runs = evidence.chosen.pairs.iter().flat_map(|pair| &pair.runs);
+        let with = manifest.sessions.first().map(|session| &session.with);
         let probed = |run: &crate::evidence::Run| {
             run.variants().first().map_or(0, |variant| run.spectra_of(variant).count())
         };
@@ -63,8 +70,8 @@ impl Head {
             seeds: evidence.chosen.pairs.len(),
             epochs: recipe.training.epochs.get(),
             hessians: runs.clone().map(probed).sum(),
-            machine: format!("{} on {}", manifest.backend, manifest.device),
-            version: manifest.kappa_version.clone(),
+            machine: with.map_or_else(String::new, |with| format!("{} on {}", with.backend, with.device)),
+            version: with.map_or_else(String::new, version),
             cost: cost(evidence),
             checked: checked(evidence),
             runs: evidence

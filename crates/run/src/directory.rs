@@ -7,15 +7,15 @@ use std::{
 
 use crate::{
     EpochMetrics, Lock, MANIFEST_VERSION, Manifest, RunError,
+    checksum::{read_sealed, write_sealed},
+    epochs::CHECKPOINTS,
     json::{read_json, write_json},
-    write::{remove_partial_files, write_atomically},
+    write::remove_partial_files,
 };
 
 const MANIFEST: &str = "run.json";
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.csv";
-const CHECKPOINTS: &str = "checkpoints";
-const HESSIAN: &str = "hessian";
 
 /// The directory of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl RunDir {
             "{}-s{}-{}",
             manifest.config.name,
             manifest.config.seed,
-            manifest.started.strftime("%Y%m%d-%H%M%S")
+            manifest.started().unwrap_or_default().strftime("%Y%m%d-%H%M%S")
         );
         Self::fill(make_new_folder(root, &stem)?, manifest)
     }
@@ -63,7 +63,7 @@ impl RunDir {
         let run = Self { path };
         let checkpoints = run.path.join(CHECKPOINTS);
         fs::create_dir(&checkpoints).map_err(|source| RunError::write(&checkpoints, source))?;
-        write_atomically(&run.path.join(CONFIG), manifest.config.to_toml()?.as_bytes())?;
+        write_sealed(&run.path.join(CONFIG), manifest.config.to_toml()?.as_bytes())?;
         run.write_manifest(manifest)?;
         Ok(run)
     }
@@ -100,7 +100,7 @@ impl RunDir {
             let Ok(run) = Self::open(&path) else { continue };
             let manifest = run.manifest()?;
             match latest.iter_mut().find(|(_, other)| other.network == manifest.network) {
-                Some(other) if (other.1.started, &other.0.path) < (manifest.started, &run.path) => {
+                Some(other) if (other.1.started(), &other.0.path) < (manifest.started(), &run.path) => {
                     *other = (run, manifest);
                 }
                 Some(_) => {}
@@ -162,17 +162,19 @@ impl RunDir {
             writer.serialize(row).map_err(|error| RunError::malformed(&path, error))?;
         }
         let bytes = writer.into_inner().map_err(|error| RunError::malformed(&path, error))?;
-        write_atomically(&path, &bytes)
+        write_sealed(&path, &bytes)
     }
 
     /// Reads the metrics, in the order of their epochs.
     ///
     /// # Errors
     ///
+    /// [`RunError::Read`], [`RunError::Altered`] or [`RunError::NoChecksum`];
     /// [`RunError::Malformed`] with the line that is wrong.
     pub fn metrics(&self) -> Result<Vec<EpochMetrics>, RunError> {
         let path = self.path.join(METRICS);
-        let mut reader = csv::Reader::from_path(&path).map_err(|error| RunError::malformed(&path, error))?;
+        let bytes = read_sealed(&path)?;
+        let mut reader = csv::Reader::from_reader(&bytes[..]);
         reader.deserialize().collect::<Result<_, _>>().map_err(|error| RunError::malformed(&path, error))
     }
 
@@ -196,74 +198,6 @@ impl RunDir {
             }
         }
     }
-
-    /// Where the checkpoint of `epoch` goes.
-    pub fn checkpoint_path(&self, epoch: usize) -> PathBuf {
-        self.path.join(CHECKPOINTS).join(format!("{}.safetensors", epoch_name(epoch)))
-    }
-
-    /// Where the optimiser's state after `epoch` goes, beside its checkpoint.
-    pub fn adam_state_path(&self, epoch: usize) -> PathBuf {
-        self.path.join(CHECKPOINTS).join(format!("{}.adam.safetensors", epoch_name(epoch)))
-    }
-
-    /// The optimiser's state after `epoch`.
-    ///
-    /// # Errors
-    ///
-    /// [`RunError::NoAdamState`] if there is none.
-    pub fn adam_state(&self, epoch: usize) -> Result<PathBuf, RunError> {
-        let path = self.adam_state_path(epoch);
-        if path.is_file() { Ok(path) } else { Err(RunError::NoAdamState { run: self.path.clone(), epoch }) }
-    }
-
-    /// The epochs that have a checkpoint, ascending.
-    ///
-    /// # Errors
-    ///
-    /// [`RunError::Read`].
-    pub fn epochs(&self) -> Result<Vec<usize>, RunError> {
-        let folder = self.path.join(CHECKPOINTS);
-        let entries = fs::read_dir(&folder).map_err(|source| RunError::read(&folder, source))?;
-        let mut epochs = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(|source| RunError::read(&folder, source))?.file_name();
-            let epoch: Option<usize> = name
-                .to_str()
-                .and_then(|name| name.strip_prefix("epoch-")?.strip_suffix(".safetensors")?.parse().ok());
-            epochs.extend(epoch);
-        }
-        epochs.sort_unstable();
-        Ok(epochs)
-    }
-
-    /// The checkpoint of `epoch`, or of the last epoch that has one.
-    ///
-    /// # Errors
-    ///
-    /// [`RunError::NoSuchEpoch`] says which epochs exist.
-    pub fn checkpoint(&self, epoch: Option<usize>) -> Result<(usize, PathBuf), RunError> {
-        let existing = self.epochs()?;
-        let found = match epoch {
-            Some(epoch) => existing.iter().find(|&&other| other == epoch),
-            None => existing.last(),
-        };
-        match found {
-            Some(&epoch) => Ok((epoch, self.checkpoint_path(epoch))),
-            None => {
-                Err(RunError::NoSuchEpoch { run: self.path.clone(), epoch: epoch.unwrap_or(0), existing })
-            }
-        }
-    }
-
-    /// Where the spectrum of `epoch` goes.
-    pub fn hessian_folder(&self, epoch: usize) -> PathBuf {
-        self.path.join(HESSIAN).join(epoch_name(epoch))
-    }
-}
-
-fn epoch_name(epoch: usize) -> String {
-    format!("epoch-{epoch:04}")
 }
 
 /// Makes `root/stem`, or `root/stem-2`, .. where that is taken.
@@ -283,12 +217,12 @@ fn make_new_folder(root: &Path, stem: &str) -> Result<PathBuf, RunError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::Config;
+    use crate::{Config, Provenance, Session};
     use jiff::Timestamp;
 
-    fn manifest(name: &str, batch_norm: bool, second: i64) -> Manifest {
+    pub(crate) fn manifest(name: &str, batch_norm: bool, second: i64) -> Manifest {
         let norm = if batch_norm { "[network.batch_norm]" } else { "" };
         let config: Config = toml::from_str(&format!(
             "name = \"{name}\"\n[data]\ntrain = 2\nvalidation = 1\ntest = 1\n[network]\nhidden = 2\n{norm}\n\
@@ -297,18 +231,18 @@ mod tests {
         .unwrap();
         Manifest {
             schema_version: MANIFEST_VERSION,
-            kappa_version: "0".to_owned(),
             network: config.network_label().to_owned(),
             config,
             data: "made up".to_owned(),
             inputs: 4,
             classes: 2,
             data_files: Vec::new(),
-            backend: "flex".to_owned(),
-            device: "CPU".to_owned(),
-            started: Timestamp::from_second(1_800_000_000 + second).unwrap(),
-            resumed: Vec::new(),
-            finished: None,
+            sessions: vec![Session {
+                with: Provenance { backend: "flex".to_owned(), ..Provenance::default() },
+                started: Timestamp::from_second(1_800_000_000 + second).unwrap(),
+                ended: None,
+                exit: None,
+            }],
         }
     }
 
@@ -368,34 +302,6 @@ mod tests {
             let message = RunDir::latest(&path).unwrap_err().to_string();
             assert!(message.contains("just train-cpu"), "{message}");
         }
-    }
-
-    #[test]
-    fn an_epoch_that_does_not_exist_is_told_with_those_that_do() {
-        let root = tempfile::tempdir().unwrap();
-        let run = RunDir::create(root.path(), &manifest("fc", false, 0)).unwrap();
-        for epoch in [0, 1, 2, 10] {
-            write_atomically(&run.checkpoint_path(epoch), b"").unwrap();
-        }
-        let message = run.checkpoint(Some(30)).unwrap_err().to_string();
-        assert!(message.contains("no checkpoint of epoch 30; it has epochs 0 to 2, 10"), "{message}");
-        assert_eq!(run.checkpoint(None).unwrap().0, 10);
-        assert_eq!(run.checkpoint(Some(1)).unwrap().1, run.checkpoint_path(1));
-    }
-
-    #[test]
-    fn a_state_of_the_optimiser_is_no_checkpoint_and_its_absence_is_explained() {
-        let root = tempfile::tempdir().unwrap();
-        let run = RunDir::create(root.path(), &manifest("fc", false, 0)).unwrap();
-        write_atomically(&run.checkpoint_path(1), b"").unwrap();
-        write_atomically(&run.adam_state_path(1), b"").unwrap();
-        write_atomically(&run.adam_state_path(2), b"").unwrap();
-        assert_eq!(run.epochs().unwrap(), [1]);
-        assert_eq!(run.adam_state(1).unwrap(), run.adam_state_path(1));
-        let missing = run.adam_state(3).unwrap_err().to_string();
-        assert!(missing.contains("after epoch 3") && missing.contains("train again"), "{missing}");
-        let initial = run.adam_state(0).unwrap_err().to_string();
-        assert!(initial.contains("before the first step"), "{initial}");
     }
 
     #[test]

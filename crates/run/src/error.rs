@@ -49,6 +49,18 @@ pub enum RunError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file is not as it was written.
+    #[error(
+        "{0} is not as kappa wrote it: its checksum is not that of its contents. \
+         Bring it back from a copy, or remove it and compute it again"
+    )]
+    Altered(PathBuf),
+    /// A file that should carry a checksum has none.
+    #[error(
+        "{0} has no checksum: it was cut off, or something else than this kappa wrote it. \
+         Bring it back from a copy, or remove it and compute it again"
+    )]
+    NoChecksum(PathBuf),
     /// A file was written by another version.
     #[error("{path} has schema version {found}, and this kappa reads version {expected}")]
     UnknownVersion {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version of `findings.json`'s schema.
-pub const FINDINGS_VERSION: u32 = 1;
+pub const FINDINGS_VERSION: u32 = 2;
 
 /// What a study found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

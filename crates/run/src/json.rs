@@ -1,16 +1,19 @@
 //! JSON files that say which version of their schema they are.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{RunError, write_atomically};
+use crate::{
+    RunError,
+    checksum::{Seal, read, state, write_sealed},
+};
 
-/// Writes `value`, whole or not at all.
+/// Writes `value` with its checksum, whole or not at all.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunError> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| RunError::malformed(path, error))?;
     bytes.push(b'\n');
-    write_atomically(path, &bytes)
+    write_sealed(path, &bytes)
 }
 
 /// Reads what was written with schema version `expected`.
@@ -19,12 +22,20 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, expected: u32) -> Resu
     struct Version {
         schema_version: u32,
     }
-    let bytes = fs::read(path).map_err(|source| RunError::read(path, source))?;
+    let bytes = read(path)?;
+    let seal = state(path, &bytes);
+    if seal == Seal::Wrong {
+        return Err(RunError::Altered(path.to_owned()));
+    }
+    // The version first: earlier ones had no checksum.
     let version: Version =
         serde_json::from_slice(&bytes).map_err(|error| RunError::malformed(path, error))?;
     if version.schema_version != expected {
         let found = version.schema_version;
         return Err(RunError::UnknownVersion { path: path.to_owned(), found, expected });
+    }
+    if seal == Seal::None {
+        return Err(RunError::NoChecksum(path.to_owned()));
     }
     serde_json::from_slice(&bytes).map_err(|error| RunError::malformed(path, error))
 }

@@ -4,7 +4,7 @@
 //! outputs/
 //!   fc-bn-s0-20260314-150926/            RunDir
 //!     .lock                              Lock: held by the process that trains
-//!     run.json                           Manifest: what ran, on what, from when to when
+//!     run.json                           Manifest: what ran, on what, from when to when, and how it ended
 //!     config.toml                        Config: every value, resolved
 //!     metrics.csv                        EpochMetrics, one row an epoch, epoch 0 first
 //!     checkpoints/
@@ -19,11 +19,14 @@
 //! ```
 //!
 //! No other room knows a path inside a run directory. Every file is written
-//! aside, synced and renamed, so it is there whole or not at all.
+//! aside, synced and renamed, so it is there whole or not at all, and carries a checksum
+//! (`checksum`), so that an altered one is known.
 #![deny(missing_docs)]
 
+mod checksum;
 mod config;
 mod directory;
+mod epochs;
 mod error;
 mod findings;
 mod json;
@@ -35,6 +38,7 @@ mod spectrum;
 mod study;
 mod write;
 
+pub use checksum::{read_from_anywhere, read_sealed, write_sealed};
 pub use config::{
     AdamConfig, BatchNormConfig, BatchSize, Config, DataConfig, GridConfig, Initialisation, NetworkConfig,
     Order, Reduction, Scaling, StudyConfig, SweepConfig, TrainingConfig,
@@ -45,7 +49,7 @@ pub use findings::{
     Estimate, Explanation, FINDINGS_VERSION, Findings, GridPoint, PairedRuns, PointFindings, Verdict, Word,
 };
 pub use lock::Lock;
-pub use manifest::{FileChecksum, MANIFEST_VERSION, Manifest};
+pub use manifest::{Exit, FileChecksum, MANIFEST_VERSION, Manifest, Provenance, Session};
 pub use matrix_free::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free};
 pub use metrics::EpochMetrics;
 pub use spectrum::{

@@ -1,4 +1,6 @@
-//! `run.json`: what ran, on what, from when to when.
+//! `run.json`: what ran, on what, from when to when, and how it ended.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,15 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::Config;
 
 /// The version of the manifest's schema.
-pub const MANIFEST_VERSION: u32 = 1;
+pub const MANIFEST_VERSION: u32 = 2;
 
 /// What a run directory says of its run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`MANIFEST_VERSION`].
     pub schema_version: u32,
-    /// The version of kappa that trained.
-    pub kappa_version: String,
     /// "FC" or "FC+BN".
     pub network: String,
     /// The configuration, every value resolved.
@@ -27,17 +27,78 @@ pub struct Manifest {
     pub classes: usize,
     /// The files that were read, with the SHA-256 of their unpacked bytes.
     pub data_files: Vec<FileChecksum>,
-    /// The backend that trained.
-    pub backend: String,
-    /// The adapter or processor it ran on.
-    pub device: String,
-    /// When the run began.
+    /// Each time that a process trained it: the first, and each that went on after it had
+    /// been stopped.
+    pub sessions: Vec<Session>,
+}
+
+/// One process at work on a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// What it computed with.
+    #[serde(flatten)]
+    pub with: Provenance,
+    /// When it began.
     pub started: Timestamp,
-    /// When it went on after it had been stopped, each time.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub resumed: Vec<Timestamp>,
-    /// When its last epoch was saved; absent while it runs, and if it was stopped.
-    pub finished: Option<Timestamp>,
+    /// When it ended; absent while it runs, and if it was killed.
+    pub ended: Option<Timestamp>,
+    /// How it ended, likewise.
+    pub exit: Option<Exit>,
+}
+
+/// The program and the machine that computed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The version of kappa.
+    pub kappa_version: String,
+    /// The commit that it was built from, with "-dirty" if files were changed since; absent
+    /// if it was built outside a repository.
+    pub git_commit: Option<String>,
+    /// The versions of the crates that compute.
+    pub crates: BTreeMap<String, String>,
+    /// The backend.
+    pub backend: String,
+    /// The adapter or processor.
+    pub device: String,
+    /// The adapter's driver, with its version; absent on a processor.
+    pub driver: Option<String>,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// The last epoch is saved.
+    Finished,
+    /// Its user stopped it.
+    Stopped,
+    /// An error stopped it: what was said.
+    Failed(String),
+}
+
+impl Manifest {
+    /// Whether the last epoch is saved.
+    pub fn is_finished(&self) -> bool {
+        self.sessions.last().is_some_and(|session| session.exit == Some(Exit::Finished))
+    }
+
+    /// When the first session began.
+    pub fn started(&self) -> Option<Timestamp> {
+        self.sessions.first().map(|session| session.started)
+    }
+
+    /// Adds a session that begins now.
+    pub fn begin(&mut self, with: Provenance) {
+        self.sessions.push(Session { with, started: Timestamp::now(), ended: None, exit: None });
+    }
+
+    /// Ends the last session now.
+    pub fn end(&mut self, exit: Exit) {
+        if let Some(session) = self.sessions.last_mut() {
+            session.ended = Some(Timestamp::now());
+            session.exit = Some(exit);
+        }
+    }
 }
 
 /// A data file and its checksum.

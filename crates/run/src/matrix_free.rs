@@ -4,10 +4,10 @@ use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RunError, SpectrumSettings, json::write_json, write_atomically};
+use crate::{RunError, SpectrumSettings, json::write_json, write_sealed};
 
 /// The version of `matrix-free.json`'s schema.
-pub const MATRIX_FREE_VERSION: u32 = 1;
+pub const MATRIX_FREE_VERSION: u32 = 2;
 
 /// The contents of `matrix-free.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ pub fn write_matrix_free(
 ) -> Result<(), RunError> {
     fs::create_dir_all(folder).map_err(|source| RunError::write(folder, source))?;
     if let Some(plot) = plot {
-        write_atomically(&folder.join("density.svg"), plot.as_bytes())?;
+        write_sealed(&folder.join("density.svg"), plot.as_bytes())?;
     }
     write_json(&folder.join("matrix-free.json"), record)
 }

@@ -5,10 +5,10 @@ use std::{fs, path::Path};
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{FileChecksum, RunError, json::write_json, write_atomically};
+use crate::{FileChecksum, RunError, json::write_json, write_sealed};
 
 /// The version of `spectrum.json`'s schema.
-pub const SPECTRUM_VERSION: u32 = 2;
+pub const SPECTRUM_VERSION: u32 = 3;
 
 /// The contents of `spectrum.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -269,9 +269,9 @@ pub fn write_spectrum(
 ) -> Result<(), RunError> {
     fs::create_dir_all(folder).map_err(|source| RunError::write(folder, source))?;
     write_tensors(&folder.join("spectrum.safetensors"), tensors)?;
-    write_atomically(&folder.join("gap.svg"), gap_plot.as_bytes())?;
+    write_sealed(&folder.join("gap.svg"), gap_plot.as_bytes())?;
     if let Some(plot) = subsets_plot {
-        write_atomically(&folder.join("subsets.svg"), plot.as_bytes())?;
+        write_sealed(&folder.join("subsets.svg"), plot.as_bytes())?;
     }
     write_json(&folder.join("spectrum.json"), record)
 }
@@ -287,5 +287,5 @@ pub(crate) fn write_tensors(path: &Path, tensors: &[SavedTensor]) -> Result<(), 
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| RunError::malformed(path, error))?;
     let bytes = safetensors::serialize(views, None).map_err(|error| RunError::malformed(path, error))?;
-    write_atomically(path, &bytes)
+    write_sealed(path, &bytes)
 }

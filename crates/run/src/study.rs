@@ -20,13 +20,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CheckRecord, FINDINGS_VERSION, Findings, Lock, RunDir, RunError, SavedTensor, StudyConfig,
+    checksum::{read_sealed, seal, write_sealed},
     json::{read_json, write_json},
     spectrum::write_tensors,
-    write::{remove_partial_files, write_atomically},
+    write::remove_partial_files,
 };
 
 /// The version of `spectra.json`'s schema.
-pub const SPECTRA_VERSION: u32 = 3;
+pub const SPECTRA_VERSION: u32 = 4;
 
 const CONFIG: &str = "study.toml";
 const RUNS: &str = "runs";
@@ -122,15 +123,15 @@ impl StudyDir {
         let path = root.join(&config.name);
         let file = path.join(CONFIG);
         let text = config.to_toml()?;
-        match fs::read_to_string(&file) {
-            Ok(there) if there == text => {}
+        match read_sealed(&file) {
+            Ok(there) if there == seal(&file, text.as_bytes())? => {}
             Ok(_) => return Err(RunError::OtherStudy(path)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(RunError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 let runs = path.join(RUNS);
                 fs::create_dir_all(&runs).map_err(|source| RunError::write(&runs, source))?;
-                write_atomically(&file, text.as_bytes())?;
+                write_sealed(&file, text.as_bytes())?;
             }
-            Err(source) => return Err(RunError::read(&file, source)),
+            Err(error) => return Err(error),
         }
         Ok(Self { path })
     }
@@ -160,12 +161,14 @@ impl StudyDir {
     ///
     /// # Errors
     ///
-    /// [`RunError::NotAStudy`] if it has no study.toml, [`RunError::Config`].
+    /// [`RunError::NotAStudy`] if it has no study.toml, [`RunError::Altered`],
+    /// [`RunError::NoChecksum`] or [`RunError::Config`].
     pub fn open(path: &Path) -> Result<(Self, StudyConfig), RunError> {
         let file = path.join(CONFIG);
         if !file.is_file() {
             return Err(RunError::NotAStudy(path.to_owned()));
         }
+        read_sealed(&file)?;
         Ok((Self { path: path.to_owned() }, StudyConfig::load(&file, &[])?))
     }
 
@@ -247,7 +250,7 @@ impl RunDir {
     /// [`RunError::Read`] or [`RunError::Malformed`].
     pub fn eigenvalues(&self) -> Result<Vec<Vec<f64>>, RunError> {
         let path = self.path().join(SPECTRA).with_extension("safetensors");
-        let bytes = fs::read(&path).map_err(|source| RunError::read(&path, source))?;
+        let bytes = read_sealed(&path)?;
         let malformed = |error: safetensors::SafeTensorError| RunError::malformed(&path, error);
         let tensors = SafeTensors::deserialize(&bytes).map_err(malformed)?;
         let tensor = tensors.tensor(EIGENVALUES).map_err(malformed)?;

@@ -195,7 +195,7 @@ pub fn run_study(
 
     let findings = Findings {
         schema_version: FINDINGS_VERSION,
-        kappa_version: machine.kappa_version.clone(),
+        kappa_version: machine.provenance.kappa_version.clone(),
         grid,
         points,
         widths: widths.into_iter().map(paired_runs).collect(),
@@ -247,7 +247,7 @@ impl Runner<'_> {
     fn work_left(&self, point: Point, probed: Probed) -> usize {
         let epochs = self.study.recipe.training.epochs.get() + 1;
         let run = RunDir::open(&self.directory.runs().join(point.name())).ok();
-        let trained = run.as_ref().is_some_and(|run| run.manifest().is_ok_and(|run| run.finished.is_some()));
+        let trained = run.as_ref().is_some_and(|run| run.manifest().is_ok_and(|run| run.is_finished()));
         let spectra = match probed {
             _ if run.is_some_and(|run| matches!(run.spectra(), Ok(Some(_)))) => 0,
             Probed::EveryEpoch => epochs,
@@ -302,7 +302,7 @@ impl Runner<'_> {
     fn trained(&mut self, point: Point) -> Result<(RunDir, EpochMetrics), StudyError> {
         let (runs, name) = (self.directory.runs(), point.name());
         let found = match RunDir::open(&runs.join(&name)) {
-            Ok(run) if run.manifest()?.finished.is_some() => Some(run),
+            Ok(run) if run.manifest()?.is_finished() => Some(run),
             _ => None,
         };
         let again = found.is_some();

@@ -96,9 +96,7 @@ fn short() -> String {
 fn run(study: &StudyConfig, root: &Path, counted: &mut Counted) -> (std::path::PathBuf, Findings) {
     let machine = Machine {
         device: Device::flex(),
-        backend: "flex".to_owned(),
-        device_name: "CPU".to_owned(),
-        kappa_version: "test".to_owned(),
+        provenance: kappa_run::Provenance { backend: "flex".to_owned(), ..Default::default() },
     };
     let result = run_study(study, &set(), &machine, Precision::F64, root, counted).unwrap();
     assert_eq!(counted.left, 0, "what was planned is what was done");

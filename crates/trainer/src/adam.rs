@@ -20,13 +20,13 @@ use burn::{
 };
 use kappa_fused::Moments;
 use kappa_model::NetworkShape;
-use kappa_run::{AdamConfig, write_atomically};
+use kappa_run::{AdamConfig, read_sealed, write_sealed};
 use safetensors::{
     SafeTensors,
     tensor::{Dtype, TensorView},
 };
 
-use crate::{CheckpointError, Trainer, checkpoint::read};
+use crate::{CheckpointError, Trainer};
 
 const STEP: &str = "step";
 const WEIGHT: &str = "output.weight";
@@ -151,7 +151,7 @@ pub fn save_adam_state(trainer: &Trainer, path: &Path) -> Result<(), CheckpointE
         .map_err(|error| malformed(path, error))?;
     // safetensors sorts them, so the same state gives the same bytes.
     let bytes = safetensors::serialize(views, None).map_err(|error| malformed(path, error))?;
-    Ok(write_atomically(path, &bytes)?)
+    Ok(write_sealed(path, &bytes)?)
 }
 
 /// What a tensor of the shape of burn's `parameter` is in the checkpoint: the same
@@ -169,12 +169,12 @@ fn in_pytorchs_layout(parameter: &str, mut tensor: burn_pack::Tensor) -> burn_pa
 ///
 /// [`CheckpointError`]; the file is as it was then.
 pub(crate) fn keep_output_layer(path: &Path) -> Result<(), CheckpointError> {
-    let bytes = read(path)?;
+    let bytes = read_sealed(path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
     let kept = |name: &str| name == STEP || name.starts_with("output.");
     let views = file.tensors().into_iter().filter(|(name, _)| kept(name));
     let bytes = safetensors::serialize(views, None).map_err(|error| malformed(path, error))?;
-    Ok(write_atomically(path, &bytes)?)
+    Ok(write_sealed(path, &bytes)?)
 }
 
 /// Reads Adam's state for the output layer from `path`.
@@ -183,7 +183,7 @@ pub(crate) fn keep_output_layer(path: &Path) -> Result<(), CheckpointError> {
 ///
 /// [`CheckpointError`] says which tensor is missing, of another shape or impossible.
 pub fn load_adam_state(path: &Path) -> Result<AdamState, CheckpointError> {
-    let bytes = read(path)?;
+    let bytes = read_sealed(path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
     state_of(&file).map_err(|problem| malformed(path, problem))
 }
@@ -260,7 +260,7 @@ pub(crate) type AllMoments = Vec<(&'static str, Moments)>;
 ///
 /// [`CheckpointError`] says which tensor is missing, of another shape or impossible.
 pub(crate) fn load_moments(path: &Path, shape: &NetworkShape) -> Result<AllMoments, CheckpointError> {
-    let bytes = read(path)?;
+    let bytes = read_sealed(path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
     let steps = step_of(&file).map_err(|problem| malformed(path, problem))?;
     let (inputs, hidden, classes) = (shape.inputs, shape.hidden, shape.classes);

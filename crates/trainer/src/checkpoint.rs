@@ -5,6 +5,7 @@
 //! norm.weight [m]  norm.bias [m]  norm.running_mean [m]  norm.running_var [m]    (FC+BN only)
 //! output.weight [K, m]   output.bias [K]
 //! metadata: "norm.eps"                                                           (FC+BN only)
+//!           "sha256", the file's checksum
 //! ```
 //!
 //! A `torch.nn.Module` with the attributes `hidden`, `norm`, `output` loads it
@@ -22,7 +23,7 @@ use burn::{
     tensor::{DType, Device},
 };
 use kappa_model::{BatchNormSettings, NetworkShape, TwoLayerNet};
-use kappa_run::{RunError, write_atomically};
+use kappa_run::{RunError, read_from_anywhere, read_sealed, write_sealed};
 use safetensors::{
     SafeTensors,
     tensor::{Dtype, Metadata},
@@ -42,17 +43,9 @@ const IGNORED: &str = "norm.num_batches_tracked";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// The file could not be read or written.
+    /// The file could not be read or written, or is not as it was written.
     #[error(transparent)]
     File(#[from] RunError),
-    /// The file could not be opened.
-    #[error("cannot read {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
     /// The file is not the checkpoint of a two-layer network.
     #[error("{path} is not a checkpoint of a two-layer network: {problem}")]
     Malformed {
@@ -77,7 +70,7 @@ pub enum CheckpointError {
 ///
 /// [`CheckpointError::File`].
 pub fn save_checkpoint(network: &TwoLayerNet, path: &Path) -> Result<(), CheckpointError> {
-    // One metadata key at the most: they are written in a hash map's order, and the
+    // One metadata key at the most: burn writes them in a hash map's order, and the
     // same network is to give the same bytes.
     let mut store = SafetensorsStore::from_bytes(None).clear_metadata().with_to_adapter(BurnToPyTorchAdapter);
     if let Some(norm) = network.shape().batch_norm {
@@ -90,16 +83,29 @@ pub fn save_checkpoint(network: &TwoLayerNet, path: &Path) -> Result<(), Checkpo
         .save_into(&mut store)
         .and_then(|()| store.get_bytes())
         .map_err(|error| malformed(path, error))?;
-    Ok(write_atomically(path, &bytes)?)
+    Ok(write_sealed(path, &bytes)?)
 }
 
-/// Reads a network of any width from `path` onto `device`.
+/// Reads a network that [`save_checkpoint`] wrote to `path`, of any width, onto `device`.
 ///
 /// # Errors
 ///
-/// [`CheckpointError`] says which tensor is missing, unknown or of another shape.
+/// [`CheckpointError`] says that the file is altered, or which tensor is missing, unknown or of
+/// another shape.
 pub fn load_checkpoint(path: &Path, device: &Device) -> Result<TwoLayerNet, CheckpointError> {
-    let bytes = read(path)?;
+    network_of(path, read_sealed(path)?, device)
+}
+
+/// Reads a network that anything else may have written: without a checksum, if it has none.
+///
+/// # Errors
+///
+/// As [`load_checkpoint`].
+pub fn import_checkpoint(path: &Path, device: &Device) -> Result<TwoLayerNet, CheckpointError> {
+    network_of(path, read_from_anywhere(path)?, device)
+}
+
+fn network_of(path: &Path, bytes: Vec<u8>, device: &Device) -> Result<TwoLayerNet, CheckpointError> {
     // The whole file is checked, not only its header, before anything is built from it.
     SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| malformed(path, error))?;
@@ -174,10 +180,6 @@ fn epsilon_of(header: &Metadata) -> Result<f64, String> {
             })
         }
     }
-}
-
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CheckpointError> {
-    std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })
 }
 
 fn malformed(path: &Path, problem: impl ToString) -> CheckpointError {

@@ -3,11 +3,11 @@
 use std::{ops::ControlFlow, path::Path, time::Instant};
 
 use burn::tensor::Device;
-use jiff::Timestamp;
 use kappa_data::{DataSet, SplitOrder, SplitSizes, Splits};
 use kappa_model::{BatchNormSettings, Initialisation, NetworkShape, TwoLayerNet};
 use kappa_run::{
-    Config, DataConfig, EpochMetrics, FileChecksum, MANIFEST_VERSION, Manifest, Order, RunDir, RunError,
+    Config, DataConfig, EpochMetrics, Exit, FileChecksum, MANIFEST_VERSION, Manifest, Order, Provenance,
+    RunDir, RunError,
 };
 
 use crate::{
@@ -21,12 +21,8 @@ use crate::{
 pub struct Machine {
     /// The device that burn computes on.
     pub device: Device,
-    /// The backend's name.
-    pub backend: String,
-    /// The adapter's or processor's name.
-    pub device_name: String,
-    /// The program's version.
-    pub kappa_version: String,
+    /// What the program and the device are called.
+    pub provenance: Provenance,
 }
 
 /// Is told how far a run is.
@@ -61,7 +57,7 @@ pub fn train(
     let unfinished = name.and_then(|name| RunDir::open(&root.join(name)).ok());
     if let Some(run) = unfinished {
         let manifest = run.manifest()?;
-        if manifest.config == *config && manifest.finished.is_none() {
+        if manifest.config == *config && !manifest.is_finished() {
             return resume(run, set, machine, observer);
         }
     }
@@ -74,8 +70,7 @@ pub fn train(
         None => RunDir::create(root, &manifest)?,
     };
     let lock = run.lock()?;
-    let course = Course { run: &run, manifest, set, machine };
-    course.go(splits, scaling, observer)?;
+    Course { run: &run, manifest, set, machine }.go(splits, scaling, observer)?;
     drop(lock);
     Ok(run)
 }
@@ -95,27 +90,27 @@ pub fn resume(
 ) -> Result<RunDir, TrainError> {
     let lock = run.lock()?;
     let mut manifest = run.manifest()?;
-    if manifest.finished.is_some() {
+    if manifest.is_finished() {
         return Err(RunError::Finished(run.path().to_owned()).into());
     }
     if let Some(file) = other_file(&manifest, set) {
         return Err(TrainError::OtherData { run: run.path().to_owned(), file: file.to_owned() });
     }
-    if manifest.backend != machine.backend {
+    let now = &machine.provenance.backend;
+    if let Some(other) =
+        manifest.sessions.iter().map(|session| &session.with.backend).find(|&then| then != now)
+    {
         tracing::warn!(
-            "{} was begun on {} and goes on with {}: its numbers are as right, and not the same to the last bit",
+            "{} was trained on {other} and goes on with {now}: its numbers are as right, and not the same to the last bit",
             run.path().display(),
-            manifest.backend,
-            machine.backend
         );
     }
     let config = &manifest.config;
     let splits = split_data(set, &config.data, config.seed)?;
     let scaling = PixelScaling::new(config.data.scaling, &splits.train)?;
-    manifest.resumed.push(Timestamp::now());
+    manifest.begin(machine.provenance.clone());
     run.write_manifest(&manifest)?;
-    let course = Course { run: &run, manifest, set, machine };
-    course.go(splits, scaling, observer)?;
+    Course { run: &run, manifest, set, machine }.go(splits, scaling, observer)?;
     drop(lock);
     Ok(run)
 }
@@ -135,14 +130,34 @@ struct Course<'a> {
 }
 
 impl Course<'_> {
-    /// Trains the epochs that are missing.
+    /// Trains the epochs that are missing, and notes how it ended.
     fn go(
-        self,
+        mut self,
         splits: Splits,
         scaling: PixelScaling,
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
-        let &Self { run, ref manifest, set, machine } = &self;
+        let result = self.epochs(splits, scaling, observer);
+        self.manifest.end(match &result {
+            Ok(()) => Exit::Finished,
+            Err(TrainError::Stopped) => Exit::Stopped,
+            Err(error) => Exit::Failed(error.to_string()),
+        });
+        let noted = self.run.write_manifest(&self.manifest);
+        if let (Err(_), Err(error)) = (&result, &noted) {
+            // The first error is the one to tell; without room there may be none for this, either.
+            tracing::info!("run.json does not say how it ended: {error}");
+        }
+        result.and(noted.map_err(TrainError::from))
+    }
+
+    fn epochs(
+        &self,
+        splits: Splits,
+        scaling: PixelScaling,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let &Self { run, ref manifest, set, machine } = self;
         let config = &manifest.config;
         tracing::info!(run = %run.path().display(), network = manifest.network, "training");
         let mut rows = run.whole_epochs()?;
@@ -188,7 +203,6 @@ impl Course<'_> {
             shorten(run, epoch)?;
             observer.finished_epoch(&row);
         }
-        run.write_manifest(&Manifest { finished: Some(Timestamp::now()), ..manifest.clone() })?;
         Ok(())
     }
 
@@ -293,21 +307,18 @@ fn initialisation(config: &Config) -> Initialisation {
 fn manifest(config: &Config, set: &DataSet, machine: &Machine) -> Manifest {
     let checksum =
         |file: &kappa_data::FileDigest| FileChecksum { file: file.file.clone(), sha256: file.sha256.clone() };
-    Manifest {
+    let mut manifest = Manifest {
         schema_version: MANIFEST_VERSION,
-        kappa_version: machine.kappa_version.clone(),
         network: config.network_label().to_owned(),
         config: config.clone(),
         data: set.name.clone(),
         inputs: set.train.inputs(),
         classes: set.classes,
         data_files: set.files.iter().map(checksum).collect(),
-        backend: machine.backend.clone(),
-        device: machine.device_name.clone(),
-        started: Timestamp::now(),
-        resumed: Vec::new(),
-        finished: None,
-    }
+        sessions: Vec::new(),
+    };
+    manifest.begin(machine.provenance.clone());
+    manifest
 }
 
 #[cfg(test)]

@@ -74,9 +74,7 @@ fn run_watched(config: &Config, root: &Path, look: &mut dyn FnMut(&RunDir, usize
     };
     let machine = Machine {
         device: Device::flex(),
-        backend: "flex".to_owned(),
-        device_name: "CPU".to_owned(),
-        kappa_version: "test".to_owned(),
+        provenance: kappa_run::Provenance { backend: "flex".to_owned(), ..Default::default() },
     };
     train(config, &set, &machine, root, None, &mut Spy(None, look)).unwrap()
 }

@@ -29,7 +29,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
     let chosen = backend::choose(arguments.common.backend)?;
     let quiet = arguments.common.quiet;
     if !quiet {
-        say(format_args!("{} on {}", chosen.machine.backend, chosen.machine.device_name));
+        say(format_args!("{} on {}", chosen.machine.provenance.backend, chosen.machine.provenance.device));
     }
     interrupt::listen();
     let mut sets = DataSets::default();

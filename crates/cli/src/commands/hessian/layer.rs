@@ -54,8 +54,8 @@ pub fn subject(arguments: &HessianArguments, settings: &Settings) -> Result<Subj
                 .collect(),
             input_checks: belonging.into_iter().collect(),
             precision: settings.precision.name().to_owned(),
-            backend: settings.machine.backend.clone(),
-            device: settings.machine.device_name.clone(),
+            backend: settings.machine.provenance.backend.clone(),
+            device: settings.machine.provenance.device.clone(),
             l2: arguments.layer.l2,
         },
         // With the bias among the parameters the weights are not all of them.

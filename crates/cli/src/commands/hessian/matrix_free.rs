@@ -50,7 +50,7 @@ pub fn measure(subject: &Subject, asked: &Asked, settings: &Settings) -> Result<
     ));
     let mut record = MatrixFreeRecord {
         schema_version: MATRIX_FREE_VERSION,
-        kappa_version: settings.machine.kappa_version.clone(),
+        kappa_version: settings.machine.provenance.kappa_version.clone(),
         settings: subject.settings.clone(),
         top: None,
         density: None,

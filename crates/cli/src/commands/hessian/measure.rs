@@ -43,7 +43,7 @@ pub fn measure(subject: Subject, settings: &Settings) -> Result<SpectrumRecord, 
 
     let record = SpectrumRecord {
         schema_version: SPECTRUM_VERSION,
-        kappa_version: settings.machine.kappa_version.clone(),
+        kappa_version: settings.machine.provenance.kappa_version.clone(),
         spectrum: summary(&hessian, &pairs, &whole, epsilon, subject.settings.l2),
         settings: subject.settings,
         evidence: evidence.map(evidence_record),

@@ -163,8 +163,8 @@ fn take(
         say(format_args!(
             "Hessian in {} by {} on {}",
             settings.precision.name(),
-            machine.backend,
-            machine.device_name
+            machine.provenance.backend,
+            machine.provenance.device
         ));
     }
     let mut records = Vec::new();

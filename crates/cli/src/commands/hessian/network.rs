@@ -12,7 +12,8 @@ use kappa_model::TwoLayerNet;
 use kappa_run::{AdamConfig, BatchSize, CheckRecord, Manifest, Scaling, SpectrumSettings};
 use kappa_study::{BatchNormStatistics, ProbeError, ProbeOptions, fold, probe};
 use kappa_trainer::{
-    AdamState, DeviceSplit, PixelScaling, load_adam_state, load_checkpoint, other_file, split_data,
+    AdamState, DeviceSplit, PixelScaling, import_checkpoint, load_adam_state, load_checkpoint, other_file,
+    split_data,
 };
 
 use super::{
@@ -36,7 +37,10 @@ pub fn for_each_subject(
 ) -> Result<(), CliError> {
     let (chosen, images) = images(target, settings, sets)?;
     let device = &settings.machine.device;
-    let network = load_checkpoint(&target.checkpoint, device)?;
+    let network = match target.origin {
+        Origin::Run { .. } => load_checkpoint(&target.checkpoint, device)?,
+        Origin::File { .. } => import_checkpoint(&target.checkpoint, device)?,
+    };
     let shape = network.shape();
     if shape.inputs != chosen.inputs() {
         // Before the images go to the device: they may be of any size.
@@ -141,8 +145,8 @@ impl Source<'_> {
                 files: Vec::new(),
                 input_checks: folding.into_iter().filter(|_| asked.verify).collect(),
                 precision: settings.precision.name().to_owned(),
-                backend: settings.machine.backend.clone(),
-                device: settings.machine.device_name.clone(),
+                backend: settings.machine.provenance.backend.clone(),
+                device: settings.machine.provenance.device.clone(),
                 l2,
             },
             samples,

@@ -1,0 +1,105 @@
+//! A last layer's arrays, and what kappa itself saves as safetensors.
+
+use std::{fs, path::Path};
+
+use burn::tensor::Device;
+use kappa_data::{Elements, LastLayer, LastLayerFiles, Matrix};
+use kappa_trainer::{load_adam_state, load_checkpoint};
+
+use crate::choose;
+
+/// `np.save` of [[0.5, 0.5], [0.25, 0.75]] in f32: features, logits, probabilities or weights.
+fn matrix() -> Vec<u8> {
+    npy("'<f4'", "(2, 2)", &[0.5f32, 0.5, 0.25, 0.75].map(f32::to_le_bytes).concat())
+}
+
+fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}");
+    let header = format!("{header:<117}\n");
+    [b"\x93NUMPY\x01\0", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), data].concat()
+}
+
+pub fn prepare(folder: &Path) {
+    for name in ["features", "logits", "probabilities", "weights"] {
+        fs::write(folder.join(name).with_extension("npy"), matrix()).unwrap();
+    }
+    let labels = npy("'<i8'", "(2,)", &[0i64, 1].map(i64::to_le_bytes).concat());
+    fs::write(folder.join("labels.npy"), labels).unwrap();
+}
+
+/// One of five files is the input, the others are as [`prepare`] has left them.
+pub fn check_npy(folder: &Path, input: &[u8]) {
+    const ROLES: [&str; 5] = ["features", "logits", "probabilities", "weights", "labels"];
+    let Some((role, bytes)) = choose(&ROLES, input) else { return };
+    let fuzzed = folder.join("input.npy");
+    fs::write(&fuzzed, bytes).unwrap();
+    let path = |name: &str| {
+        if name == role { fuzzed.clone() } else { folder.join(name).with_extension("npy") }
+    };
+    let by_probabilities = role == "probabilities";
+    check_layer(&LastLayerFiles {
+        features: path("features"),
+        logits: (!by_probabilities).then(|| path("logits")),
+        probabilities: by_probabilities.then(|| path("probabilities")),
+        weights: Some(path("weights")),
+        labels: Some(path("labels")),
+    });
+}
+
+/// The input is a last layer, a network or Adam's state. (No checksum: it comes from elsewhere.)
+pub fn check_safetensors(folder: &Path, input: &[u8]) {
+    let Some((kind, bytes)) = choose(&[0, 1, 2], input) else { return };
+    let path = folder.join("input.safetensors");
+    fs::write(&path, bytes).unwrap();
+    match kind {
+        0 => check_layer(&LastLayerFiles { features: path, ..LastLayerFiles::default() }),
+        1 => {
+            if let Ok(network) = load_checkpoint(&path, &Device::flex()) {
+                let shape = network.shape();
+                assert!(shape.inputs > 0 && shape.hidden > 0 && shape.classes > 0);
+            }
+        }
+        _ => {
+            if let Ok(state) = load_adam_state(&path) {
+                assert!(state.step > 0);
+                let (first, second) = (&state.first_moment, &state.second_moment);
+                assert_eq!((first.classes(), first.features()), (second.classes(), second.features()));
+                assert!(second.weight.iter().chain(&second.bias).all(|&v| v.is_finite() && v >= 0.0));
+            }
+        }
+    }
+}
+
+/// A layer that is read fits together and is finite; an error names a file.
+fn check_layer(files: &LastLayerFiles) {
+    match LastLayer::from_files(files) {
+        Ok(layer) => {
+            let scores = layer.scores.matrix();
+            assert!(layer.features.rows > 0 && layer.features.columns > 0 && scores.columns > 1);
+            assert_eq!(layer.features.rows, scores.rows);
+            finite(&layer.features);
+            finite(scores);
+            if let Some(weights) = &layer.weights {
+                assert_eq!((weights.rows, weights.columns), (scores.columns, layer.features.columns));
+                finite(weights);
+            }
+            if let Some(labels) = &layer.labels {
+                assert_eq!(labels.len(), scores.rows);
+                assert!(labels.iter().all(|&label| label < scores.columns));
+            }
+        }
+        Err(error) => {
+            let error = error.to_string();
+            assert!(error.contains(".npy") || error.contains(".safetensors"), "{error}");
+        }
+    }
+}
+
+fn finite(matrix: &Matrix) {
+    let (length, finite) = match &matrix.elements {
+        Elements::F32(elements) => (elements.len(), elements.iter().all(|element| element.is_finite())),
+        Elements::F64(elements) => (elements.len(), elements.iter().all(|element| element.is_finite())),
+    };
+    assert_eq!(length, matrix.rows * matrix.columns);
+    assert!(finite);
+}

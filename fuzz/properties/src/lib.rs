@@ -1,0 +1,109 @@
+//! What every reader of kappa promises for any bytes: an error or a value, no panic, no more
+//! memory than the file's size justifies, and a value that says the same when it is written
+//! and read again.
+//!
+//! Each [`Reader`] takes one input, puts it where a user's file would lie, and reads it the
+//! way the program does. `cargo fuzz` (one target a reader) and ordinary tests call the same
+//! functions; only the fuzz targets look at the time.
+#![deny(missing_docs)]
+// What these functions are for is to panic: a property that does not hold, or a disk that fails.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod images;
+mod layer;
+mod settings;
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// A reader of files, or of an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// An IDX file of images or labels. The first byte chooses which.
+    Idx,
+    /// The same, gzipped.
+    Gzip,
+    /// An .npy file. The first byte chooses what it holds.
+    Npy,
+    /// A .safetensors file: of a last layer, a network, or Adam's state. The first byte chooses.
+    Safetensors,
+    /// A configuration, of a run or of a study. The first byte chooses.
+    Toml,
+    /// `--set`.
+    Set,
+}
+
+impl Reader {
+    /// Bytes that a reader may take at its peak for each byte of its input, and why.
+    const fn bytes_a_byte(self) -> usize {
+        match self {
+            // The file, its pixels, and twice of it while a vector grows.
+            Self::Idx => 4,
+            // Deflate makes at most 1032 bytes of one (zlib's documentation), in a vector that grows.
+            Self::Gzip => 2 * 1032 + 4,
+            // The file; labels of one byte as i128 and as usize.
+            Self::Npy => 1 + 16 + 8,
+            // The file; halves as f32, in the file's layout and in burn's; names and shapes.
+            Self::Safetensors => 64,
+            // A tree of keys and values over the text, of a hundred bytes for each `a=1`.
+            Self::Toml | Self::Set => 512,
+        }
+    }
+
+    /// Reads `input` in `folder`, which is this reader's alone (see [`Self::prepare`]), and
+    /// panics if a promise is broken.
+    pub fn check(self, folder: &Path, input: &[u8]) {
+        // Whatever the input, readers may fill buffers of a fixed size.
+        const FIXED: usize = 1 << 19;
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = ALLOCATOR.current_usage();
+        ALLOCATOR.reset_peak_usage();
+        match self {
+            Self::Idx => images::check(folder, "", input),
+            Self::Gzip => images::check(folder, ".gz", input),
+            Self::Npy => layer::check_npy(folder, input),
+            Self::Safetensors => layer::check_safetensors(folder, input),
+            Self::Toml => settings::check_toml(folder, input),
+            Self::Set => settings::check_set(folder, input),
+        }
+        let peak = ALLOCATOR.peak_usage().saturating_sub(before);
+        let allowed = FIXED + self.bytes_a_byte() * input.len();
+        assert!(peak <= allowed, "{peak} bytes for an input of {}, {allowed} allowed", input.len());
+    }
+
+    /// [`Self::check`], and panics if it takes longer than `limit` each of five times: once may
+    /// be the machine.
+    pub fn check_within(self, limit: Duration, folder: &Path, input: &[u8]) {
+        let in_time = (0..5).any(|_| {
+            let start = Instant::now();
+            self.check(folder, input);
+            start.elapsed() <= limit
+        });
+        assert!(in_time, "an input of {} bytes takes longer than {limit:?}", input.len());
+    }
+
+    /// Puts into the empty `folder` what stands beside the file in question.
+    pub fn prepare(self, folder: &Path) {
+        match self {
+            Self::Idx | Self::Gzip => images::prepare(folder),
+            Self::Npy => layer::prepare(folder),
+            Self::Safetensors | Self::Toml => {}
+            Self::Set => settings::prepare(folder),
+        }
+    }
+}
+
+/// The first byte, as one of `choices`, and the others.
+fn choose<'a, T: Copy>(choices: &[T], input: &'a [u8]) -> Option<(T, &'a [u8])> {
+    let (&first, rest) = input.split_first()?;
+    Some((*choices.get(usize::from(first) % choices.len())?, rest))
+}
