@@ -6,7 +6,8 @@
 //!
 //! Type 0x08 is unsigned byte, the only one read here. Images have rank 3
 //! (count, rows, columns), labels rank 1. A header's counts are claims of a
-//! file: nothing is allocated by them, the data read is compared with them.
+//! file: no more is allocated by them than a file of its length can hold, and the
+//! data read is compared with them.
 
 use std::io::{self, Read};
 
@@ -17,6 +18,8 @@ use crate::DataError;
 
 const UNSIGNED_BYTE: u8 = 0x08;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// Deflate makes at most so many bytes of one (zlib's technical notes).
+const GZIP_RATIO: usize = 1032;
 
 /// An IDX file of unsigned bytes with `RANK` dimensions.
 pub(crate) struct Idx<const RANK: usize> {
@@ -28,10 +31,15 @@ pub(crate) struct Idx<const RANK: usize> {
 
 /// Reads `bytes` (gzipped or not; `file` is its name in messages).
 pub(crate) fn read<const RANK: usize>(file: &str, bytes: &[u8]) -> Result<Idx<RANK>, DataError> {
-    if bytes.starts_with(&GZIP_MAGIC) { parse(file, MultiGzDecoder::new(bytes)) } else { parse(file, bytes) }
+    if bytes.starts_with(&GZIP_MAGIC) {
+        parse(file, MultiGzDecoder::new(bytes), bytes.len().saturating_mul(GZIP_RATIO))
+    } else {
+        parse(file, bytes, bytes.len())
+    }
 }
 
-fn parse<const RANK: usize>(file: &str, mut reader: impl Read) -> Result<Idx<RANK>, DataError> {
+/// Reads from `reader`, which cannot have more than `most` bytes.
+fn parse<const RANK: usize>(file: &str, mut reader: impl Read, most: usize) -> Result<Idx<RANK>, DataError> {
     let malformed = |problem: String| DataError::Malformed { file: file.to_owned(), problem };
     let mut digest = Sha256::new();
     let mut word = |reader: &mut dyn Read, what: &str| -> Result<[u8; 4], DataError> {
@@ -76,6 +84,8 @@ fn parse<const RANK: usize>(file: &str, mut reader: impl Read) -> Result<Idx<RAN
 
     // One byte more than claimed tells a file that is too long, whatever its size.
     let mut data = Vec::new();
+    let room = claimed.min(most).saturating_add(1);
+    data.try_reserve_exact(room).map_err(|error| unreadable(file, io::Error::other(error)))?;
     reader.take(claimed as u64 + 1).read_to_end(&mut data).map_err(|source| unreadable(file, source))?;
     if data.len() != claimed {
         let found =

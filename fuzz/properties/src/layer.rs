@@ -4,7 +4,8 @@ use std::{fs, path::Path};
 
 use burn::tensor::Device;
 use kappa_data::{Elements, LastLayer, LastLayerFiles, Matrix};
-use kappa_trainer::{load_adam_state, load_checkpoint};
+use kappa_run::write_sealed;
+use kappa_trainer::{import_checkpoint, load_adam_state};
 
 use crate::choose;
 
@@ -46,7 +47,7 @@ pub fn check_npy(folder: &Path, input: &[u8]) {
     });
 }
 
-/// The input is a last layer, a network or Adam's state. (No checksum: it comes from elsewhere.)
+/// The input is a last layer, a network, or Adam's state, which is read with a checksum only.
 pub fn check_safetensors(folder: &Path, input: &[u8]) {
     let Some((kind, bytes)) = choose(&[0, 1, 2], input) else { return };
     let path = folder.join("input.safetensors");
@@ -54,11 +55,12 @@ pub fn check_safetensors(folder: &Path, input: &[u8]) {
     match kind {
         0 => check_layer(&LastLayerFiles { features: path, ..LastLayerFiles::default() }),
         1 => {
-            if let Ok(network) = load_checkpoint(&path, &Device::flex()) {
+            if let Ok(network) = import_checkpoint(&path, &Device::flex()) {
                 let shape = network.shape();
                 assert!(shape.inputs > 0 && shape.hidden > 0 && shape.classes > 0);
             }
         }
+        _ if write_sealed(&path, bytes).is_err() => {}
         _ => {
             if let Ok(state) = load_adam_state(&path) {
                 assert!(state.step > 0);

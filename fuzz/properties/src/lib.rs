@@ -11,6 +11,7 @@
 
 mod images;
 mod layer;
+mod results;
 mod settings;
 
 use std::{
@@ -37,24 +38,51 @@ pub enum Reader {
     Safetensors,
     /// A configuration, of a run or of a study. The first byte chooses.
     Toml,
-    /// `--set`.
+    /// `--set`: assignments with a zero byte between them.
     Set,
+    /// `metrics.csv`.
+    Csv,
+    /// `run.json`, `spectra.json` or `findings.json`, without the `}` that ends it. The first
+    /// byte chooses.
+    Json,
 }
 
 impl Reader {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Idx, Self::Gzip, Self::Npy, Self::Safetensors, Self::Toml, Self::Set, Self::Csv, Self::Json];
+
+    /// The name of its fuzz target and of the folder of its corpus.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idx => "idx",
+            Self::Gzip => "gzip",
+            Self::Npy => "npy",
+            Self::Safetensors => "safetensors",
+            Self::Toml => "toml",
+            Self::Set => "set",
+            Self::Csv => "csv",
+            Self::Json => "json",
+        }
+    }
+
     /// Bytes that a reader may take at its peak for each byte of its input, and why.
     const fn bytes_a_byte(self) -> usize {
         match self {
-            // The file, its pixels, and twice of it while a vector grows.
-            Self::Idx => 4,
-            // Deflate makes at most 1032 bytes of one (zlib's documentation), in a vector that grows.
-            Self::Gzip => 2 * 1032 + 4,
+            // The file and its pixels.
+            Self::Idx => 2,
+            // The same; deflate makes at most 1032 bytes of one (zlib's technical notes).
+            Self::Gzip => 1 + 1032,
             // The file; labels of one byte as i128 and as usize.
             Self::Npy => 1 + 16 + 8,
             // The file; halves as f32, in the file's layout and in burn's; names and shapes.
             Self::Safetensors => 64,
             // A tree of keys and values over the text, of a hundred bytes for each `a=1`.
             Self::Toml | Self::Set => 512,
+            // A row of ten numbers from twenty bytes, and what is written again.
+            Self::Csv => 64,
+            // A map's node for each of a few bytes, and what is written again.
+            Self::Json => 512,
         }
     }
 
@@ -74,6 +102,8 @@ impl Reader {
             Self::Safetensors => layer::check_safetensors(folder, input),
             Self::Toml => settings::check_toml(folder, input),
             Self::Set => settings::check_set(folder, input),
+            Self::Csv => results::check_csv(folder, input),
+            Self::Json => results::check_json(folder, input),
         }
         let peak = ALLOCATOR.peak_usage().saturating_sub(before);
         let allowed = FIXED + self.bytes_a_byte() * input.len();
@@ -98,6 +128,7 @@ impl Reader {
             Self::Npy => layer::prepare(folder),
             Self::Safetensors | Self::Toml => {}
             Self::Set => settings::prepare(folder),
+            Self::Csv | Self::Json => results::prepare(folder),
         }
     }
 }

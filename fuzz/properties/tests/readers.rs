@@ -1,0 +1,68 @@
+//! The fuzz targets' promises, held on their corpus and on random changes of it.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::{fs, path::Path};
+
+use kappa_properties::Reader;
+use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
+
+/// What fuzzing has found worth keeping, failures that were repaired among it.
+fn corpus(reader: Reader) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(reader.name());
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// A folder that `reader` finds what it needs in.
+fn folder(reader: Reader) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    reader.prepare(folder.path());
+    folder
+}
+
+/// A change of some bytes: what is at `at` is replaced by `by`, and `cut` bytes are left out.
+fn change(mut bytes: Vec<u8>, (at, cut, by): (prop::sample::Index, usize, Vec<u8>)) -> Vec<u8> {
+    let at = at.index(bytes.len() + 1);
+    let end = (at + cut).min(bytes.len());
+    bytes.splice(at..end, by);
+    bytes
+}
+
+#[test]
+fn what_fuzzing_found_keeps_the_promises() {
+    for reader in Reader::ALL {
+        let (folder, corpus) = (folder(reader), corpus(reader));
+        assert!(!corpus.is_empty(), "{reader:?}");
+        for input in corpus {
+            reader.check(folder.path(), &input);
+        }
+    }
+}
+
+#[test]
+fn any_bytes_keep_the_promises() {
+    for reader in Reader::ALL {
+        let folder = folder(reader);
+        let check = |input: Vec<u8>| {
+            reader.check(folder.path(), &input);
+            Ok(())
+        };
+        TestRunner::default().run(&vec(any::<u8>(), 0..200), check).unwrap();
+    }
+}
+
+#[test]
+fn a_changed_file_keeps_the_promises() {
+    for reader in Reader::ALL {
+        let folder = folder(reader);
+        let changes = vec((any::<prop::sample::Index>(), 0..9usize, vec(any::<u8>(), 0..9)), 0..4);
+        let changed = (prop::sample::select(corpus(reader)), changes)
+            .prop_map(|(input, changes)| changes.into_iter().fold(input, change));
+        let check = |input: Vec<u8>| {
+            reader.check(folder.path(), &input);
+            Ok(())
+        };
+        TestRunner::default().run(&changed, check).unwrap();
+    }
+}
