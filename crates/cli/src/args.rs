@@ -34,6 +34,7 @@ pub enum Command {
     Hessian(Box<HessianArguments>),
     Study(StudyArguments),
     Report(ReportArguments),
+    Verify(VerifyArguments),
     /// List the backends of this build and the GPU adapters found: name, type, driver, limits.
     Devices,
     Data(DataArguments),
@@ -280,6 +281,37 @@ pub struct ReportArguments {
     /// The study's directory
     #[arg(value_name = "DIR")]
     pub study: PathBuf,
+}
+
+/// Check what runs and studies have left: every file, and a spectrum from its checkpoint.
+///
+/// Every file's checksum and schema is checked, and whether they fit together. Then the saved
+/// spectra of one epoch are computed again from its checkpoint and the images: on the same
+/// machine they are the same to the last bit, on another one within rounding. Exit status 1
+/// if anything is wrong.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kappa verify outputs/fc-s0-20260314-150926
+  kappa verify outputs/paper
+  kappa verify outputs/paper/runs/fc-bn_lr3e-4_l2-1e-4_m100_s0 --epoch 10
+  kappa verify outputs")]
+pub struct VerifyArguments {
+    /// The directory of a run, of a study, or a folder of such
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// The epoch whose spectra are computed again; the last that has any if not given
+    #[arg(long, value_name = "N")]
+    pub epoch: Option<usize>,
+    /// Check the files only
+    #[arg(long, conflicts_with = "epoch")]
+    pub no_spectrum: bool,
+    /// Take the images from the IDX files in this folder
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// What computes: auto takes a real GPU if there is one, and else the CPU
+    #[arg(long, value_enum, default_value = "auto")]
+    pub backend: BackendArgument,
 }
 
 /// Show what is in a data set: counts, classes, checksums.

@@ -51,6 +51,8 @@ pub enum CliError {
         "the evidence does not hold ({failed}): do not trust these numbers; spectrum.json or spectra.json has what was found"
     )]
     Unproven { failed: String },
+    #[error("{wrong} of what was checked is wrong: see above, and do not trust what is named there")]
+    Unverified { wrong: usize },
     #[error("{0}")]
     Usage(String),
     #[error("stopped; whole epochs are kept, and `kappa train --resume {0}` goes on from there")]

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 pub use crate::figures::single::{density_plot, gap_plot, subsets_plot};
 
-use kappa_run::{RunError, StudyDir, write_atomically};
+use kappa_run::{Checksums, RunError, StudyDir};
 
 use crate::evidence::Evidence;
 
@@ -68,15 +68,17 @@ pub fn write_report(study: &StudyDir) -> Result<PathBuf, ReportError> {
     std::fs::create_dir_all(&drawn).map_err(|source| RunError::Write { path: drawn.clone(), source })?;
 
     let figures = figures::all(&evidence)?;
+    let mut files = Checksums::default();
     for figure in &figures {
         for (extension, bytes) in [("svg", figure.svg.as_bytes()), ("png", &figure.png), ("csv", &figure.csv)]
         {
-            write_atomically(&drawn.join(&figure.name).with_extension(extension), bytes)?;
+            files.write_file(&folder, &format!("figures/{}.{extension}", figure.name), bytes)?;
         }
     }
     let tables = tables::Tables::new(&evidence);
-    write_atomically(&folder.join("table-1.csv"), &tables.table_1_csv()?)?;
-    write_atomically(&folder.join("report.md"), page::markdown(&evidence, &tables, &figures)?.as_bytes())?;
-    write_atomically(&folder.join("report.html"), page::html(&evidence, &tables, &figures)?.as_bytes())?;
+    files.write_file(&folder, "table-1.csv", &tables.table_1_csv()?)?;
+    files.write_file(&folder, "report.md", page::markdown(&evidence, &tables, &figures)?.as_bytes())?;
+    files.write_file(&folder, "report.html", page::html(&evidence, &tables, &figures)?.as_bytes())?;
+    files.write(&folder)?;
     Ok(folder)
 }

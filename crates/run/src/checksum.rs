@@ -17,7 +17,7 @@ use std::{fs, ops::Range, path::Path};
 
 use sha2::{Digest, Sha256};
 
-use crate::{RunError, write_atomically};
+use crate::{RunError, write::write_atomically};
 
 /// Writes `body` with its checksum, whole or not at all; the name's end says where it goes.
 ///

@@ -8,9 +8,10 @@ use std::{
 use crate::{
     EpochMetrics, Lock, MANIFEST_VERSION, Manifest, RunError,
     checksum::{read_sealed, write_sealed},
-    epochs::CHECKPOINTS,
+    epochs::{CHECKPOINTS, HESSIAN},
     json::{read_json, write_json},
-    write::remove_partial_files,
+    lock::LOCK,
+    write::{refuse_links, remove_partial_files},
 };
 
 const MANIFEST: &str = "run.json";
@@ -72,12 +73,25 @@ impl RunDir {
     ///
     /// # Errors
     ///
-    /// [`RunError::NotARun`] if it has no manifest.
+    /// [`RunError::NotARun`] if it has no manifest, [`RunError::Link`] if part of it is a link.
     pub fn open(path: &Path) -> Result<Self, RunError> {
-        if path.join(MANIFEST).is_file() {
-            Ok(Self { path: path.to_owned() })
-        } else {
-            Err(RunError::NotARun(path.to_owned()))
+        if !path.join(MANIFEST).is_file() {
+            return Err(RunError::NotARun(path.to_owned()));
+        }
+        refuse_links(path, &[LOCK, CHECKPOINTS, HESSIAN])?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// The run directory at `path`, if there is one: what cannot be used is not the same as
+    /// nothing, and not to be replaced.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`], without [`RunError::NotARun`].
+    pub fn find(path: &Path) -> Result<Option<Self>, RunError> {
+        match Self::open(path) {
+            Err(RunError::NotARun(_)) => Ok(None),
+            run => run.map(Some),
         }
     }
 
@@ -97,7 +111,7 @@ impl RunDir {
         let mut latest: Vec<(Self, Manifest)> = Vec::new();
         for entry in entries {
             let path = entry.map_err(|source| RunError::read(root, source))?.path();
-            let Ok(run) = Self::open(&path) else { continue };
+            let Some(run) = Self::find(&path)? else { continue };
             let manifest = run.manifest()?;
             match latest.iter_mut().find(|(_, other)| other.network == manifest.network) {
                 Some(other) if (other.1.started(), &other.0.path) < (manifest.started(), &run.path) => {
@@ -246,13 +260,8 @@ pub(crate) mod tests {
         }
     }
 
-    #[test]
-    fn a_run_is_read_as_it_was_written() {
-        let root = tempfile::tempdir().unwrap();
-        let manifest = manifest("fc", false, 0);
-        let run = RunDir::create(root.path(), &manifest).unwrap();
-        assert_eq!(run.manifest().unwrap(), manifest);
-        let rows: Vec<EpochMetrics> = (0..3)
+    fn rows(count: usize) -> Vec<EpochMetrics> {
+        (0..count)
             .map(|epoch| EpochMetrics {
                 epoch,
                 seconds: 0.1,
@@ -265,7 +274,16 @@ pub(crate) mod tests {
                 test_loss: 2.25,
                 test_accuracy: 0.0,
             })
-            .collect();
+            .collect()
+    }
+
+    #[test]
+    fn a_run_is_read_as_it_was_written() {
+        let root = tempfile::tempdir().unwrap();
+        let manifest = manifest("fc", false, 0);
+        let run = RunDir::create(root.path(), &manifest).unwrap();
+        assert_eq!(run.manifest().unwrap(), manifest);
+        let rows = rows(3);
         run.write_metrics(&rows).unwrap();
         assert_eq!(run.metrics().unwrap(), rows);
     }
@@ -312,5 +330,40 @@ pub(crate) mod tests {
         let run = RunDir::create(root.path(), &manifest).unwrap();
         let message = run.manifest().unwrap_err().to_string();
         assert!(message.contains("run.json") && message.contains("version 99"), "{message}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_inside_a_run_is_refused_by_name_and_nothing_is_written_through_it() {
+        let root = tempfile::tempdir().unwrap();
+        for name in [LOCK, CHECKPOINTS, HESSIAN, "hessian/epoch-0001"] {
+            let run = RunDir::create(root.path(), &manifest("fc", false, 0)).unwrap();
+            let (place, elsewhere) = (run.path().join(name), tempfile::tempdir().unwrap());
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            let _ = fs::remove_dir(&place);
+            std::os::unix::fs::symlink(elsewhere.path(), &place).unwrap();
+            let message = RunDir::open(run.path()).unwrap_err().to_string();
+            assert!(message.contains(&*place.to_string_lossy()), "{message}");
+            assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+        }
+        // A file that is a link is replaced, and what it led to is left alone.
+        let run = RunDir::create(root.path(), &manifest("fc", false, 0)).unwrap();
+        let target = root.path().join("target");
+        fs::write(&target, "kept").unwrap();
+        fs::remove_file(run.path().join(MANIFEST)).unwrap();
+        std::os::unix::fs::symlink(&target, run.path().join(MANIFEST)).unwrap();
+        run.write_manifest(&manifest("fc", false, 1)).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "kept");
+    }
+
+    #[test]
+    fn a_missing_epoch_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create(root.path(), &manifest("fc", false, 0)).unwrap();
+        assert_eq!(run.whole_epochs().unwrap(), []);
+        let row = |epoch| EpochMetrics { epoch, ..rows(1)[0] };
+        run.write_metrics(&[row(0), row(2)]).unwrap();
+        let message = run.whole_epochs().unwrap_err().to_string();
+        assert!(message.contains("epoch 2 stands where epoch 1 should"), "{message}");
     }
 }

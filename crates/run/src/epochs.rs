@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use crate::{RunDir, RunError};
 
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
-const HESSIAN: &str = "hessian";
+pub(crate) const HESSIAN: &str = "hessian";
 
 impl RunDir {
     /// Where the checkpoint of `epoch` goes.
@@ -86,7 +86,7 @@ fn epoch_name(epoch: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{directory::tests::manifest, write_atomically};
+    use crate::{directory::tests::manifest, write::write_atomically};
 
     #[test]
     fn an_epoch_that_does_not_exist_is_told_with_those_that_do() {

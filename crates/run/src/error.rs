@@ -61,6 +61,11 @@ pub enum RunError {
          Bring it back from a copy, or remove it and compute it again"
     )]
     NoChecksum(PathBuf),
+    /// A link where kappa writes files and folders of its own.
+    #[error(
+        "{0} is a link, and kappa follows none inside a run or a study: put what it leads to in its place"
+    )]
+    Link(PathBuf),
     /// A file was written by another version.
     #[error("{path} has schema version {found}, and this kappa reads version {expected}")]
     UnknownVersion {

@@ -34,8 +34,11 @@ mod lock;
 mod manifest;
 mod matrix_free;
 mod metrics;
+mod saved;
 mod spectrum;
 mod study;
+mod sums;
+mod verify;
 mod write;
 
 pub use checksum::{read_from_anywhere, read_sealed, write_sealed};
@@ -52,10 +55,12 @@ pub use lock::Lock;
 pub use manifest::{Exit, FileChecksum, MANIFEST_VERSION, Manifest, Provenance, Session};
 pub use matrix_free::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free};
 pub use metrics::EpochMetrics;
+pub use saved::SavedSpectrum;
 pub use spectrum::{
     AdamRecord, CheckRecord, DirectionsRecord, EvidenceRecord, NullSpaceRecord, OverlapRecord,
     SPECTRUM_VERSION, SavedTensor, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings,
     SubsetRecord, write_spectrum,
 };
 pub use study::{Influence, RunSpectra, SPECTRA_VERSION, SpectraRow, StudyDir, kappa_prime};
-pub use write::write_atomically;
+pub use sums::Checksums;
+pub use verify::CheckedFiles;

@@ -7,7 +7,7 @@ use std::{
 
 use crate::RunError;
 
-const LOCK: &str = ".lock";
+pub(crate) const LOCK: &str = ".lock";
 
 /// Keeps other processes out of a directory for as long as it lives. It is the operating
 /// system's: a process that ends, in whatever way, leaves none behind. (The file that it is

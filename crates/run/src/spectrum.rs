@@ -2,10 +2,13 @@
 
 use std::{fs, path::Path};
 
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{
+    SafeTensors,
+    tensor::{Dtype, TensorView},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{FileChecksum, RunError, json::write_json, write_sealed};
+use crate::{FileChecksum, RunError, checksum::read_sealed, json::write_json, write_sealed};
 
 /// The version of `spectrum.json`'s schema.
 pub const SPECTRUM_VERSION: u32 = 3;
@@ -288,4 +291,17 @@ pub(crate) fn write_tensors(path: &Path, tensors: &[SavedTensor]) -> Result<(), 
         .map_err(|error| RunError::malformed(path, error))?;
     let bytes = safetensors::serialize(views, None).map_err(|error| RunError::malformed(path, error))?;
     write_sealed(path, &bytes)
+}
+
+/// Reads the tensor `name` of doubles from the file of [`write_tensors`]: its shape and elements.
+pub(crate) fn read_doubles(path: &Path, name: &str) -> Result<(Vec<usize>, Vec<f64>), RunError> {
+    let bytes = read_sealed(path)?;
+    let malformed = |error: safetensors::SafeTensorError| RunError::malformed(path, error);
+    let tensors = SafeTensors::deserialize(&bytes).map_err(malformed)?;
+    let tensor = tensors.tensor(name).map_err(malformed)?;
+    if tensor.dtype() != Dtype::F64 {
+        return Err(RunError::malformed(path, format!("{name} are {:?}, not F64", tensor.dtype())));
+    }
+    let values = tensor.data().as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect();
+    Ok((tensor.shape().to_vec(), values))
 }

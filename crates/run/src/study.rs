@@ -15,15 +15,15 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     CheckRecord, FINDINGS_VERSION, Findings, Lock, RunDir, RunError, SavedTensor, StudyConfig,
     checksum::{read_sealed, seal, write_sealed},
     json::{read_json, write_json},
-    spectrum::write_tensors,
-    write::remove_partial_files,
+    lock::LOCK,
+    spectrum::{read_doubles, write_tensors},
+    write::{refuse_links, remove_partial_files},
 };
 
 /// The version of `spectra.json`'s schema.
@@ -35,6 +35,8 @@ const SPECTRA: &str = "spectra";
 const EIGENVALUES: &str = "eigenvalues";
 const FINDINGS: &str = "findings.json";
 const REPORT: &str = "report";
+/// What would be followed if it were a link.
+const OWN: [&str; 3] = [LOCK, RUNS, REPORT];
 
 /// The spectra of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,7 +120,8 @@ impl StudyDir {
     ///
     /// # Errors
     ///
-    /// [`RunError::OtherStudy`] if another configuration has it, [`RunError::Write`].
+    /// [`RunError::OtherStudy`] if another configuration has it, [`RunError::Link`] if part of it
+    /// is a link, [`RunError::Write`].
     pub fn create(root: &Path, config: &StudyConfig) -> Result<Self, RunError> {
         let path = root.join(&config.name);
         let file = path.join(CONFIG);
@@ -133,6 +136,7 @@ impl StudyDir {
             }
             Err(error) => return Err(error),
         }
+        refuse_links(&path, &OWN)?;
         Ok(Self { path })
     }
 
@@ -162,13 +166,14 @@ impl StudyDir {
     /// # Errors
     ///
     /// [`RunError::NotAStudy`] if it has no study.toml, [`RunError::Altered`],
-    /// [`RunError::NoChecksum`] or [`RunError::Config`].
+    /// [`RunError::NoChecksum`], [`RunError::Link`] or [`RunError::Config`].
     pub fn open(path: &Path) -> Result<(Self, StudyConfig), RunError> {
         let file = path.join(CONFIG);
         if !file.is_file() {
             return Err(RunError::NotAStudy(path.to_owned()));
         }
         read_sealed(&file)?;
+        refuse_links(path, &OWN)?;
         Ok((Self { path: path.to_owned() }, StudyConfig::load(&file, &[])?))
     }
 
@@ -184,6 +189,22 @@ impl StudyDir {
             (Some(Component::Normal(_)), None) => RunDir::open(&path),
             _ => Err(RunError::NotARun(path)),
         }
+    }
+
+    /// The names of its runs, in alphabetical order.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Read`].
+    pub fn names(&self) -> Result<Vec<String>, RunError> {
+        let runs = self.runs();
+        let read = |source| RunError::read(&runs, source);
+        let entries = fs::read_dir(&runs).map_err(read)?.collect::<Result<Vec<_>, _>>().map_err(read)?;
+        let mut names: Vec<String> =
+            entries.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.retain(|name| self.run(name).is_ok());
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// Where its report goes.
@@ -247,23 +268,14 @@ impl RunDir {
     ///
     /// # Errors
     ///
-    /// [`RunError::Read`] or [`RunError::Malformed`].
+    /// [`RunError::Read`], [`RunError::Altered`], [`RunError::NoChecksum`] or
+    /// [`RunError::Malformed`].
     pub fn eigenvalues(&self) -> Result<Vec<Vec<f64>>, RunError> {
         let path = self.path().join(SPECTRA).with_extension("safetensors");
-        let bytes = read_sealed(&path)?;
-        let malformed = |error: safetensors::SafeTensorError| RunError::malformed(&path, error);
-        let tensors = SafeTensors::deserialize(&bytes).map_err(malformed)?;
-        let tensor = tensors.tensor(EIGENVALUES).map_err(malformed)?;
-        match (tensor.dtype(), tensor.shape()) {
-            (Dtype::F64, &[_, size]) if size > 0 => {
-                let number = |bytes: &[u8]| f64::from_le_bytes(bytes.try_into().unwrap_or_default());
-                let row = |row: &[u8]| row.chunks_exact(size_of::<f64>()).map(number).collect();
-                Ok(tensor.data().chunks_exact(size * size_of::<f64>()).map(row).collect())
-            }
-            (dtype, shape) => Err(RunError::malformed(
-                &path,
-                format!("eigenvalues are {dtype:?} {shape:?}, not F64 [rows, size]"),
-            )),
+        let (shape, values) = read_doubles(&path, EIGENVALUES)?;
+        match shape[..] {
+            [_, size @ (1..)] => Ok(values.chunks_exact(size).map(<[f64]>::to_vec).collect()),
+            _ => Err(RunError::malformed(&path, format!("eigenvalues are {shape:?}, not [rows, size]"))),
         }
     }
 }

@@ -1,18 +1,22 @@
 //! Writing a file whole or not at all.
 
-use std::{fs::File, io::Write, path::Path};
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::Path,
+};
 
 use crate::RunError;
 
 /// How the names of files begin that are not whole yet.
-const PARTIAL: &str = ".partial-";
+pub(crate) const PARTIAL: &str = ".partial-";
 
 /// Writes `bytes` beside `path`, syncs them, and renames them into place.
 ///
 /// # Errors
 ///
 /// [`RunError::Write`]; what stood at `path` still stands there then.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = || -> std::io::Result<()> {
         let mut builder = tempfile::Builder::new();
@@ -30,13 +34,30 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     written().map_err(|source| RunError::write(path, source))
 }
 
+/// Refuses links at `names` in `folder`, and in the folders among them: what is written there
+/// would be written elsewhere. (A file is renamed into place and replaces a link itself.)
+pub(crate) fn refuse_links(folder: &Path, names: &[&str]) -> Result<(), RunError> {
+    let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    for name in names {
+        let path = folder.join(name);
+        if is_link(&path) {
+            return Err(RunError::Link(path));
+        }
+        let Ok(entries) = fs::read_dir(&path) else { continue };
+        if let Some(link) = entries.flatten().map(|entry| entry.path()).find(|path| is_link(path)) {
+            return Err(RunError::Link(link));
+        }
+    }
+    Ok(())
+}
+
 /// Removes what writes that were killed have left in `folder`.
 pub(crate) fn remove_partial_files(folder: &Path) -> Result<(), RunError> {
-    for entry in std::fs::read_dir(folder).map_err(|source| RunError::read(folder, source))? {
+    for entry in fs::read_dir(folder).map_err(|source| RunError::read(folder, source))? {
         let path = entry.map_err(|source| RunError::read(folder, source))?.path();
         let name = path.file_name().and_then(|name| name.to_str());
         if name.is_some_and(|name| name.starts_with(PARTIAL)) {
-            std::fs::remove_file(&path).map_err(|source| RunError::write(&path, source))?;
+            fs::remove_file(&path).map_err(|source| RunError::write(&path, source))?;
         }
     }
     Ok(())

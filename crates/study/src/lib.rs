@@ -14,6 +14,7 @@
 //! ([`claims`]).
 #![deny(missing_docs)]
 
+mod again;
 pub mod claims;
 mod judge;
 pub mod plan;
@@ -22,6 +23,7 @@ mod spectra;
 mod statistics;
 mod study;
 
+pub use again::spectra_again;
 pub use judge::{Pair, RunRecord, explain, judge};
 pub use probe::{Folded, Precision, ProbeError, ProbeOptions, fold, probe};
 pub use spectra::check_record;

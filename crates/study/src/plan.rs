@@ -1,6 +1,6 @@
 //! Which runs a study needs, and what each is called.
 
-use kappa_run::{BatchSize, Config, StudyConfig};
+use kappa_run::{BatchSize, Config, StudyConfig, TrainingConfig};
 
 use crate::BatchNormStatistics;
 
@@ -103,9 +103,9 @@ pub fn widths(study: &StudyConfig, chosen: Point) -> Vec<Point> {
 
 /// By which statistics FC+BN is probed. A full batch is the whole split, so that
 /// its statistics are the split's.
-pub fn statistics(study: &StudyConfig) -> Vec<BatchNormStatistics> {
+pub fn statistics(training: &TrainingConfig) -> Vec<BatchNormStatistics> {
     let mut statistics = vec![BatchNormStatistics::Running, BatchNormStatistics::Dataset];
-    if let BatchSize::Samples(size) = study.recipe.training.batch_size {
+    if let BatchSize::Samples(size) = training.batch_size {
         statistics.push(BatchNormStatistics::Batch(size));
     }
     statistics

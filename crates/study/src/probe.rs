@@ -42,6 +42,11 @@ impl Precision {
         }
     }
 
+    /// The precision of that [`Self::name`].
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::F32, Self::F64].into_iter().find(|precision| precision.name() == name)
+    }
+
     /// "f32" or "f64".
     pub fn name(self) -> &'static str {
         match self {

@@ -12,13 +12,12 @@ use kappa_run::{
     EpochMetrics, FINDINGS_VERSION, Findings, GridPoint, PairedRuns, PointFindings, RunDir, RunError,
     RunSpectra, SPECTRA_VERSION, StudyConfig, StudyDir,
 };
-use kappa_trainer::{
-    CheckpointError, DeviceSplit, Machine, Observer, PixelScaling, TrainError, load_checkpoint, split_data,
-    train,
-};
+use kappa_trainer::{CheckpointError, Machine, Observer, TrainError, load_checkpoint, train};
 
 use crate::{
-    BatchNormStatistics, Pair, Precision, ProbeError, RunRecord, explain, judge,
+    BatchNormStatistics, Pair, Precision, ProbeError, RunRecord,
+    again::training_split,
+    explain, judge,
     plan::{self, Point},
     spectra::spectra,
 };
@@ -135,7 +134,7 @@ pub fn run_study(
 ) -> Result<StudyResult, StudyError> {
     let directory = StudyDir::create(root, study)?;
     let lock = directory.lock()?;
-    let statistics = plan::statistics(study);
+    let statistics = plan::statistics(&study.recipe.training);
     let checked = Checked::default();
     let mut runner = Runner { study, set, machine, precision, directory, statistics, observer, checked };
     let mut stages = Vec::new();
@@ -301,8 +300,8 @@ impl Runner<'_> {
     /// The run of `point`, trained now or found finished, and its last metrics.
     fn trained(&mut self, point: Point) -> Result<(RunDir, EpochMetrics), StudyError> {
         let (runs, name) = (self.directory.runs(), point.name());
-        let found = match RunDir::open(&runs.join(&name)) {
-            Ok(run) if run.manifest()?.is_finished() => Some(run),
+        let found = match RunDir::find(&runs.join(&name))? {
+            Some(run) if run.manifest()?.is_finished() => Some(run),
             _ => None,
         };
         let again = found.is_some();
@@ -333,11 +332,8 @@ impl Runner<'_> {
     /// Takes the spectra of `run` from its checkpoints.
     fn probe(&mut self, run: &RunDir, point: Point, probed: Probed) -> Result<RunSpectra, StudyError> {
         let start = Instant::now();
-        let config = point.config(self.study);
-        let splits = split_data(self.set, &config.data, config.seed)?;
-        let scaling = PixelScaling::new(config.data.scaling, &splits.train)?;
         let device = &self.machine.device;
-        let split = DeviceSplit::new(&splits.train, self.set.classes, scaling, device);
+        let split = training_split(self.set, &point.config(self.study), device)?;
         let mut epochs = run.epochs()?;
         if probed == Probed::LastEpoch {
             epochs = epochs.split_off(epochs.len().saturating_sub(1));

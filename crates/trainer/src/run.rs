@@ -54,8 +54,7 @@ pub fn train(
     name: Option<&str>,
     observer: &mut dyn Observer,
 ) -> Result<RunDir, TrainError> {
-    let unfinished = name.and_then(|name| RunDir::open(&root.join(name)).ok());
-    if let Some(run) = unfinished {
+    if let Some(run) = name.map(|name| RunDir::find(&root.join(name))).transpose()?.flatten() {
         let manifest = run.manifest()?;
         if manifest.config == *config && !manifest.is_finished() {
             return resume(run, set, machine, observer);

@@ -6,6 +6,7 @@ mod hessian;
 mod report;
 mod study;
 mod train;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,7 @@ pub fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Hessian(arguments) => hessian::run(&arguments),
         Command::Study(arguments) => study::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Devices => {
             devices::run();
             Ok(())

@@ -6,10 +6,12 @@
 //! layer        any network's features and logits, from files -> a subject
 //! measure      a subject -> H, its spectrum, the evidence, and what else was asked for
 //! matrix_free  a subject -> leading eigenvalues and density, without H
+//! again        a spectrum that was saved, computed again
 //! memory       what H needs, and what is free
 //! table        spectra side by side
 //! ```
 
+mod again;
 mod layer;
 mod matrix_free;
 mod measure;
@@ -34,6 +36,8 @@ use crate::{
 };
 use target::Target;
 
+pub use again::eigenvalues_again;
+
 /// What holds for all targets of one call.
 struct Settings<'a> {
     machine: &'a Machine,
@@ -50,6 +54,7 @@ struct Settings<'a> {
 }
 
 /// What is asked of each subject.
+#[derive(Default)]
 struct Asked {
     verify: bool,
     save_matrix: bool,
@@ -137,15 +142,7 @@ pub fn of_last_epochs(
         statistics: StatisticsArgument::Running,
         batch_size: None,
         folded: false,
-        asked: Asked {
-            verify: true,
-            save_matrix: false,
-            directions: false,
-            overlap_with: Vec::new(),
-            subsets: None,
-            seed: 0,
-            matrix_free: None,
-        },
+        asked: Asked { verify: true, ..Asked::default() },
         quiet,
     };
     take(None, &targets, &settings, sets)

@@ -1,0 +1,70 @@
+//! `SHA256SUMS`: the checksums of files that carry none, in the form that `sha256sum -c` reads.
+
+use std::path::Path;
+
+use crate::{
+    RunError,
+    checksum::{digest, read},
+    write::write_atomically,
+};
+
+const NAME: &str = "SHA256SUMS";
+
+/// Files of one folder as they are written, with their checksums.
+#[derive(Debug, Default)]
+pub struct Checksums {
+    lines: String,
+}
+
+impl Checksums {
+    /// Writes `bytes` as `folder/name`, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Write`].
+    pub fn write_file(&mut self, folder: &Path, name: &str, bytes: &[u8]) -> Result<(), RunError> {
+        write_atomically(&folder.join(name), bytes)?;
+        self.lines.push_str(&format!("{}  {name}\n", digest(&[bytes])));
+        Ok(())
+    }
+
+    /// Writes the list of all files so far into `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Write`].
+    pub fn write(self, folder: &Path) -> Result<(), RunError> {
+        write_atomically(&folder.join(NAME), self.lines.as_bytes())
+    }
+
+    /// The names in the list of `folder`, each with whether that file is as it was written;
+    /// nothing where there is no list.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Read`] or [`RunError::Malformed`] of the list.
+    pub(crate) fn check(folder: &Path) -> Result<Vec<(String, Result<(), RunError>)>, RunError> {
+        let list = folder.join(NAME);
+        if !list.is_file() {
+            return Ok(Vec::new());
+        }
+        let text = String::from_utf8(read(&list)?).map_err(|error| RunError::malformed(&list, error))?;
+        let checked = |line: &str| {
+            let (expected, name) = line
+                .split_once("  ")
+                .filter(|(_, name)| {
+                    Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)))
+                })
+                .ok_or_else(|| {
+                    RunError::malformed(&list, format!("`{line}` is not a checksum and a file here"))
+                })?;
+            let path = folder.join(name);
+            let result = read(&path).and_then(|bytes| match digest(&[&bytes]) == expected {
+                true => Ok(()),
+                false => Err(RunError::Altered(path)),
+            });
+            Ok((name.to_owned(), result))
+        };
+        text.lines().map(checked).collect()
+    }
+}

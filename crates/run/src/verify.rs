@@ -1,0 +1,149 @@
+//! Whether what lies in a directory is what kappa wrote there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use safetensors::SafeTensors;
+
+use crate::{
+    Config, FINDINGS_VERSION, Findings, MANIFEST_VERSION, MATRIX_FREE_VERSION, Manifest, MatrixFreeRecord,
+    RunDir, RunError, RunSpectra, SPECTRA_VERSION, SPECTRUM_VERSION, SpectrumRecord, StudyConfig,
+    checksum::read_sealed, json::read_json, lock::LOCK, sums::Checksums, write::PARTIAL,
+};
+
+/// The files of a directory, by what their checksums and schemas say.
+#[derive(Debug, Default)]
+pub struct CheckedFiles {
+    /// How many are as they were written.
+    pub right: usize,
+    /// What is wrong with the others.
+    pub wrong: Vec<RunError>,
+    /// Files that kappa does not write.
+    pub unknown: Vec<PathBuf>,
+}
+
+impl CheckedFiles {
+    /// Reads every file under `folder`, that of a run or of a study.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Read`] if a folder cannot be listed.
+    pub fn of(folder: &Path) -> Result<Self, RunError> {
+        let mut checked = Self::default();
+        checked.add_folder(folder)?;
+        Ok(checked)
+    }
+
+    fn add_folder(&mut self, folder: &Path) -> Result<(), RunError> {
+        let listed = match Checksums::check(folder) {
+            Ok(listed) => listed,
+            Err(error) => {
+                self.wrong.push(error);
+                Vec::new()
+            }
+        };
+        let has_list = !listed.is_empty();
+        let in_list: Vec<PathBuf> = listed.iter().map(|(name, _)| folder.join(name)).collect();
+        for (_, result) in listed {
+            self.add(result);
+        }
+        let read = |source| RunError::read(folder, source);
+        let mut entries = fs::read_dir(folder).map_err(read)?.collect::<Result<Vec<_>, _>>().map_err(read)?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let (path, kind) = (entry.path(), entry.file_type().map_err(read)?);
+            if kind.is_symlink() {
+                self.wrong.push(RunError::Link(path));
+            } else if kind.is_dir() && !(has_list && in_list.iter().any(|file| file.starts_with(&path))) {
+                self.add_folder(&path)?;
+            } else if kind.is_file() && !in_list.contains(&path) {
+                match checked(&path) {
+                    Some(result) => self.add(result),
+                    None => self.unknown.push(path),
+                }
+            }
+        }
+        if RunDir::open(folder).is_ok() {
+            self.wrong.extend(misfits(folder));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, result: Result<(), RunError>) {
+        match result {
+            Ok(()) => self.right += 1,
+            Err(error) => self.wrong.push(error),
+        }
+    }
+}
+
+/// Reads `path` as what its name says, or says that kappa writes nothing of that name.
+fn checked(path: &Path) -> Option<Result<(), RunError>> {
+    let name = path.file_name()?.to_str()?;
+    let tensors = |bytes: Vec<u8>| match SafeTensors::deserialize(&bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(RunError::malformed(path, error)),
+    };
+    Some(match name {
+        "run.json" => read_json::<Manifest>(path, MANIFEST_VERSION).map(drop),
+        "spectra.json" => read_json::<RunSpectra>(path, SPECTRA_VERSION).map(drop),
+        "spectrum.json" => read_json::<SpectrumRecord>(path, SPECTRUM_VERSION).map(drop),
+        "matrix-free.json" => read_json::<MatrixFreeRecord>(path, MATRIX_FREE_VERSION).map(drop),
+        "findings.json" => read_json::<Findings>(path, FINDINGS_VERSION).map(drop),
+        "config.toml" => read_sealed(path).and_then(|_| Config::load(path, &[])).map(drop),
+        "study.toml" => read_sealed(path).and_then(|_| StudyConfig::load(path, &[])).map(drop),
+        "metrics.csv" => RunDir::open(path.parent()?).and_then(|run| run.whole_epochs()).map(drop),
+        LOCK | "SHA256SUMS" => Ok(()),
+        _ if name.starts_with(PARTIAL) => Err(RunError::malformed(
+            path,
+            "a write that was killed has left it; the next call that goes on here removes it",
+        )),
+        _ => match path.extension()?.to_str()? {
+            "safetensors" => read_sealed(path).and_then(tensors),
+            "svg" => read_sealed(path).map(drop),
+            _ => return None,
+        },
+    })
+}
+
+/// What does not fit together in the run at `folder`, of what can be read.
+fn misfits(folder: &Path) -> Vec<RunError> {
+    let Ok(run) = RunDir::open(folder) else { return Vec::new() };
+    let mut wrong = Vec::new();
+    let mut misfit =
+        |name: &str, problem: String| wrong.push(RunError::malformed(&folder.join(name), problem));
+    let (manifest, rows) = (run.manifest().ok(), run.whole_epochs().unwrap_or_default());
+    if let Some(manifest) = &manifest {
+        if Config::load(&folder.join("config.toml"), &[]).is_ok_and(|config| config != manifest.config) {
+            misfit("config.toml", "it differs from the configuration in run.json".to_owned());
+        }
+        let epochs = manifest.config.training.epochs.get();
+        if manifest.is_finished() && rows.len() != epochs + 1 {
+            let problem = format!("{} rows in a finished run of {epochs} epochs and epoch 0", rows.len());
+            misfit("metrics.csv", problem);
+        }
+    }
+    for row in &rows {
+        let state = (row.epoch > 0).then(|| run.adam_state_path(row.epoch));
+        for path in [Some(run.checkpoint_path(row.epoch)), state].into_iter().flatten() {
+            if !path.is_file() {
+                misfit("metrics.csv", format!("epoch {} has no {}", row.epoch, path.display()));
+            }
+        }
+    }
+    if let Ok(Some(spectra)) = run.spectra() {
+        let eigenvalues = run.eigenvalues().unwrap_or_default();
+        let fits = spectra.rows.len() == eigenvalues.len()
+            && spectra
+                .rows
+                .iter()
+                .zip(&eigenvalues)
+                .all(|(row, all)| row.size == all.len() && all.starts_with(&row.top));
+        if !fits {
+            misfit("spectra.json", "its eigenvalues are not those in spectra.safetensors".to_owned());
+        }
+    }
+    wrong
+}
