@@ -8,7 +8,7 @@ use burn::tensor::Device;
 use kappa_data::DataSet;
 use kappa_model::{Initialisation, TwoLayerNet};
 use kappa_run::{Config, EpochMetrics, RunDir};
-use kappa_study::{BatchNormStatistics, Precision, ProbeOptions, probe};
+use kappa_study::{BatchNormStatistics, Precision, ProbeError, ProbeOptions, probe};
 use kappa_trainer::{
     DeviceSplit, Machine, Observer, PixelScaling, Trainer, load_checkpoint, network_shape, split_data,
 };
@@ -104,12 +104,13 @@ fn a_checkpoint_has_the_same_spectrum_on_every_backend() {
             let split = DeviceSplit::new(&splits.train, set.classes, scaling, &device);
             let network = load_checkpoint(&checkpoint, &device).unwrap();
             for precision in [Precision::F64, Precision::F32] {
-                if name == "wgpu" && precision == Precision::F64 {
-                    continue;
-                }
                 let options =
                     ProbeOptions { precision, bias: false, statistics: BatchNormStatistics::Running };
-                let samples = probe(&network, &split, options, |_| {}).unwrap();
+                let samples = match probe(&network, &split, options, |_| {}) {
+                    // Few adapters have doubles, and fewer their exponential.
+                    Err(ProbeError::NoDoublePrecision) if name == "wgpu" => continue,
+                    samples => samples.unwrap(),
+                };
                 let hessian = samples.hessian().unwrap();
                 let pairs = hessian.eigenpairs(samples.epsilon()).unwrap();
                 let evidence = kappa_hessian::verify(&hessian, &pairs, &samples).unwrap();

@@ -218,7 +218,7 @@ pub(crate) fn features_and_probabilities(
     options: ProbeOptions,
 ) -> Result<(Tensor<2>, Tensor<2>), ProbeError> {
     let dtype = options.precision.dtype();
-    if !preactivations.device().supports_dtype(dtype) {
+    if options.precision == Precision::F64 && !has_doubles(&preactivations.device())? {
         return Err(ProbeError::NoDoublePrecision);
     }
     let features = options.statistics.features(network, preactivations);
@@ -227,6 +227,22 @@ pub(crate) fn features_and_probabilities(
     let probabilities = softmax(logits.cast(dtype), 1);
     let features = if options.bias { with_constant_feature(features) } else { features };
     Ok((features, probabilities))
+}
+
+/// Whether `device` takes a softmax in double precision as it should. That it has the type is not
+/// enough: SPIR-V's Exp is of 16 and 32 bits only (its extended instructions for GLSL, 2.2), and
+/// a Vulkan driver makes something of it in 64, on Mesa's software adapter far from e^x.
+fn has_doubles(device: &Device) -> Result<bool, ProbeError> {
+    if !device.supports_dtype(DType::F64) {
+        return Ok(false);
+    }
+    let logits = [0.0, -0.75, -2.5, -20.0];
+    let total: f64 = logits.iter().map(|z: &f64| z.exp()).sum();
+    let on_device = Tensor::<2>::from_data([logits.map(|z| z as f32)], device).cast(DType::F64);
+    let found = softmax(on_device, 1).try_into_data().map_err(|error| ProbeError::Device(error.to_string()))?;
+    // A hundred units of rounding for a function of four numbers; single precision is 1e7 of them.
+    let right = |(z, found): (&f64, f64)| (found * total / z.exp() - 1.0).abs() < 100.0 * f64::EPSILON;
+    Ok(logits.iter().zip(found.iter::<f64>()).all(right))
 }
 
 fn synchronise(device: &Device) -> Result<(), ProbeError> {
