@@ -239,7 +239,8 @@ fn has_doubles(device: &Device) -> Result<bool, ProbeError> {
     let logits = [0.0, -0.75, -2.5, -20.0];
     let total: f64 = logits.iter().map(|z: &f64| z.exp()).sum();
     let on_device = Tensor::<2>::from_data([logits.map(|z| z as f32)], device).cast(DType::F64);
-    let found = softmax(on_device, 1).try_into_data().map_err(|error| ProbeError::Device(error.to_string()))?;
+    let found =
+        softmax(on_device, 1).try_into_data().map_err(|error| ProbeError::Device(error.to_string()))?;
     // A hundred units of rounding for a function of four numbers; single precision is 1e7 of them.
     let right = |(z, found): (&f64, f64)| (found * total / z.exp() - 1.0).abs() < 100.0 * f64::EPSILON;
     Ok(logits.iter().zip(found.iter::<f64>()).all(right))

@@ -115,7 +115,7 @@ fn recompute(
         };
         let agreement = Agreement::of(&saved.eigenvalues, found.as_deref(), manifest.inputs);
         wrong += usize::from(!agreement.is_within());
-        say(format_args!("    {:<24}{}", saved.name, agreement.describe()));
+        say(format_args!("    {:<26}{}", saved.name, agreement.describe()));
     }
     Ok(wrong)
 }

@@ -7,6 +7,7 @@ mod layer;
 mod mistakes;
 mod stops;
 mod study;
+mod verify;
 
 use std::{
     path::{Path, PathBuf},
@@ -85,7 +86,7 @@ fn write_idx(folder: &Path, train: u8, test: u8) {
 fn help_says_what_there_is() {
     let kappa = Kappa::new();
     let help = kappa.says(&["--help"]);
-    for word in ["train", "hessian", "devices", "data", "batch normalisation", "Examples"] {
+    for word in ["train", "hessian", "verify", "devices", "data", "batch normalisation", "Examples"] {
         assert!(help.contains(word), "{word}");
     }
     for (command, words) in [
@@ -93,6 +94,7 @@ fn help_says_what_there_is() {
         ("hessian", &["--epoch", "--checkpoint", "--limit", "--save-matrix", "--precision", "lambda_min"]),
         ("study", &["paired seeds", "--set", "Examples"]),
         ("report", &["report.html", "without training"]),
+        ("verify", &["checksum", "to the last bit", "--epoch"]),
         ("data", &["IDX"]),
         ("devices", &["adapters"]),
     ] {
