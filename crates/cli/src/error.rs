@@ -25,6 +25,8 @@ pub enum CliError {
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    #[error("{checkpoint} has no spectrum to show")]
+    Spectrum { checkpoint: String, source: ProbeError },
     #[error(transparent)]
     Study(#[from] StudyError),
     #[error(transparent)]
@@ -57,6 +59,8 @@ pub enum CliError {
     Usage(String),
     #[error("stopped; whole epochs are kept, and `kappa train --resume {0}` goes on from there")]
     TrainingStopped(String),
+    #[error("stopped before the Hessian; `kappa hessian` takes it")]
+    Stopped,
     #[error("stopped; the same command goes on from here")]
     StudyStopped,
 }
@@ -64,7 +68,7 @@ pub enum CliError {
 impl CliError {
     /// Whether it was the user who ended the program.
     pub fn is_stop(&self) -> bool {
-        matches!(self, Self::TrainingStopped(_) | Self::StudyStopped)
+        matches!(self, Self::TrainingStopped(_) | Self::Stopped | Self::StudyStopped)
     }
 }
 

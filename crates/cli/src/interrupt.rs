@@ -10,12 +10,25 @@ use std::{
 pub const STATUS: u8 = 130;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+/// Whether there is somebody who asks [`go_on`].
+static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// From now on the first Ctrl-C (or SIGTERM) is a request, which [`go_on`] tells of. For what
-/// asks often enough; elsewhere the first one ends the program, as usual.
-pub fn listen() {
+/// For as long as it lives the first Ctrl-C (or SIGTERM) is a request.
+#[must_use]
+pub struct Listening;
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        ASKED.store(false, Ordering::Relaxed);
+    }
+}
+
+/// From now on, and until what is returned is dropped, the first Ctrl-C (or SIGTERM) is a
+/// request, which [`go_on`] tells of. For what asks often enough; elsewhere it ends the program.
+pub fn listen() -> Listening {
+    ASKED.store(true, Ordering::Relaxed);
     let handled = ctrlc::set_handler(|| {
-        if REQUESTED.swap(true, Ordering::Relaxed) {
+        if !ASKED.load(Ordering::Relaxed) || REQUESTED.swap(true, Ordering::Relaxed) {
             process::exit(STATUS.into());
         }
         eprintln!("stopping after this step; once more to stop at once");
@@ -23,6 +36,7 @@ pub fn listen() {
     if let Err(error) = handled {
         tracing::warn!("Ctrl-C will not finish the step: {error}");
     }
+    Listening
 }
 
 /// Whether to go on.

@@ -39,6 +39,7 @@ pub fn spectra_again(
     let split = training_split(set, &manifest.config, device)?;
     let network = load_checkpoint(&checkpoint, device)?.valid();
     let statistics = plan::statistics(&manifest.config.training);
-    let rows = spectra(&network, &split, epoch, precision, &statistics)?;
+    let rows = spectra(&network, &split, epoch, precision, &statistics)
+        .map_err(|source| StudyError::Probe { run: run.path().to_owned(), epoch, source })?;
     Ok(rows.into_iter().map(|(row, eigenvalues)| (row.variant, eigenvalues)).collect())
 }

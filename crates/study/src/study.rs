@@ -4,7 +4,12 @@
 //! goes on where it was: a run is finished when its manifest says so, its spectra
 //! when they are all written. A run that is not goes on from its last whole epoch.
 
-use std::{collections::HashMap, ops::ControlFlow, path::Path, time::Instant};
+use std::{
+    collections::HashMap,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use burn::module::Module;
 use kappa_data::DataSet;
@@ -36,8 +41,15 @@ pub enum StudyError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A Hessian could not be computed.
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
+    #[error("{run} has no spectrum of epoch {epoch}")]
+    Probe {
+        /// The run directory.
+        run: PathBuf,
+        /// The epoch.
+        epoch: usize,
+        /// Why.
+        source: ProbeError,
+    },
     /// No run of the grid trained.
     #[error("no point of the grid could be trained: the last one said: {0}")]
     NoChoice(String),
@@ -341,7 +353,9 @@ impl Runner<'_> {
         let (mut rows, mut eigenvalues) = (Vec::new(), Vec::new());
         for &epoch in &epochs {
             let network = load_checkpoint(&run.checkpoint_path(epoch), device)?.valid();
-            for (row, values) in spectra(&network, &split, epoch, self.precision, &self.statistics)? {
+            let found = spectra(&network, &split, epoch, self.precision, &self.statistics)
+                .map_err(|source| StudyError::Probe { run: run.path().to_owned(), epoch, source })?;
+            for (row, values) in found {
                 rows.push(row);
                 eigenvalues.extend(values);
             }

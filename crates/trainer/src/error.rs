@@ -25,18 +25,21 @@ pub enum TrainError {
         "every pixel of the training split is {0}: there is nothing to standardise, and nothing to learn from"
     )]
     ConstantPixels(u8),
-    /// A loss is not a number.
+    /// A number in the training is not finite.
     #[error(
-        "the {what} is {value} after epoch {epoch}: training diverged; try a smaller learning rate \
-         (--set training.adam.learning_rate=..). Earlier epochs are kept"
+        "{tensor} holds {value} {}: training diverged; try a smaller learning rate \
+         (--set training.adam.learning_rate=..). Epochs before that are kept",
+        place(*.epoch, *.step)
     )]
     Diverged {
-        /// Which loss.
-        what: &'static str,
+        /// The first tensor that holds it.
+        tensor: String,
         /// NaN or an infinity.
         value: f64,
-        /// The epoch it was seen after.
+        /// The epoch.
         epoch: usize,
+        /// The epoch's step, counted from 1, where one can be named.
+        step: Option<usize>,
     },
     /// The observer wished to stop.
     #[error("stopped")]
@@ -54,4 +57,11 @@ pub enum TrainError {
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(String),
+}
+
+fn place(epoch: usize, step: Option<usize>) -> String {
+    match step {
+        Some(step) => format!("in step {step} of epoch {epoch}"),
+        None => format!("after epoch {epoch}"),
+    }
 }

@@ -6,8 +6,8 @@
 //!                  --> EpochMetrics + checkpoint + Adam's state, an epoch --> RunDir
 //! ```
 //!
-//! Inside an epoch no tensor goes to the host: losses are summed on the device
-//! and read once at the epoch's end. The order of the batches comes from the seed
+//! Inside an epoch no tensor goes to the host: losses are summed on the device,
+//! and the sum is looked at a few times an epoch. The order of the batches comes from the seed
 //! on the host, so it is the same on every backend and for both networks.
 #![deny(missing_docs)]
 
@@ -18,6 +18,7 @@ mod evaluate;
 mod run;
 mod split;
 mod trainer;
+mod watch;
 
 pub use adam::{AdamState, OutputLayer, load_adam_state, save_adam_state};
 pub use checkpoint::{CheckpointError, import_checkpoint, load_checkpoint, save_checkpoint};

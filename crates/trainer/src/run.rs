@@ -183,7 +183,7 @@ impl Course<'_> {
                 objective = Some(trainer.epoch(|_| observer.stepped())?);
                 training_seconds += epoch_start.elapsed().as_secs_f64();
             }
-            let [train, validation, test] = evaluate_all(trainer.network(), &evaluated, epoch)?;
+            let [train, validation, test] = evaluate_all(&mut trainer, &evaluated)?;
             save(run, &trainer, epoch)?;
             let row = EpochMetrics {
                 epoch,
@@ -249,17 +249,14 @@ fn shorten(run: &RunDir, epoch: usize) -> Result<(), CheckpointError> {
     if epoch > 1 { keep_output_layer(&run.adam_state_path(epoch - 1)) } else { Ok(()) }
 }
 
-fn evaluate_all(
-    network: &TwoLayerNet,
-    splits: &[DeviceSplit; 3],
-    epoch: usize,
-) -> Result<[Evaluation; 3], TrainError> {
+/// Evaluates the network that `trainer` has at the end of an epoch.
+fn evaluate_all(trainer: &mut Trainer, splits: &[DeviceSplit; 3]) -> Result<[Evaluation; 3], TrainError> {
     let mut evaluations = [Evaluation { loss: 0.0, accuracy: 0.0 }; 3];
-    let names = ["training loss", "validation loss", "test loss"];
+    let names = ["the training loss", "the validation loss", "the test loss"];
     for ((evaluation, split), what) in evaluations.iter_mut().zip(splits).zip(names) {
-        *evaluation = evaluate(network, split)?;
+        *evaluation = evaluate(trainer.network(), split)?;
         if !evaluation.loss.is_finite() {
-            return Err(TrainError::Diverged { what, value: evaluation.loss, epoch });
+            return Err(trainer.diverged(what, evaluation.loss));
         }
     }
     Ok(evaluations)

@@ -13,16 +13,26 @@ use kappa_run::{BatchSize, Reduction, TrainingConfig};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{DeviceSplit, TrainError, adam::AllMoments, evaluate::read};
+use crate::{
+    DeviceSplit, TrainError,
+    adam::AllMoments,
+    evaluate::read,
+    watch::{Watch, zero_if_finite},
+};
 
 /// The ChaCha stream of epoch 0; see ARCHITECTURE.md, "Randomness".
 const EPOCH_STREAM: u64 = 1000;
+/// Steps after which it is looked whether the numbers are finite: on a GPU a look waits for all
+/// that is queued.
+const STEPS_A_LOOK: usize = 64;
 
 /// A network being trained on a split.
 pub struct Trainer {
     network: TwoLayerNet,
     adam: Adam,
     optimizer: ModuleOptimizer,
+    /// Both as the epoch began with them.
+    start: Option<(TwoLayerNet, ModuleOptimizer)>,
     split: DeviceSplit,
     settings: TrainingConfig,
     /// Samples that go through the first layer at once, at the most.
@@ -51,6 +61,7 @@ impl Trainer {
             network,
             adam,
             optimizer: adam.into(),
+            start: None,
             split,
             settings: settings.clone(),
             device: device.clone().without_autodiff(),
@@ -107,7 +118,7 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Diverged`] if that is not a finite number,
+    /// [`TrainError::Diverged`] if a number is not finite, after a few steps more at the most,
     /// [`TrainError::Stopped`] if `after_step` said so,
     /// [`TrainError::Device`] if the device failed.
     pub fn epoch(
@@ -115,32 +126,66 @@ impl Trainer {
         mut after_step: impl FnMut(&Tensor<1>) -> ControlFlow<()>,
     ) -> Result<f64, TrainError> {
         self.epoch += 1;
+        self.start = Some((self.network.clone(), self.optimizer.clone()));
         let order = self.order();
         let mut objectives: Option<Tensor<1>> = None;
-        for start in (0..self.split.samples()).step_by(self.batch_size()) {
-            let end = (start + self.batch_size()).min(self.split.samples());
-            let indices = order.clone().slice(start..end);
-            let objective = self.step(indices);
+        let mut total = 0.0;
+        for step in 1..=self.steps() {
+            let objective = self.step(self.batch(&order, step), None);
             if after_step(&objective).is_break() {
                 return Err(TrainError::Stopped);
             }
-            objectives = Some(match objectives {
+            let sum = match objectives {
                 Some(sum) => sum + objective,
                 None => objective,
-            });
+            };
+            if step % STEPS_A_LOOK == 0 || step == self.steps() {
+                total = read(Some(sum.clone()))?;
+                let parameters = read(zero_if_finite(&self.network))?;
+                for (what, value) in [("the objective", total), ("the network", parameters)] {
+                    if !value.is_finite() {
+                        return Err(self.diverged(what, value));
+                    }
+                }
+            }
+            objectives = Some(sum);
         }
-        let mean = read(objectives)? / self.steps() as f64;
-        if mean.is_finite() {
-            Ok(mean)
-        } else {
-            Err(TrainError::Diverged { what: "objective", value: mean, epoch: self.epoch })
-        }
+        Ok(total / self.steps() as f64)
     }
 
-    /// One step on the samples at `indices`; returns the objective before it.
-    fn step(&mut self, indices: Tensor<1, Int>) -> Tensor<1> {
+    /// The indices of the samples of an epoch's `step`, counted from 1.
+    fn batch(&self, order: &Tensor<1, Int>, step: usize) -> Tensor<1, Int> {
+        let start = (step - 1) * self.batch_size();
+        order.clone().slice(start..(start + self.batch_size()).min(self.split.samples()))
+    }
+
+    /// The error for the epoch that was just trained, at whose end `what` was `value`: goes
+    /// through it again, looking at all tensors, to name the first step and tensor in which
+    /// a number is not finite. To look at them each time would cost every good epoch.
+    pub(crate) fn diverged(&mut self, what: &str, value: f64) -> TrainError {
+        if let Some((network, optimizer)) = self.start.take() {
+            (self.network, self.optimizer) = (network, optimizer);
+            let order = self.order();
+            for step in 1..=self.steps() {
+                let mut watch = Watch::default();
+                self.step(self.batch(&order, step), Some(&mut watch));
+                if let Some((tensor, value)) = watch.first {
+                    return TrainError::Diverged { tensor, value, epoch: self.epoch, step: Some(step) };
+                }
+            }
+        }
+        TrainError::Diverged { tensor: what.to_owned(), value, epoch: self.epoch, step: None }
+    }
+
+    /// One step on the samples at `indices`, which `watch` sees; returns the objective before it.
+    fn step(&mut self, indices: Tensor<1, Int>, mut watch: Option<&mut Watch>) -> Tensor<1> {
         let [samples] = indices.dims();
-        let logits = self.network.logits(self.network.features_of(self.preactivations(&indices)));
+        let features = self.network.features_of(self.preactivations(&indices));
+        let logits = self.network.logits(features.clone());
+        if let Some(watch) = &mut watch {
+            watch.see("the features", &features);
+            watch.see("the logits", &logits);
+        }
         let loss = cross_entropy(logits, self.split.targets_at(indices).autodiff());
         let loss = match self.settings.reduction {
             Reduction::Mean => loss.div_scalar(samples as f64),
@@ -152,8 +197,15 @@ impl Trainer {
             l2 => loss + self.network.squared_weights().mul_scalar(l2),
         };
         let gradients = GradientsParams::from_grads(objective.backward(), &self.network);
+        if let Some(watch) = &mut watch {
+            watch.see("the objective", &objective);
+            watch.see_gradients(&self.network, &gradients);
+        }
         let learning_rate = self.settings.adam.learning_rate;
         self.network = self.optimizer.step(learning_rate, self.network.clone(), gradients);
+        if let Some(watch) = watch {
+            watch.see_parameters(&self.network);
+        }
         objective.inner()
     }
 

@@ -27,13 +27,18 @@ pub fn run(arguments: &StudyArguments) -> Result<(), CliError> {
     let chosen = backend::choose(arguments.common.backend)?;
     let precision = PrecisionArgument::or(arguments.precision, chosen.precision);
     let mut progress = StudyProgress::new(arguments.common.quiet);
-    interrupt::listen();
+    let listening = interrupt::listen();
     let result = run_study(&study, set, &chosen.machine, precision, &arguments.out, &mut progress).map_err(
         |error| match error {
             StudyError::Train(TrainError::Stopped) => CliError::StudyStopped,
             error => error.into(),
         },
     )?;
+
+    drop(listening);
+    if interrupt::go_on().is_break() {
+        return Err(CliError::StudyStopped);
+    }
 
     if let Some((chosen, sweep)) = result.findings.points.split_first() {
         say(format_args!("\nchosen: learning rate {:e}, L2 {:e}", chosen.learning_rate, chosen.l2));

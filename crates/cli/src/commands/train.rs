@@ -1,5 +1,7 @@
 //! `kappa train`.
 
+use std::ops::ControlFlow;
+
 use kappa_run::{Config, RunDir};
 use kappa_trainer::{TrainError, resume, train};
 
@@ -31,7 +33,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
     if !quiet {
         say(format_args!("{} on {}", chosen.machine.provenance.backend, chosen.machine.provenance.device));
     }
-    interrupt::listen();
+    let listening = interrupt::listen();
     let mut sets = DataSets::default();
     let mut runs: Vec<RunDir> = Vec::new();
     let trainings = configs.into_iter().map(|config| (config, None));
@@ -50,5 +52,11 @@ pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
             say(format_args!("{}", run.path().display()));
         }
     }
-    if arguments.hessian { hessian::of_last_epochs(runs, sets, chosen, quiet) } else { Ok(()) }
+    drop(listening);
+    match (arguments.hessian, interrupt::go_on()) {
+        (false, _) => Ok(()),
+        // Asked for after the last step.
+        (true, ControlFlow::Break(())) => Err(CliError::Stopped),
+        (true, ControlFlow::Continue(())) => hessian::of_last_epochs(runs, sets, chosen, quiet),
+    }
 }

@@ -65,8 +65,29 @@ fn a_training_that_diverges_stops_and_keeps_what_was_good() {
         "training.adam.beta_2=0",
     ]);
     assert!(message.contains("diverged") && message.contains("learning rate"), "{message}");
+    assert!(message.contains(" holds ") && message.contains(" in step "), "{message}");
     let run = std::fs::read_dir(kappa.outputs()).unwrap().next().unwrap().unwrap().path();
     assert!(run.join("checkpoints/epoch-0000.safetensors").is_file());
+    let manifest = std::fs::read_to_string(run.join("run.json")).unwrap();
+    assert!(manifest.contains("\"failed\": ") && manifest.contains(" in step "), "{manifest}");
+}
+
+#[test]
+fn a_network_that_is_not_finite_has_no_spectrum_and_its_epoch_is_named() {
+    let kappa = Kappa::new();
+    let run = kappa.train(&["--set", "training.adam.learning_rate=1e-3"]);
+    let checkpoint = run.join("checkpoints/epoch-0001.safetensors");
+    let mut bytes = std::fs::read(&checkpoint).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    // Without its checksum it could be from anywhere.
+    let digits = bytes.windows(8).position(|bytes| bytes == b"\"sha256\"").unwrap();
+    bytes[digits + 1] = b'x';
+    let elsewhere = kappa.folder.path().join("epoch-0001.safetensors");
+    std::fs::write(&elsewhere, bytes).unwrap();
+    let message =
+        kappa.complains(&["hessian", "--checkpoint", elsewhere.to_str().unwrap(), "--backend", "flex"]);
+    assert!(message.contains("epoch-0001.safetensors") && message.contains("learning rate"), "{message}");
 }
 
 #[test]

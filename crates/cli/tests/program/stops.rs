@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -199,6 +200,28 @@ fn ctrl_c_keeps_whole_epochs_and_exits_with_130() {
     let rows = fs::read_to_string(run.join("metrics.csv")).unwrap().lines().count() - 1;
     assert!(run.join(format!("checkpoints/epoch-{:04}.safetensors", rows - 1)).is_file());
     assert!(!run.join(format!("checkpoints/epoch-{rows:04}.safetensors")).exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_where_nothing_can_be_kept_ends_the_program_at_once() {
+    let kappa = Kappa::new();
+    let mut arguments = training(&kappa, 1, "outputs");
+    arguments.retain(|argument| argument != "--quiet");
+    // Wide, so that the Hessian takes a while.
+    arguments.extend(["--set", "network.hidden=700", "--hessian"].map(str::to_owned));
+    let mut process = Command::new(env!("CARGO_BIN_EXE_kappa"))
+        .current_dir(kappa.folder.path())
+        .args(&arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("Hessian in")), "it never came to the Hessian");
+    assert!(Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap().success());
+    assert_eq!(process.wait().unwrap().code(), Some(130));
+    let run = run_under(&kappa.outputs()).unwrap();
+    assert!(!run.join("hessian/epoch-0001/spectrum.json").exists());
 }
 
 #[test]

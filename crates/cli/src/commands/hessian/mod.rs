@@ -178,7 +178,14 @@ fn take(
         measure(layer)?;
     }
     for target in targets {
-        network::for_each_subject(target, settings, &mut sets, &mut measure)?;
+        let measured = network::for_each_subject(target, settings, &mut sets, &mut measure);
+        measured.map_err(|error| match error {
+            // Which epoch it was.
+            CliError::Probe(source) => {
+                CliError::Spectrum { checkpoint: target.checkpoint.display().to_string(), source }
+            }
+            error => error,
+        })?;
     }
     if records.is_empty() {
         return Ok(());
