@@ -14,6 +14,8 @@ pub enum BackendError {
     #[error("this build has no backend `{0}`; it has {list}", list = compiled_in().join(", "))]
     #[allow(dead_code)] // not with all backends compiled in
     NotCompiledIn(&'static str),
+    #[error("the device failed: {0}")]
+    Failed(String),
     #[cfg(feature = "wgpu")]
     #[error(
         "no GPU adapter was found: `just train-cpu`, or --backend flex, computes on the CPU. \

@@ -55,6 +55,11 @@ pub enum CliError {
     Unproven { failed: String },
     #[error("{wrong} of what was checked is wrong: see above, and do not trust what is named there")]
     Unverified { wrong: usize },
+    #[error(
+        "kappa has a bug: {message} ({place}). What was saved is whole. Please report this with the command \
+         that you typed; RUST_BACKTRACE=1 shows where it was"
+    )]
+    Panic { message: String, place: String },
     #[error("{0}")]
     Usage(String),
     #[error("stopped; whole epochs are kept, and `kappa train --resume {0}` goes on from there")]
@@ -72,12 +77,45 @@ impl CliError {
     }
 }
 
+/// What the libraries say when the device fails.
+const DEVICE_FAILED: &str = "the device failed: ";
+const WAY_OUT: &str = "on a GPU, close what else uses it, or ask for less at once (a smaller training.batch_size or \
+     network.hidden); --backend flex computes on the CPU, in the computer's memory. \
+     A run that was stopped goes on with `kappa train --resume RUN`, a study by its own command";
+
 /// Prints an error and its causes, each on a line of its own.
 pub fn report(error: &CliError) {
-    eprintln!("error: {error}");
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        eprintln!("  because: {error}");
+        text.push_str(&format!("\n  because: {error}"));
         cause = error.source();
+    }
+    match text.split_once(DEVICE_FAILED) {
+        Some((before, failure)) => {
+            eprintln!("error: {before}{DEVICE_FAILED}{}", root(failure));
+            eprintln!("  {WAY_OUT}");
+            tracing::debug!("all that the device's driver said: {failure}");
+        }
+        None => eprintln!("error: {text}"),
+    }
+}
+
+/// The innermost cause of what burn says, which tells the whole way to it and where it was asked.
+fn root(failure: &str) -> &str {
+    let causes = failure.split("Caused by:").map(|cause| cause.trim().lines().next().unwrap_or_default());
+    causes.last().unwrap_or(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::root;
+
+    #[test]
+    fn of_a_failure_the_innermost_cause_is_told() {
+        let failure = "An error happened during execution\nCaused by:\n  Several failures at once\nCaused by:\n  \
+                       can't allocate buffer of size: 205520896\nNo backtrace available\nAsked at:\n  x";
+        assert_eq!(root(failure), "can't allocate buffer of size: 205520896");
+        assert_eq!(root("lost"), "lost");
     }
 }

@@ -4,6 +4,7 @@
 //! args        what can be typed
 //! backend     --backend: which device burn computes on
 //! commands    one file a subcommand
+//! contain     where panics end
 //! output      lines on stdout
 //! interrupt   Ctrl-C
 //! progress    bars and epoch lines
@@ -15,6 +16,7 @@
 mod args;
 mod backend;
 mod commands;
+mod contain;
 mod error;
 mod interrupt;
 mod output;
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
     if let Err(error) = rayon::ThreadPoolBuilder::new().use_current_thread().build_global() {
         tracing::warn!("the threads could not be set up: {error}");
     }
-    match commands::run(arguments) {
+    match contain::contain(|| commands::run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);

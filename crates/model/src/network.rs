@@ -131,6 +131,17 @@ impl TwoLayerNet {
         self
     }
 
+    /// The network with running statistics of its own: those of a clone are one with the
+    /// original's, and change with them.
+    pub fn with_own_statistics(self) -> Self {
+        let statistics =
+            self.norm.as_ref().map(|norm| (norm.running_mean.value_sync(), norm.running_var.value_sync()));
+        match statistics {
+            Some((mean, variance)) => self.with_statistics(mean, variance),
+            None => self,
+        }
+    }
+
     /// The network with `momentum` as the weight of the newest batch in batch norm's running
     /// statistics; without batch norm it stays as it is.
     pub fn with_momentum(mut self, momentum: f64) -> Self {

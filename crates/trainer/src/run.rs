@@ -1,6 +1,11 @@
 //! A whole run: from a configuration and a data set to a run directory.
 
-use std::{ops::ControlFlow, path::Path, time::Instant};
+use std::{
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::Path,
+    time::Instant,
+};
 
 use burn::tensor::Device;
 use kappa_data::{DataSet, SplitOrder, SplitSizes, Splits};
@@ -136,13 +141,16 @@ impl Course<'_> {
         scaling: PixelScaling,
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
-        let result = self.epochs(splits, scaling, observer);
+        // A panic (of a driver, say) is noted here and contained elsewhere.
+        let result = catch_unwind(AssertUnwindSafe(|| self.epochs(splits, scaling, observer)));
         self.manifest.end(match &result {
-            Ok(()) => Exit::Finished,
-            Err(TrainError::Stopped) => Exit::Stopped,
-            Err(error) => Exit::Failed(error.to_string()),
+            Ok(Ok(())) => Exit::Finished,
+            Ok(Err(TrainError::Stopped)) => Exit::Stopped,
+            Ok(Err(error)) => Exit::Failed(error.to_string()),
+            Err(_) => Exit::Failed("a panic".to_owned()),
         });
         let noted = self.run.write_manifest(&self.manifest);
+        let result = result.unwrap_or_else(|panic| resume_unwind(panic));
         if let (Err(_), Err(error)) = (&result, &noted) {
             // The first error is the one to tell; without room there may be none for this, either.
             tracing::info!("run.json does not say how it ended: {error}");

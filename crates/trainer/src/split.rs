@@ -1,6 +1,6 @@
 //! A split on the device, once, as bytes.
 
-use std::ops::Range;
+use std::{num::NonZeroUsize, ops::Range};
 
 use burn::{
     data::dataset::Dataset,
@@ -113,13 +113,18 @@ impl DeviceSplit {
         })
     }
 
-    /// All images in their order, in as few pieces of at most `most` as the device can take.
-    pub fn pieces(&self, most: usize) -> impl Iterator<Item = Images> {
+    /// How many images any device of this kind can take at once.
+    pub fn piece(&self) -> NonZeroUsize {
         let most = match self.pixels {
-            Pixels::Bytes(_) => most,
-            Pixels::Words(_) => most.min(PIECE_BYTES / (self.inputs * size_of::<f32>())),
+            Pixels::Bytes(_) => usize::MAX,
+            Pixels::Words(_) => PIECE_BYTES / (self.inputs * size_of::<f32>()),
         };
-        self.ranges(most.max(1)).map(|range| self.images_in(range))
+        NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// All images in their order, in pieces of `length`.
+    pub fn pieces(&self, length: NonZeroUsize) -> impl Iterator<Item = Images> {
+        self.ranges(length.get()).map(|range| self.images_in(range))
     }
 
     /// Classes of the samples at `indices` [n], each as a distribution: [n, K].
@@ -280,9 +285,9 @@ mod tests {
         assert_eq!(chunk.len(), all.len());
         let indices = || Tensor::<1, Int>::from_data([2, 0], &device);
         assert_eq!(inputs(split.images_at(indices())), [&chunk[12..18], &chunk[0..6]].concat());
-        for most in [1, 3, 4, usize::MAX] {
-            let pieces: Vec<Images> = split.pieces(most).collect();
-            assert_eq!(pieces.len(), 4usize.div_ceil(most));
+        for length in [1, 3, 4, usize::MAX] {
+            let pieces: Vec<Images> = split.pieces(NonZeroUsize::new(length).unwrap()).collect();
+            assert_eq!(pieces.len(), 4usize.div_ceil(length));
             assert_eq!(pieces.into_iter().flat_map(inputs).collect::<Vec<f64>>(), chunk);
         }
         assert_eq!(numbers(split.targets_at(indices())), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);

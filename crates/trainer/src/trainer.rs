@@ -25,6 +25,14 @@ const EPOCH_STREAM: u64 = 1000;
 /// Steps after which it is looked whether the numbers are finite: on a GPU a look waits for all
 /// that is queued.
 const STEPS_A_LOOK: usize = 64;
+/// Samples below which it is not the images that a device has no memory for.
+const LEAST_PIECE: usize = 256;
+
+/// Whether a device failed for want of memory; what it says is all there is to tell it by.
+fn is_for_memory(problem: &str) -> bool {
+    let problem = problem.to_lowercase();
+    ["allocate", "out of memory", "outofmemory"].iter().any(|sign| problem.contains(sign))
+}
 
 /// A network being trained on a split.
 pub struct Trainer {
@@ -35,7 +43,7 @@ pub struct Trainer {
     start: Option<(TwoLayerNet, ModuleOptimizer)>,
     split: DeviceSplit,
     settings: TrainingConfig,
-    /// Samples that go through the first layer at once, at the most.
+    /// Samples of a full batch that go through the first layer at once, at the most.
     piece: NonZeroUsize,
     device: Device,
     seed: u64,
@@ -57,7 +65,7 @@ impl Trainer {
             epsilon: settings.adam.epsilon as f32,
         };
         Self {
-            piece: NonZeroUsize::MAX,
+            piece: split.piece(),
             network,
             adam,
             optimizer: adam.into(),
@@ -70,8 +78,8 @@ impl Trainer {
         }
     }
 
-    /// Takes at most `piece` samples of a full batch through the first layer at once,
-    /// instead of as many as the device can. It changes rounding, and nothing else.
+    /// Takes `piece` samples of a full batch through the first layer at once, instead of as
+    /// many as any device can. It changes rounding, and nothing else.
     pub fn in_pieces_of(mut self, piece: NonZeroUsize) -> Self {
         self.piece = piece;
         self
@@ -126,7 +134,42 @@ impl Trainer {
         mut after_step: impl FnMut(&Tensor<1>) -> ControlFlow<()>,
     ) -> Result<f64, TrainError> {
         self.epoch += 1;
-        self.start = Some((self.network.clone(), self.optimizer.clone()));
+        self.start = Some((self.network.clone().with_own_statistics(), self.optimizer.clone()));
+        loop {
+            match self.steps_of_epoch(&mut after_step) {
+                Err(TrainError::Device(problem)) if is_for_memory(&problem) && self.halve_piece() => {
+                    self.begin_again();
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Takes half as many samples of a full batch at once from now on, if that can be done.
+    fn halve_piece(&mut self) -> bool {
+        let piece = self.piece.get().min(self.split.samples());
+        let half = NonZeroUsize::new(piece.div_ceil(2)).filter(|_| self.steps() == 1 && piece > LEAST_PIECE);
+        if let Some(half) = half {
+            tracing::warn!(
+                "the device has no memory for {piece} images at once: epoch {} begins again with {half}",
+                self.epoch
+            );
+            self.piece = half;
+        }
+        half.is_some()
+    }
+
+    /// Goes back to where the epoch began.
+    fn begin_again(&mut self) {
+        if let Some((network, optimizer)) = self.start.clone() {
+            (self.network, self.optimizer) = (network.with_own_statistics(), optimizer);
+        }
+    }
+
+    fn steps_of_epoch(
+        &mut self,
+        after_step: &mut impl FnMut(&Tensor<1>) -> ControlFlow<()>,
+    ) -> Result<f64, TrainError> {
         let order = self.order();
         let mut objectives: Option<Tensor<1>> = None;
         let mut total = 0.0;
@@ -163,8 +206,8 @@ impl Trainer {
     /// through it again, looking at all tensors, to name the first step and tensor in which
     /// a number is not finite. To look at them each time would cost every good epoch.
     pub(crate) fn diverged(&mut self, what: &str, value: f64) -> TrainError {
-        if let Some((network, optimizer)) = self.start.take() {
-            (self.network, self.optimizer) = (network, optimizer);
+        if self.start.is_some() {
+            self.begin_again();
             let order = self.order();
             for step in 1..=self.steps() {
                 let mut watch = Watch::default();
@@ -216,7 +259,7 @@ impl Trainer {
         if self.steps() > 1 {
             return self.split.images_at(indices.clone()).preactivations(&self.network);
         }
-        let pieces = self.split.pieces(self.piece.get());
+        let pieces = self.split.pieces(self.piece);
         let mut pieces: Vec<Tensor<2>> = pieces.map(|images| images.preactivations(&self.network)).collect();
         if pieces.len() == 1 { pieces.remove(0) } else { Tensor::cat(pieces, 0) }
     }
