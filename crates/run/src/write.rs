@@ -1,7 +1,7 @@
 //! Writing a file whole or not at all.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::Write,
     path::Path,
 };
@@ -28,8 +28,10 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
-        // The rename itself is durable once the folder is.
-        File::open(folder)?.sync_all()
+        // The rename itself is durable once the folder is; Windows opens no folder to say so.
+        #[cfg(unix)]
+        fs::File::open(folder)?.sync_all()?;
+        Ok(())
     };
     written().map_err(|source| RunError::write(path, source))
 }
