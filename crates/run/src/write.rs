@@ -1,10 +1,6 @@
 //! Writing a file whole or not at all.
 
-use std::{
-    fs,
-    io::Write,
-    path::Path,
-};
+use std::{fs, io::Write, path::Path};
 
 use crate::RunError;
 

@@ -73,7 +73,7 @@ fn contents(run: &Path) -> BTreeMap<String, Vec<u8>> {
     contents
 }
 
-fn assert_same(found: &Path, expected: &Path) {
+pub fn assert_same(found: &Path, expected: &Path) {
     let (found, expected) = (contents(found), contents(expected));
     let names = |contents: &BTreeMap<String, Vec<u8>>| contents.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&found), names(&expected));
@@ -288,7 +288,7 @@ fn a_study_that_was_killed_ends_in_the_same_findings() {
 }
 
 /// Findings without what is judged of seconds: claims (2) and (3), and so the checksum.
-fn without_times(mut findings: serde_json::Value) -> serde_json::Value {
+pub fn without_times(mut findings: serde_json::Value) -> serde_json::Value {
     findings.as_object_mut().unwrap().remove("sha256");
     for point in findings["points"].as_array_mut().unwrap() {
         let verdicts = point["verdicts"].as_array_mut().unwrap();
