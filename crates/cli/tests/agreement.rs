@@ -10,7 +10,8 @@ use kappa_model::{Initialisation, TwoLayerNet};
 use kappa_run::{Config, EpochMetrics, RunDir};
 use kappa_study::{BatchNormStatistics, Precision, ProbeError, ProbeOptions, probe};
 use kappa_trainer::{
-    DeviceSplit, Machine, Observer, PixelScaling, Trainer, load_checkpoint, network_shape, split_data,
+    DeviceSplit, Machine, Observer, PixelScaling, TrainError, Trainer, load_checkpoint, network_shape,
+    split_data,
 };
 
 fn config(name: &str, assignments: &[&str]) -> Config {
@@ -166,4 +167,46 @@ fn the_same_seed_gives_the_same_bytes_on_the_cpu() {
         std::fs::read(path).unwrap()
     });
     assert!(checkpoints[0] == checkpoints[1]);
+}
+
+/// Stops at a step.
+struct StopsAt {
+    step: usize,
+    steps: usize,
+}
+
+impl Observer for StopsAt {
+    fn started(&mut self, _: &RunDir, _: usize, _: usize, _: Option<usize>) {}
+    fn stepped(&mut self) -> ControlFlow<()> {
+        self.steps += 1;
+        if self.steps == self.step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+    fn finished_epoch(&mut self, _: &EpochMetrics) {}
+}
+
+#[test]
+fn a_run_that_was_stopped_ends_where_one_does_that_was_not_on_every_backend() {
+    let set = DataSet::mnist().unwrap();
+    let config = config("smoke.toml", &["data.train=600", "training.epochs=3"]);
+    for (name, device) in backends() {
+        let folder = tempfile::tempdir().unwrap();
+        let provenance = kappa_run::Provenance { backend: name.to_owned(), ..Default::default() };
+        let machine = Machine { device, provenance };
+        let whole = kappa_trainer::train(&config, &set, &machine, folder.path(), None, &mut Silent).unwrap();
+        // Six steps an epoch: in the middle of the second.
+        let mut stops = StopsAt { step: 9, steps: 0 };
+        let stopped = folder.path().join("stopped");
+        let error = kappa_trainer::train(&config, &set, &machine, &stopped, None, &mut stops).unwrap_err();
+        assert!(matches!(error, TrainError::Stopped), "{error}");
+        let run = std::fs::read_dir(&stopped).unwrap().next().unwrap().unwrap().path();
+        let run = kappa_trainer::resume(RunDir::open(&run).unwrap(), &set, &machine, &mut Silent).unwrap();
+        let [found, expected] = [&run, &whole].map(|run| run.metrics().unwrap());
+        assert_eq!((found.len(), expected.len()), (4, 4));
+        for (a, b) in found.iter().zip(&expected) {
+            // On a CPU the same bits. A GPU may add in another order, within the bound of the
+            // backends' agreement above.
+            let bound = if name == "wgpu" { 1e-4 * b.test_loss } else { 0.0 };
+            assert!((a.test_loss - b.test_loss).abs() <= bound, "{name}: {a:?} {b:?}");
+        }
+    }
 }

@@ -63,6 +63,7 @@ pub enum ReportError {
 /// [`ReportError`].
 pub fn write_report(study: &StudyDir) -> Result<PathBuf, ReportError> {
     let evidence = Evidence::read(study)?;
+    let _lock = study.lock()?;
     let folder = study.report();
     let drawn = folder.join("figures");
     std::fs::create_dir_all(&drawn).map_err(|source| RunError::Write { path: drawn.clone(), source })?;

@@ -133,16 +133,15 @@ impl RunDir {
         &self.path
     }
 
-    /// Keeps other processes from training here, and removes what one that was killed has
-    /// left half-written.
+    /// Keeps other processes from writing here, and removes what one that was killed has left
+    /// half-written.
     ///
     /// # Errors
     ///
-    /// [`RunError::InUse`] if one does, [`RunError::Read`], [`RunError::Write`].
+    /// [`RunError::InUse`] if another one does, [`RunError::Read`], [`RunError::Write`].
     pub fn lock(&self) -> Result<Lock, RunError> {
         let lock = Lock::of(&self.path)?;
-        remove_partial_files(&self.path)?;
-        remove_partial_files(&self.path.join(CHECKPOINTS))?;
+        remove_partial_files(&self.path, &[CHECKPOINTS, HESSIAN])?;
         Ok(lock)
     }
 

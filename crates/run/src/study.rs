@@ -152,7 +152,7 @@ impl StudyDir {
     /// [`RunError::InUse`] if one does, [`RunError::Write`].
     pub fn lock(&self) -> Result<Lock, RunError> {
         let lock = Lock::of(&self.path)?;
-        remove_partial_files(&self.path)?;
+        remove_partial_files(&self.path, &[REPORT])?;
         Ok(lock)
     }
 

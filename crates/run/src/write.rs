@@ -16,7 +16,10 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = || -> std::io::Result<()> {
         let mut builder = tempfile::Builder::new();
-        builder.prefix(PARTIAL);
+        // The name tells whose place it is to take.
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let prefix = format!("{PARTIAL}{name}-");
+        builder.prefix(&prefix);
         // Readable by whom the user's umask lets read: results are shared, unlike temporary files.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -49,8 +52,22 @@ pub(crate) fn refuse_links(folder: &Path, names: &[&str]) -> Result<(), RunError
     Ok(())
 }
 
-/// Removes what writes that were killed have left in `folder`.
-pub(crate) fn remove_partial_files(folder: &Path) -> Result<(), RunError> {
+/// Removes what writes that were killed have left in `folder`, and in `inside` it with what is
+/// right under that.
+pub(crate) fn remove_partial_files(folder: &Path, inside: &[&str]) -> Result<(), RunError> {
+    remove_from(folder)?;
+    for folder in inside.iter().map(|name| folder.join(name)).filter(|folder| folder.is_dir()) {
+        remove_from(&folder)?;
+        for entry in fs::read_dir(&folder).map_err(|source| RunError::read(&folder, source))?.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove_from(&entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remove_from(folder: &Path) -> Result<(), RunError> {
     for entry in fs::read_dir(folder).map_err(|source| RunError::read(folder, source))? {
         let path = entry.map_err(|source| RunError::read(folder, source))?.path();
         let name = path.file_name().and_then(|name| name.to_str());

@@ -345,6 +345,7 @@ impl Runner<'_> {
     fn probe(&mut self, run: &RunDir, point: Point, probed: Probed) -> Result<RunSpectra, StudyError> {
         let start = Instant::now();
         let device = &self.machine.device;
+        let _lock = run.lock()?;
         let split = training_split(self.set, &point.config(self.study), device)?;
         let mut epochs = run.epochs()?;
         if probed == Probed::LastEpoch {

@@ -139,11 +139,10 @@ fn a_study_is_whole_and_goes_on_where_it_stopped() {
     }
 
     // A run that is not finished is trained again, the others are not.
-    let lost = directory.join("runs").join(&first.trained[0]).join("run.json");
-    let text = std::fs::read_to_string(&lost).unwrap();
-    let unfinished =
-        text.lines().map(|line| if line.contains("\"finished\"") { "  \"finished\": null" } else { line });
-    std::fs::write(&lost, unfinished.collect::<Vec<_>>().join("\n")).unwrap();
+    let lost = RunDir::open(&directory.join("runs").join(&first.trained[0])).unwrap();
+    let mut manifest = lost.manifest().unwrap();
+    manifest.sessions[0].exit = None;
+    lost.write_manifest(&manifest).unwrap();
     let mut second = Counted::default();
     let (_, again) = run(&study, root.path(), &mut second);
     assert_eq!(second.trained, first.trained[..1]);

@@ -11,7 +11,7 @@ use burn::{
 };
 use kappa_data::{DataSet, LabelledImages};
 use kappa_model::{Initialisation, NetworkShape, TwoLayerNet};
-use kappa_run::{Config, EpochMetrics, RunDir, Scaling};
+use kappa_run::{Config, EpochMetrics, RunDir, Scaling, write_sealed};
 use kappa_trainer::{
     DeviceSplit, Machine, Observer, OutputLayer, PixelScaling, Trainer, load_adam_state, load_checkpoint,
     save_adam_state, train,
@@ -319,7 +319,7 @@ fn write(folder: &Path, tensors: &[Made]) -> PathBuf {
     let views = filled
         .iter()
         .map(|(name, dtype, shape, bytes)| (*name, TensorView::new(*dtype, shape.to_vec(), bytes).unwrap()));
-    std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+    write_sealed(&path, &safetensors::serialize(views, None).unwrap()).unwrap();
     path
 }
 
@@ -373,7 +373,7 @@ fn there_is_no_state_before_the_first_step() {
     let shape = NetworkShape { inputs: D, hidden: M, classes: K, batch_norm: None };
     let network = TwoLayerNet::new(&shape, Initialisation::GlorotUniform, 0, &device.clone().autodiff());
     let mut trainer = Trainer::new(network, split, &config.training, &device, 0);
-    let path = folder.path().join("state");
+    let path = folder.path().join("state.safetensors");
     let message = save_adam_state(&trainer, &path).unwrap_err().to_string();
     assert!(message.contains("no step was taken yet") && !path.exists(), "{message}");
     trainer.epoch(|_| ControlFlow::Continue(())).unwrap();
@@ -388,7 +388,7 @@ fn every_cut_of_a_state_and_a_network_in_its_place_are_errors() {
     let network = complaint(&run.checkpoint_path(EPOCHS));
     assert!(network.contains("not Adam's state") && network.contains("no tensor `output.weight.exp_avg`"));
     let bytes = std::fs::read(run.adam_state(1).unwrap()).unwrap();
-    let path = folder.path().join("cut");
+    let path = folder.path().join("cut.safetensors");
     for length in 0..bytes.len() {
         std::fs::write(&path, &bytes[..length]).unwrap();
         assert_ne!(complaint(&path), "none", "cut at {length}");

@@ -8,7 +8,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use kappa_model::{BatchNormSettings, Initialisation, NetworkShape, TwoLayerNet};
-use kappa_trainer::{load_checkpoint, save_checkpoint};
+use kappa_trainer::{import_checkpoint, load_checkpoint, save_checkpoint};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 const NORM: BatchNormSettings = BatchNormSettings { epsilon: 2e-3, momentum: 0.5 };
@@ -53,7 +53,7 @@ const PLAIN: [(&str, &[usize]); 4] =
     [("hidden.weight", &[4, 3]), ("hidden.bias", &[4]), ("output.weight", &[2, 4]), ("output.bias", &[2])];
 
 fn complaint(path: &Path) -> String {
-    load_checkpoint(path, &Device::flex()).map_or_else(|error| error.to_string(), |_| "none".to_owned())
+    import_checkpoint(path, &Device::flex()).map_or_else(|error| error.to_string(), |_| "none".to_owned())
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_network_is_read_as_it_was_written() {
 #[test]
 fn the_same_network_gives_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
-    let paths = [folder.path().join("a"), folder.path().join("b")];
+    let paths = ["a.safetensors", "b.safetensors"].map(|name| folder.path().join(name));
     for path in &paths {
         save_checkpoint(&network(&SHAPE), path).unwrap();
     }
@@ -119,12 +119,13 @@ fn the_file_has_pytorchs_names_and_shapes() {
 #[test]
 fn a_file_from_elsewhere_may_be_of_any_width_and_in_double_precision() {
     let folder = tempfile::tempdir().unwrap();
-    let shape = load_checkpoint(&write(folder.path(), &PLAIN, Dtype::F64), &Device::flex()).unwrap().shape();
+    let shape =
+        import_checkpoint(&write(folder.path(), &PLAIN, Dtype::F64), &Device::flex()).unwrap().shape();
     assert_eq!(shape, NetworkShape { batch_norm: None, ..SHAPE });
     let norm: [(&str, &[usize]); 4] =
         [("norm.weight", &[4]), ("norm.bias", &[4]), ("norm.running_mean", &[4]), ("norm.running_var", &[4])];
     let path = write(folder.path(), &[PLAIN, norm].concat(), Dtype::F32);
-    let norm = load_checkpoint(&path, &Device::flex()).unwrap().shape().batch_norm.unwrap();
+    let norm = import_checkpoint(&path, &Device::flex()).unwrap().shape().batch_norm.unwrap();
     assert_eq!(norm.epsilon, 1e-5, "PyTorch's default where the file does not say");
 }
 

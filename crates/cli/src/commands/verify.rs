@@ -146,7 +146,7 @@ impl Agreement {
         // Not a number is farther than anything.
         let farther = |far: f64, (saved, found): (&f64, &f64)| {
             let distance = (saved - found).abs() / lambda_1;
-            if distance <= far { far } else { distance }
+            if far.is_nan() || distance <= far { far } else { distance }
         };
         let distance = saved.iter().zip(found).fold(0.0, farther);
         // By Weyl no eigenvalue moves farther than H does. Another machine or backend adds in

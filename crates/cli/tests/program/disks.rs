@@ -8,11 +8,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::{
-    Kappa, config,
-    stops::{assert_same, without_times},
-    write_idx,
-};
+use crate::{Kappa, config, stops::assert_same_study, write_idx};
 
 /// Runs `script` where it may mount: `$KAPPA` is the program, the folder is kappa's own, with an
 /// empty one `disk` in it. Says so where the system does not let it, which is a failure in CI.
@@ -94,15 +90,7 @@ fn a_study_on_a_disk_that_is_full_again_and_again_ends_as_if_there_had_been_room
     let folder = kappa.folder.path();
     let arguments = study.replace("$KAPPA ", "") + " --out reference";
     kappa.says(&arguments.split(' ').filter(|argument| !argument.is_empty()).collect::<Vec<_>>());
-    let findings = |out: &str| -> serde_json::Value {
-        let findings = fs::read(folder.join(out).join("paper/findings.json")).unwrap();
-        without_times(serde_json::from_slice(&findings).unwrap())
-    };
-    assert_eq!(findings("kept"), findings("reference"));
-    for run in fs::read_dir(folder.join("reference/paper/runs")).unwrap() {
-        let run = run.unwrap();
-        assert_same(&folder.join("kept/paper/runs").join(run.file_name()), &run.path());
-    }
+    assert_same_study(&folder.join("kept/paper"), &folder.join("reference/paper"));
     let said = kappa.says(&["verify", "kept/paper", "--backend", "flex"]);
     assert!(said.contains("the same to the last bit"), "{said}");
 }

@@ -104,19 +104,7 @@ fn a_run_killed_at_fifty_moments_has_the_bytes_of_one_that_was_not() {
         let root = kappa.folder.path().join(&out);
         let first = training(&kappa, 12, &out);
         loop {
-            // Killed before there was anything to go on with, it begins anew.
-            let run = run_under(&root);
-            if run.is_none() {
-                let _ = fs::remove_dir_all(&root);
-            }
-            let arguments = match &run {
-                Some(run) => {
-                    let run = run.to_str().unwrap();
-                    ["train", "--resume", run, "--backend", "flex", "--quiet"].map(str::to_owned).into()
-                }
-                None => first.clone(),
-            };
-            let mut process = spawn(&kappa, &arguments);
+            let mut process = spawn(&kappa, &on_or_anew(&first, &root));
             if kills < KILLS {
                 sleep(moment());
             }
@@ -136,9 +124,8 @@ fn a_run_killed_at_fifty_moments_has_the_bytes_of_one_that_was_not() {
                     }));
                 }
             }
-            let manifest = run_under(&root).and_then(|run| fs::read_to_string(run.join("run.json")).ok());
             // Killed between its last write and its end.
-            if manifest.is_some_and(|text| text.contains("\"exit\": \"finished\"")) {
+            if run_under(&root).is_some_and(|run| is_finished(&run)) {
                 break;
             }
         }
@@ -147,6 +134,96 @@ fn a_run_killed_at_fifty_moments_has_the_bytes_of_one_that_was_not() {
     epochs.sort_unstable();
     println!("{KILLS} kills over {runs} runs; rows of metrics there when killed: {epochs:?}");
     assert!(epochs.first() < epochs.last(), "every kill came at the same place: {epochs:?}");
+}
+
+/// Whether something under `folder` is half-written, whose name begins so.
+fn is_half_written(folder: &Path, beginning: &str) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    entries.flatten().any(|entry| {
+        entry.file_name().to_string_lossy().starts_with(beginning)
+            || is_half_written(&entry.path(), beginning)
+    })
+}
+
+/// Kills kappa while it writes a file called `name` under `root`, and says how often it had to
+/// be begun for that: a write may be over before the signal comes.
+fn kill_inside_a_write(kappa: &Kappa, arguments: impl Fn() -> Vec<String>, root: &Path, name: &str) -> usize {
+    let beginning = format!(".partial-{name}-");
+    for attempt in 1..=200 {
+        let mut process = spawn(kappa, &arguments());
+        while !is_half_written(root, &beginning) && process.try_wait().unwrap().is_none() {}
+        process.kill().unwrap();
+        process.wait().unwrap();
+        if is_half_written(root, &beginning) {
+            return attempt;
+        }
+    }
+    panic!("never killed inside the writing of {name}");
+}
+
+/// Goes on with the run under `root`, or begins it if there is none yet.
+fn on_or_anew(first: &[String], root: &Path) -> Vec<String> {
+    match run_under(root).filter(|run| !is_finished(run)) {
+        Some(run) => {
+            let run = run.to_str().unwrap();
+            ["train", "--resume", run, "--backend", "flex", "--quiet"].map(str::to_owned).into()
+        }
+        None => {
+            let _ = fs::remove_dir_all(root);
+            first.to_vec()
+        }
+    }
+}
+
+fn is_finished(run: &Path) -> bool {
+    fs::read_to_string(run.join("run.json")).is_ok_and(|text| text.contains("\"exit\": \"finished\""))
+}
+
+#[test]
+fn a_training_killed_inside_each_kind_of_write_has_the_bytes_of_one_that_was_not() {
+    let kappa = Kappa::new();
+    assert!(spawn(&kappa, &training(&kappa, 4, "reference")).wait().unwrap().success());
+    let reference = run_under(&kappa.folder.path().join("reference")).unwrap();
+    for name in [
+        "config.toml",
+        "run.json",
+        "epoch-0000.safetensors",
+        "epoch-0002.safetensors",
+        // Whole, and then shortened.
+        "epoch-0002.adam.safetensors",
+        "metrics.csv",
+    ] {
+        let out = format!("killed-in-{name}");
+        let root = kappa.folder.path().join(&out);
+        let first = training(&kappa, 4, &out);
+        let attempts = kill_inside_a_write(&kappa, || on_or_anew(&first, &root), &root, name);
+        println!("{name}: killed inside its write, attempt {attempts}");
+        assert!(spawn(&kappa, &on_or_anew(&first, &root)).wait().unwrap().success(), "{name}");
+        assert_same(&run_under(&root).unwrap(), &reference);
+        assert!(!is_half_written(&root, ".partial-"), "{name}: something is left");
+    }
+}
+
+#[test]
+fn a_study_killed_inside_each_kind_of_write_ends_in_the_same_findings() {
+    let kappa = Kappa::new();
+    write_idx(&kappa.folder.path().join("tiny"), 30, 9);
+    assert!(spawn(&kappa, &study("reference")).wait().unwrap().success());
+    for name in ["study.toml", "spectra.safetensors", "spectra.json", "findings.json", "report.html"] {
+        let out = format!("killed-in-{name}");
+        let root = kappa.folder.path().join(&out);
+        let begin = || {
+            // What is finished is not written again: from the start, if it was over too soon.
+            let _ = fs::remove_dir_all(&root);
+            study(&out)
+        };
+        let attempts = kill_inside_a_write(&kappa, begin, &root, name);
+        println!("{name}: killed inside its write, attempt {attempts}");
+        assert!(spawn(&kappa, &study(&out)).wait().unwrap().success(), "{name}");
+        assert_same_study(&root.join("paper"), &kappa.folder.path().join("reference/paper"));
+        assert!(root.join("paper/report/SHA256SUMS").is_file());
+        assert!(!is_half_written(&root, ".partial-"), "{name}: something is left");
+    }
 }
 
 /// A long run, once it has a whole epoch.
@@ -172,6 +249,10 @@ fn a_second_process_is_refused_and_a_killed_one_leaves_no_lock() {
     let resume = ["train", "--resume", run.to_str().unwrap(), "--backend", "flex", "--quiet"];
     let refused = kappa.complains(&resume);
     assert!(refused.contains("in use by another kappa"), "{refused}");
+    let hessian = ["hessian", run.to_str().unwrap(), "--epoch", "1", "--backend", "flex", "--quiet"];
+    let refused = kappa.complains(&hessian);
+    assert!(refused.contains("in use by another kappa") && refused.contains("--out"), "{refused}");
+    kappa.says(&[&hessian[..], &["--out", "elsewhere"]].concat());
     first.kill().unwrap();
     first.wait().unwrap();
     // It goes on, as far as it is let.
@@ -246,19 +327,36 @@ fn a_run_does_not_go_on_with_other_images() {
     assert!(message.contains("other data"), "{message}");
 }
 
+/// Arguments of a study of `paper.toml` on 20 images.
+fn study(out: &str) -> Vec<String> {
+    let paper = config("paper.toml");
+    let mut arguments = vec!["study", &paper, "--data", "tiny", "--backend", "flex", "--quiet", "--out", out];
+    for setting in TINY {
+        arguments.extend(["--set", setting]);
+    }
+    arguments.into_iter().map(str::to_owned).collect()
+}
+
+/// The same findings, and runs and spectra of the same bytes.
+pub fn assert_same_study(found: &Path, expected: &Path) {
+    let findings = |study: &Path| -> serde_json::Value {
+        without_times(serde_json::from_slice(&fs::read(study.join("findings.json")).unwrap()).unwrap())
+    };
+    let (left, right) = (findings(found), findings(expected));
+    assert!(left == right, "{left}\n{right}");
+    for run in fs::read_dir(expected.join("runs")).unwrap() {
+        let run = run.unwrap();
+        let other = found.join("runs").join(run.file_name());
+        assert_same(&other, &run.path());
+        let spectra = |run: &Path| fs::read(run.join("spectra.safetensors")).ok();
+        assert!(spectra(&other) == spectra(&run.path()), "{:?}", run.file_name());
+    }
+}
+
 #[test]
 fn a_study_that_was_killed_ends_in_the_same_findings() {
     let kappa = Kappa::new();
     write_idx(&kappa.folder.path().join("tiny"), 30, 9);
-    let paper = config("paper.toml");
-    let study = |out: &str| -> Vec<String> {
-        let mut arguments =
-            vec!["study", &paper, "--data", "tiny", "--backend", "flex", "--quiet", "--out", out];
-        for setting in TINY {
-            arguments.extend(["--set", setting]);
-        }
-        arguments.into_iter().map(str::to_owned).collect()
-    };
     let start = Instant::now();
     assert!(spawn(&kappa, &study("reference")).wait().unwrap().success());
     let whole = start.elapsed();
@@ -272,23 +370,12 @@ fn a_study_that_was_killed_ends_in_the_same_findings() {
     }
     assert!(kills > 0, "it was never killed");
     assert!(spawn(&kappa, &study("killed")).wait().unwrap().success());
-    let findings = |out: &str| -> serde_json::Value {
-        let path = kappa.folder.path().join(out).join("paper/findings.json");
-        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-    };
-    let (found, expected) = (without_times(findings("killed")), without_times(findings("reference")));
-    assert!(found == expected, "{found}\n{expected}");
-    for run in fs::read_dir(kappa.folder.path().join("reference/paper/runs")).unwrap() {
-        let run = run.unwrap();
-        let killed = kappa.folder.path().join("killed/paper/runs").join(run.file_name());
-        assert_same(&killed, &run.path());
-        let spectra = |run: &Path| fs::read(run.join("spectra.safetensors")).ok();
-        assert!(spectra(&killed) == spectra(&run.path()), "{:?}", run.file_name());
-    }
+    let directory = |out: &str| kappa.folder.path().join(out).join("paper");
+    assert_same_study(&directory("killed"), &directory("reference"));
 }
 
 /// Findings without what is judged of seconds: claims (2) and (3), and so the checksum.
-pub fn without_times(mut findings: serde_json::Value) -> serde_json::Value {
+fn without_times(mut findings: serde_json::Value) -> serde_json::Value {
     findings.as_object_mut().unwrap().remove("sha256");
     for point in findings["points"].as_array_mut().unwrap() {
         let verdicts = point["verdicts"].as_array_mut().unwrap();

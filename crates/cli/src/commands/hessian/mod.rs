@@ -178,6 +178,7 @@ fn take(
         measure(layer)?;
     }
     for target in targets {
+        let _lock = target.lock()?;
         let measured = network::for_each_subject(target, settings, &mut sets, &mut measure);
         measured.map_err(|error| match error {
             // Which epoch it was.

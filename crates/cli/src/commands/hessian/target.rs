@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kappa_run::{Manifest, RunDir, Scaling};
+use kappa_run::{Lock, Manifest, RunDir, RunError, Scaling};
 
 use crate::{
     args::{HessianArguments, ScalingArgument},
@@ -19,6 +19,16 @@ pub struct Target {
 pub enum Origin {
     Run { run: RunDir, manifest: Box<Manifest>, epoch: usize },
     File { scaling: Scaling },
+}
+
+impl Target {
+    /// Keeps other processes out of the run, if the results go into it.
+    pub fn lock(&self) -> Result<Option<Lock>, RunError> {
+        match &self.origin {
+            Origin::Run { run, .. } if self.out.starts_with(run.path()) => run.lock().map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// The checkpoints that the arguments name.
