@@ -11,6 +11,8 @@
 //! thing taken from burn is its [`Dataset`](burn::data::dataset::Dataset) trait,
 //! which [`LabelledImages`] implements.
 #![deny(missing_docs)]
+// What a file says is no index before it is checked.
+#![deny(clippy::indexing_slicing)]
 
 mod error;
 mod idx;

@@ -87,13 +87,15 @@ impl DataSet {
     ///
     /// [`DataError`] names the file and what is wrong with it.
     pub fn from_folder(folder: &Path) -> Result<Self, DataError> {
-        let pair = |role: usize| -> Result<_, DataError> {
-            Ok((find(folder, IMAGE_STEMS[role])?, find(folder, LABEL_STEMS[role])?))
-        };
+        let pair =
+            |images, labels| -> Result<_, DataError> { Ok((find(folder, images)?, find(folder, labels)?)) };
         let name = folder
             .file_name()
             .map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned());
-        Self::from_files(&name, [pair(0)?, pair(1)?])
+        Self::from_files(
+            &name,
+            [pair(IMAGE_STEMS[0], LABEL_STEMS[0])?, pair(IMAGE_STEMS[1], LABEL_STEMS[1])?],
+        )
     }
 
     /// Builds the set from (images, labels) for training and for test.
@@ -122,13 +124,12 @@ impl DataSet {
                 problem: "all its labels are 0, and at least two classes are needed".to_owned(),
             });
         }
-        let stray = test.labels().iter().position(|&label| usize::from(label) >= classes);
-        if let Some(index) = stray {
+        let mut labels = test.labels().iter().enumerate();
+        if let Some((index, label)) = labels.find(|&(_, &label)| usize::from(label) >= classes) {
             return Err(DataError::Malformed {
                 file: test_labels,
                 problem: format!(
-                    "label {} of image {index} does not occur in training, where labels run from 0 to {}",
-                    test.labels()[index],
+                    "label {label} of image {index} does not occur in training, where labels run from 0 to {}",
                     classes - 1
                 ),
             });

@@ -63,10 +63,13 @@ impl DataSet {
         }
         let training_files = indices(self.train.len(), order, TRAINING_FILES_STREAM);
         let test_files = indices(self.test.len(), order, TEST_FILES_STREAM);
+        let some = |indices: &[usize], skip, take| -> Vec<usize> {
+            indices.iter().copied().skip(skip).take(take).collect()
+        };
         Ok(Splits {
-            train: self.train.select(&training_files[..sizes.train]),
-            validation: self.train.select(&training_files[sizes.train..from_training]),
-            test: self.test.select(&test_files[..sizes.test]),
+            train: self.train.select(&some(&training_files, 0, sizes.train)),
+            validation: self.train.select(&some(&training_files, sizes.train, sizes.validation)),
+            test: self.test.select(&some(&test_files, 0, sizes.test)),
         })
     }
 }

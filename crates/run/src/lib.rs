@@ -22,6 +22,8 @@
 //! aside, synced and renamed, so it is there whole or not at all, and carries a checksum
 //! (`checksum`), so that an altered one is known.
 #![deny(missing_docs)]
+// What a file says is no index before it is checked.
+#![deny(clippy::indexing_slicing)]
 
 mod checksum;
 mod config;

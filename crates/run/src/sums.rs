@@ -1,6 +1,6 @@
 //! `SHA256SUMS`: the checksums of files that carry none, in the form that `sha256sum -c` reads.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use crate::{
     RunError,
@@ -14,6 +14,12 @@ const NAME: &str = "SHA256SUMS";
 #[derive(Debug, Default)]
 pub struct Checksums {
     lines: String,
+}
+
+/// A file in a list, and whether it is as it was written.
+pub(crate) struct Listed {
+    pub path: PathBuf,
+    pub result: Result<(), RunError>,
 }
 
 impl Checksums {
@@ -37,13 +43,12 @@ impl Checksums {
         write_atomically(&folder.join(NAME), self.lines.as_bytes())
     }
 
-    /// The names in the list of `folder`, each with whether that file is as it was written;
-    /// nothing where there is no list.
+    /// The files in the list of `folder`; nothing where there is no list.
     ///
     /// # Errors
     ///
     /// [`RunError::Read`] or [`RunError::Malformed`] of the list.
-    pub(crate) fn check(folder: &Path) -> Result<Vec<(String, Result<(), RunError>)>, RunError> {
+    pub(crate) fn check(folder: &Path) -> Result<Vec<Listed>, RunError> {
         let list = folder.join(NAME);
         if !list.is_file() {
             return Ok(Vec::new());
@@ -53,7 +58,7 @@ impl Checksums {
             let (expected, name) = line
                 .split_once("  ")
                 .filter(|(_, name)| {
-                    Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)))
+                    Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
                 })
                 .ok_or_else(|| {
                     RunError::malformed(&list, format!("`{line}` is not a checksum and a file here"))
@@ -63,7 +68,7 @@ impl Checksums {
                 true => Ok(()),
                 false => Err(RunError::Altered(path)),
             });
-            Ok((name.to_owned(), result))
+            Ok(Listed { path: folder.join(name), result })
         };
         text.lines().map(checked).collect()
     }

@@ -10,7 +10,11 @@ use safetensors::SafeTensors;
 use crate::{
     Config, FINDINGS_VERSION, Findings, MANIFEST_VERSION, MATRIX_FREE_VERSION, Manifest, MatrixFreeRecord,
     RunDir, RunError, RunSpectra, SPECTRA_VERSION, SPECTRUM_VERSION, SpectrumRecord, StudyConfig,
-    checksum::read_sealed, json::read_json, lock::LOCK, sums::Checksums, write::PARTIAL,
+    checksum::read_sealed,
+    json::read_json,
+    lock::LOCK,
+    sums::{Checksums, Listed},
+    write::PARTIAL,
 };
 
 /// The files of a directory, by what their checksums and schemas say.
@@ -44,10 +48,10 @@ impl CheckedFiles {
                 Vec::new()
             }
         };
-        let has_list = !listed.is_empty();
-        let in_list: Vec<PathBuf> = listed.iter().map(|(name, _)| folder.join(name)).collect();
-        for (_, result) in listed {
+        let mut in_list = Vec::new();
+        for Listed { path, result } in listed {
             self.add(result);
+            in_list.push(path);
         }
         let read = |source| RunError::read(folder, source);
         let mut entries = fs::read_dir(folder).map_err(read)?.collect::<Result<Vec<_>, _>>().map_err(read)?;
@@ -56,7 +60,7 @@ impl CheckedFiles {
             let (path, kind) = (entry.path(), entry.file_type().map_err(read)?);
             if kind.is_symlink() {
                 self.wrong.push(RunError::Link(path));
-            } else if kind.is_dir() && !(has_list && in_list.iter().any(|file| file.starts_with(&path))) {
+            } else if kind.is_dir() && !in_list.iter().any(|file| file.starts_with(&path)) {
                 self.add_folder(&path)?;
             } else if kind.is_file() && !in_list.contains(&path) {
                 match checked(&path) {

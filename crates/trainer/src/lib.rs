@@ -10,6 +10,8 @@
 //! and the sum is looked at a few times an epoch. The order of the batches comes from the seed
 //! on the host, so it is the same on every backend and for both networks.
 #![deny(missing_docs)]
+// What a file says is no index before it is checked.
+#![deny(clippy::indexing_slicing)]
 
 mod adam;
 mod checkpoint;

@@ -236,10 +236,10 @@ impl<'a> Array<'a> {
         };
         let (words, _) = self.data.as_chunks::<W>();
         match self.shape[..] {
-            [rows, columns] if self.layout.by_columns => {
+            [rows, _] if self.layout.by_columns => {
                 let mut numbers = Vec::with_capacity(words.len());
                 for row in 0..rows {
-                    numbers.extend((0..columns).map(|column| number(&words[column * rows + row])));
+                    numbers.extend(words.iter().skip(row).step_by(rows).map(number));
                 }
                 numbers
             }

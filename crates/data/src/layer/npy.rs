@@ -34,7 +34,8 @@ pub(super) fn read(place: Place, bytes: &[u8]) -> Result<Array<'_>, LayerError> 
         return Err(place.element_type(header.descr));
     };
     let layout = Layout { big_endian, by_columns: header.by_columns };
-    Array::new(place, header.shape, kind, layout, &bytes[start + text.len()..])
+    let data = bytes.get(start + text.len()..).unwrap_or_default();
+    Array::new(place, header.shape, kind, layout, data)
 }
 
 /// The entries of the dictionary.
@@ -78,14 +79,15 @@ fn header_of(bytes: &[u8]) -> Result<(usize, &[u8]), String> {
             .to_owned());
     }
     let cut = || "it ends inside its header: save it again".to_owned();
-    let length = |width: usize| -> Result<usize, String> {
-        let mut word = [0; 4];
-        word[..width].copy_from_slice(bytes.get(8..8 + width).ok_or_else(cut)?);
-        usize::try_from(u32::from_le_bytes(word)).map_err(|_| cut())
-    };
     let (length, start) = match bytes.get(6).ok_or_else(cut)? {
-        1 => (length(2)?, 10),
-        2 | 3 => (length(4)?, 12),
+        1 => {
+            let word = bytes.get(8..).and_then(<[u8]>::first_chunk).ok_or_else(cut)?;
+            (usize::from(u16::from_le_bytes(*word)), 10)
+        }
+        2 | 3 => {
+            let word = bytes.get(8..).and_then(<[u8]>::first_chunk).ok_or_else(cut)?;
+            (usize::try_from(u32::from_le_bytes(*word)).map_err(|_| cut())?, 12)
+        }
         other => {
             return Err(format!("it has version {other} of the .npy format, and versions 1 to 3 are read"));
         }
