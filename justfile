@@ -34,6 +34,14 @@ bench *args:
     if command -v cargo >/dev/null; then cargo build --release --workspace; fi
     KAPPA_COMMIT="$(git rev-parse --short=12 HEAD 2>/dev/null || true)" python3 bench {{args}}
 
+# Check every file of a run or a study, and compute a spectrum again, e.g. `just verify outputs/paper`
+verify *args:
+    {{kappa}} verify {{args}}
+
+# Fuzz one reader (needs nightly Rust and cargo-fuzz), e.g. `just fuzz npy -runs=10000000`
+fuzz target *args:
+    cargo +nightly fuzz run --sanitizer none --fuzz-dir fuzz {{target}} -- -max_len=8192 {{args}}
+
 # All tests
 test *args:
     cargo test --release --workspace {{args}}

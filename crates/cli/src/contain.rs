@@ -48,3 +48,16 @@ fn said(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied().map(str::to_owned);
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_that_says_what_and_where() {
+        let error = contain(|| panic!("seven is {}", 8)).unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains("seven is 8") && told.contains("contain.rs") && told.contains("bug"), "{told}");
+        contain(|| Ok(())).unwrap();
+    }
+}
