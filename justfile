@@ -40,7 +40,8 @@ verify *args:
 
 # Fuzz one reader (needs nightly Rust and cargo-fuzz), e.g. `just fuzz npy -runs=10000000`
 fuzz target *args:
-    cargo +nightly fuzz run --sanitizer none --fuzz-dir fuzz {{target}} -- -max_len=8192 {{args}}
+    mkdir -p fuzz/found/{{target}}
+    cargo +nightly fuzz run --sanitizer none --fuzz-dir fuzz {{target}} fuzz/found/{{target}} fuzz/corpus/{{target}} -- -max_len=8192 {{args}}
 
 # All tests
 test *args:
