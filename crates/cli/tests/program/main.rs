@@ -177,6 +177,38 @@ fn a_run_leaves_its_story_and_the_hessian_its_spectrum() {
 }
 
 #[test]
+fn run_json_says_who_computed_with_what_and_how_it_ended() {
+    let kappa = Kappa::new();
+    let session = |run: &Path| {
+        let json = study::json(&run.join("run.json"));
+        assert_eq!(json["sessions"].as_array().unwrap().len(), 1);
+        json["sessions"][0].clone()
+    };
+    let found = session(&kappa.train(&["--set", "data.train=100"]));
+    assert_eq!(found["kappa_version"], env!("CARGO_PKG_VERSION"));
+    // Outside a repository no commit is known.
+    let in_git = Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "HEAD"]).output();
+    if in_git.is_ok_and(|git| git.status.success()) {
+        let commit = found["git_commit"].as_str().unwrap().trim_end_matches("-dirty");
+        assert!(commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{commit}");
+    }
+    for name in ["burn", "faer", "wgpu", "rand_chacha"] {
+        assert!(found["crates"][name].as_str().is_some_and(|version| version.contains('.')), "{found}");
+    }
+    assert_eq!((&found["backend"], &found["driver"]), (&"flex".into(), &serde_json::Value::Null));
+    assert_eq!(found["exit"], "finished");
+    assert!(found["started"].as_str() < found["ended"].as_str(), "{found}");
+    #[cfg(feature = "wgpu")]
+    if std::env::var_os("KAPPA_REQUIRE_GPU").is_some() {
+        let smoke = config("smoke.toml");
+        let settings = ["--set", "data.train=100", "--set", "training.epochs=1", "--quiet", "--out", "gpu"];
+        let run = kappa.says(&[&["train", &smoke, "--backend", "wgpu"], &settings[..]].concat());
+        let found = session(&kappa.folder.path().join(run.trim()));
+        assert!(found["driver"].as_str().is_some_and(|driver| driver.len() > 3), "{found}");
+    }
+}
+
+#[test]
 fn a_checkpoint_needs_no_run() {
     let kappa = Kappa::new();
     let run = kappa.train(&["--set", "network.hidden=7"]);

@@ -90,6 +90,31 @@ fn a_network_that_is_not_finite_has_no_spectrum_and_its_epoch_is_named() {
     assert!(message.contains("epoch-0001.safetensors") && message.contains("learning rate"), "{message}");
 }
 
+#[cfg(feature = "wgpu")]
+#[test]
+fn a_network_that_a_gpu_has_no_buffers_for_is_told_with_the_ways_out() {
+    let kappa = Kappa::new();
+    let smoke = config("smoke.toml");
+    // W1 is 205 MB, and software adapters bind 128 MiB; a large GPU may well train it.
+    let mut arguments = vec!["train", &smoke, "--backend", "wgpu"];
+    for setting in
+        ["network.hidden=65536", "data.train=20", "data.validation=5", "data.test=5", "training.epochs=1"]
+    {
+        arguments.extend(["--set", setting]);
+    }
+    let output = kappa.run(&arguments);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!message.contains("panicked"), "{message}");
+    if !output.status.success() && !message.contains("no GPU adapter") {
+        assert_eq!(output.status.code(), Some(1));
+        assert!(message.contains("the device failed: can't allocate buffer of size: 205520896"), "{message}");
+        assert!(message.contains("network.hidden") && message.contains("--backend flex"), "{message}");
+        let run = std::fs::read_dir(kappa.outputs()).unwrap().next().unwrap().unwrap().path();
+        let manifest = std::fs::read_to_string(run.join("run.json")).unwrap();
+        assert!(manifest.contains("\"failed\": ") && manifest.contains("205520896"), "{manifest}");
+    }
+}
+
 #[test]
 fn a_checkpoint_for_other_images_is_told() {
     let kappa = Kappa::new();
