@@ -279,3 +279,25 @@ impl RunDir {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_from_a_file_does_not_lead_out_of_the_study() {
+        let root = tempfile::tempdir().unwrap();
+        let study = StudyDir { path: root.path().join("study") };
+        for place in [study.runs().join("inside"), root.path().join("outside")] {
+            fs::create_dir_all(&place).unwrap();
+            fs::write(place.join("run.json"), "").unwrap();
+        }
+        assert!(study.run("inside").is_ok());
+        let outside = root.path().join("outside");
+        for name in
+            ["../../outside", "./../../outside", outside.to_str().unwrap(), "..", ".", "", "inside/../inside"]
+        {
+            assert!(matches!(study.run(name), Err(RunError::NotARun(_))), "{name}");
+        }
+    }
+}
