@@ -41,6 +41,13 @@ impl CheckedFiles {
     }
 
     fn add_folder(&mut self, folder: &Path) -> Result<(), RunError> {
+        if let Ok(run) = RunDir::open(folder)
+            && let Err(error @ RunError::UnknownVersion { .. }) = run.manifest()
+        {
+            // Of another version's other files nothing is known.
+            self.wrong.push(error);
+            return Ok(());
+        }
         let listed = match Checksums::check(folder) {
             Ok(listed) => listed,
             Err(error) => {

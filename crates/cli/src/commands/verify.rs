@@ -12,7 +12,8 @@ use crate::{args::VerifyArguments, backend, error::CliError, output::say};
 pub fn run(arguments: &VerifyArguments) -> Result<(), CliError> {
     let mut wrong = 0;
     let places = places(&arguments.directory)?;
-    let machine = backend::choose(arguments.backend)?.machine;
+    // Asked for where something is computed, since looking for a GPU takes a while.
+    let mut machine = None;
     let mut sets = DataSets::default();
     for place in &places {
         say(format_args!("{}", place.display()));
@@ -26,7 +27,11 @@ pub fn run(arguments: &VerifyArguments) -> Result<(), CliError> {
         }
         wrong += files.wrong.len();
         if files.wrong.is_empty() && !arguments.no_spectrum {
-            wrong += recompute(place, arguments, &machine, &mut sets)?;
+            let machine = match &mut machine {
+                Some(machine) => machine,
+                None => machine.insert(backend::choose(arguments.backend)?.machine),
+            };
+            wrong += recompute(place, arguments, machine, &mut sets)?;
         }
     }
     match wrong {
@@ -46,7 +51,7 @@ fn places(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
     let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
     let mut places: Vec<PathBuf> = paths.map_err(read)?.into_iter().filter(|path| is_one(path)).collect();
     places.sort();
-    if places.is_empty() { Err(RunError::NotARun(directory.to_owned()).into()) } else { Ok(places) }
+    if places.is_empty() { Err(RunError::NoRun(directory.to_owned()).into()) } else { Ok(places) }
 }
 
 /// The run of `place` whose spectrum is computed again: itself, or of a study the first that has
@@ -84,11 +89,11 @@ fn recompute(
     };
     saved.retain(|saved| saved.epoch == epoch);
     if saved.is_empty() {
-        return Err(CliError::Usage(format!(
-            "{} has no spectrum of epoch {epoch}; `kappa hessian {} --epoch {epoch}` computes it",
-            run.path().display(),
-            run.path().display()
-        )));
+        let path = run.path().display();
+        say(format_args!(
+            "  WRONG: {path} has no spectrum of epoch {epoch}; `kappa hessian {path} --epoch {epoch}` computes it"
+        ));
+        return Ok(1);
     }
     let manifest = run.manifest()?;
     let name = run.path().file_name().unwrap_or_default().to_string_lossy();

@@ -59,7 +59,7 @@ fn what_was_not_touched_is_right_and_its_spectra_come_out_the_same() {
     let (right, said) = verify(&kappa, &run, &["--epoch", "1"]);
     assert!(!right && said.contains("has no spectrum of epoch 1"), "{said}");
     let (right, said) = verify(&kappa, kappa.folder.path(), &[]);
-    assert!(!right && said.contains("not a run directory"), "{said}");
+    assert!(!right && said.contains("no run in "), "{said}");
 }
 
 #[test]
@@ -175,6 +175,8 @@ fn what_is_missing_or_another_version_or_not_kappas_is_told() {
     write_sealed(&run.join("run.json"), format!("{body}\n}}\n").as_bytes()).unwrap();
     let message = kappa.complains(&["hessian", run.to_str().unwrap()]);
     assert!(message.contains("run.json has schema version 99"), "{message}");
+    let (right, said) = verify(&kappa, &run, &["--no-spectrum"]);
+    assert!(!right && said.matches("WRONG: ").count() == 1 && said.contains("version 99"), "{said}");
 }
 
 #[cfg(unix)]
