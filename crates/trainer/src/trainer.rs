@@ -126,7 +126,7 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Diverged`] if a number is not finite, after a few steps more at the most,
+    /// [`TrainError::Diverged`] if a number is not finite, 64 steps later at the most,
     /// [`TrainError::Stopped`] if `after_step` said so,
     /// [`TrainError::Device`] if the device failed.
     pub fn epoch(

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::{Kappa, config, stops::assert_same_study, write_idx};
+use crate::{Kappa, config, kills::assert_same_study, write_idx};
 
 /// Runs `script` where it may mount: `$KAPPA` is the program, the folder is kappa's own, with an
 /// empty one `disk` in it. Says so where the system does not let it, which is a failure in CI.

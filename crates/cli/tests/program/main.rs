@@ -4,6 +4,7 @@
 mod browser;
 mod disks;
 mod example;
+mod kills;
 mod layer;
 mod mistakes;
 mod stops;
