@@ -1,6 +1,9 @@
 //! `kappa verify`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+};
 
 use kappa_run::{CheckedFiles, RunDir, RunError, SavedSpectrum, StudyDir};
 use kappa_study::{Precision, spectra_again};
@@ -23,7 +26,8 @@ pub fn run(arguments: &VerifyArguments) -> Result<(), CliError> {
             say(format_args!("  {} is not kappa's, and was left aside", path.display()));
         }
         for error in &files.wrong {
-            say(format_args!("  WRONG: {error}"));
+            let because = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
+            say(format_args!("  WRONG: {error}{because}"));
         }
         wrong += files.wrong.len();
         if files.wrong.is_empty() && !arguments.no_spectrum {
