@@ -2,7 +2,6 @@
 //!
 //! Rejected: the crates that do this. They look at the repository's head alone, and would call
 //! a build with changed files a clean one.
-#![allow(clippy::panic)]
 
 use std::{error::Error, fs, path::Path, process::Command};
 
