@@ -66,9 +66,9 @@ impl Checksums {
             let path = folder.join(name);
             let result = read(&path).and_then(|bytes| match digest(&[&bytes]) == expected {
                 true => Ok(()),
-                false => Err(RunError::Altered(path)),
+                false => Err(RunError::Altered(path.clone())),
             });
-            Ok(Listed { path: folder.join(name), result })
+            Ok(Listed { path, result })
         };
         text.lines().map(checked).collect()
     }

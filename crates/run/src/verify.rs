@@ -76,9 +76,7 @@ impl CheckedFiles {
                 }
             }
         }
-        if RunDir::open(folder).is_ok() {
-            self.wrong.extend(misfits(folder));
-        }
+        self.wrong.extend(misfits(folder));
         Ok(())
     }
 
@@ -119,7 +117,7 @@ fn checked(path: &Path) -> Option<Result<(), RunError>> {
     })
 }
 
-/// What does not fit together in the run at `folder`, of what can be read.
+/// What does not fit together in the run at `folder`, if there is one, of what can be read.
 fn misfits(folder: &Path) -> Vec<RunError> {
     let Ok(run) = RunDir::open(folder) else { return Vec::new() };
     let mut wrong = Vec::new();

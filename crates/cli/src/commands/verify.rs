@@ -58,17 +58,20 @@ fn places(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
     if places.is_empty() { Err(RunError::NoRun(directory.to_owned()).into()) } else { Ok(places) }
 }
 
-/// The run of `place` whose spectrum is computed again: itself, or of a study the first that has
-/// spectra.
-fn run_of(place: &Path) -> Result<Option<RunDir>, CliError> {
-    if let Some(run) = RunDir::find(place)? {
-        return Ok(Some(run));
-    }
-    let (study, _) = StudyDir::open(place)?;
-    for name in study.names()? {
-        let run = study.run(&name)?;
-        if !run.saved_spectra()?.is_empty() {
-            return Ok(Some(run));
+/// The run of `place` whose spectra are computed again, with all that it has saved: itself, or of
+/// a study the first that has any.
+fn run_of(place: &Path) -> Result<Option<(RunDir, Vec<SavedSpectrum>)>, CliError> {
+    let runs = match RunDir::find(place)? {
+        Some(run) => vec![run],
+        None => {
+            let (study, _) = StudyDir::open(place)?;
+            study.names()?.iter().map(|name| study.run(name)).collect::<Result<_, _>>()?
+        }
+    };
+    for run in runs {
+        let saved = run.saved_spectra()?;
+        if !saved.is_empty() {
+            return Ok(Some((run, saved)));
         }
     }
     Ok(None)
@@ -81,16 +84,12 @@ fn recompute(
     machine: &Machine,
     sets: &mut DataSets,
 ) -> Result<usize, CliError> {
-    let Some(run) = run_of(place)? else {
+    let Some((run, mut saved)) = run_of(place)? else {
         say(format_args!("  no spectrum was saved, so none was computed again"));
         return Ok(0);
     };
-    let mut saved = run.saved_spectra()?;
-    let epochs: Vec<usize> = saved.iter().map(|saved| saved.epoch).collect();
-    let Some(epoch) = arguments.epoch.or(epochs.iter().max().copied()) else {
-        say(format_args!("  no spectrum was saved, so none was computed again"));
-        return Ok(0);
-    };
+    let last = saved.iter().map(|saved| saved.epoch).max().unwrap_or(0);
+    let epoch = arguments.epoch.unwrap_or(last);
     saved.retain(|saved| saved.epoch == epoch);
     if saved.is_empty() {
         let path = run.path().display();
@@ -107,12 +106,10 @@ fn recompute(
     ));
     let folder = arguments.data.as_deref().or(manifest.config.data.folder.as_deref());
     // Of all variants at once, since they come from the same sums.
-    let variants = match saved.iter().find(|saved| saved.settings.is_none()) {
+    let of_study = saved.iter().find(|saved| saved.settings.is_none());
+    let variants = match of_study.and_then(|saved| Precision::named(&saved.precision)) {
         None => Vec::new(),
-        Some(SavedSpectrum { precision, .. }) => {
-            let precision = Precision::named(precision).unwrap_or(Precision::F64);
-            spectra_again(&run, epoch, precision, sets.get(folder)?, &machine.device)?
-        }
+        Some(precision) => spectra_again(&run, epoch, precision, sets.get(folder)?, &machine.device)?,
     };
     let mut wrong = 0;
     for saved in &saved {
