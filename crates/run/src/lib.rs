@@ -36,6 +36,7 @@ mod lock;
 mod manifest;
 mod matrix_free;
 mod metrics;
+mod names;
 mod saved;
 mod spectrum;
 mod study;
@@ -57,6 +58,7 @@ pub use lock::Lock;
 pub use manifest::{Exit, FileChecksum, MANIFEST_VERSION, Manifest, Provenance, Session};
 pub use matrix_free::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free};
 pub use metrics::EpochMetrics;
+pub use names::{Backend, Precision, Split, Variant};
 pub use saved::SavedSpectrum;
 pub use spectrum::{
     AdamRecord, CheckRecord, DirectionsRecord, EvidenceRecord, NullSpaceRecord, OverlapRecord,

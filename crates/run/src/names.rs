@@ -1,0 +1,115 @@
+//! Names that stand on disk and on the command line, each spelled once, by serde.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The arithmetic of the sums over samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single: what a GPU computes in.
+    F32,
+    /// Double. The network itself still computes features and logits in single
+    /// precision; from there on, softmax included, everything is double.
+    F64,
+}
+
+impl Precision {
+    /// The unit of the arithmetic: the distance from 1 to the next number.
+    pub fn epsilon(self) -> f64 {
+        match self {
+            Self::F32 => f32::EPSILON.into(),
+            Self::F64 => f64::EPSILON,
+        }
+    }
+}
+
+/// Which images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// Those that were trained on.
+    #[default]
+    Train,
+    /// Those by which a study chooses.
+    Validation,
+    /// Those of the test files.
+    Test,
+}
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// A GPU, through Vulkan, Metal or DirectX 12.
+    Wgpu,
+    /// The CPU.
+    #[default]
+    Flex,
+    /// The CPU, by burn's older backend; for portable testing.
+    Ndarray,
+}
+
+/// What of a network a study's spectrum is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variant {
+    /// A network without statistics, as it is.
+    Plain,
+    /// Its features with their mean taken off.
+    Centred,
+    /// Its features with their mean taken off, scaled to variance one.
+    Standardised,
+    /// Its features scaled to unit mean square.
+    UnitMeanSquare,
+    /// Batch norm by its running statistics.
+    Running,
+    /// Batch norm by the statistics of the whole split.
+    Dataset,
+    /// Batch norm by the statistics of mini-batches.
+    Batch,
+    /// The function of `Running`, with batch norm folded into the next layer.
+    Folded,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shown_as_they_are_spelled_on_disk() {
+        assert_eq!(Variant::UnitMeanSquare.to_string(), "unit_mean_square");
+        assert_eq!(serde_json::to_string(&Variant::UnitMeanSquare).unwrap(), "\"unit_mean_square\"");
+        assert_eq!([Precision::F32, Precision::F64].map(|name| name.to_string()), ["f32", "f64"]);
+        assert_eq!(Backend::Ndarray.to_string(), "ndarray");
+        assert_eq!(Split::Validation.to_string(), "validation");
+    }
+}
