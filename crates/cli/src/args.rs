@@ -3,11 +3,11 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kappa_study::Precision;
+use kappa_run::{Backend, Precision, Scaling, Split};
 
 /// What does batch normalisation do to the Hessian?
 ///
-/// kappa trains a two-layer network with and without batch normalisation and
+/// kappa trains networks with and without batch normalisation and
 /// computes the exact Hessian of the loss with respect to the last layer's
 /// weights, and its spectrum: lambda_1, lambda_10, the condition number kappa and
 /// the pseudo-condition number kappa' = lambda_1 / lambda_10.
@@ -83,7 +83,8 @@ pub struct TrainArguments {
 /// H is the Hessian of the mean loss over a split with respect to W2, without the
 /// L2 penalty; it is exact, from the Jacobian of every sample's softmax. Without
 /// further arguments the latest run of each network is taken, at its last epoch.
-/// spectrum.json, spectrum.safetensors and gap.svg go into the run directory.
+/// spectrum.json, spectrum.safetensors and gap.svg go into the run directory. What one came
+/// for is printed; --full prints all of it.
 ///
 /// Every spectrum is checked, against its matrix and against the samples; a check
 /// that fails makes the exit status 1.
@@ -98,7 +99,7 @@ Examples:
   kappa hessian --features G.npy --logits Z.npy --labels y.npy --directions
   kappa hessian --features layer.safetensors --top 10 --density
 
-kappa = lambda_1 / lambda_min is shown because it was asked for first: softmax
+kappa = lambda_1 / lambda_min is in --full because it was asked for first: softmax
 ignores a shift of all logits, so at least as many eigenvalues as there are
 features are exactly zero, and lambda_min is a rounding error.")]
 pub struct HessianArguments {
@@ -111,7 +112,7 @@ pub struct HessianArguments {
     /// The epoch whose checkpoint is taken; the last one if not given
     #[arg(long, value_name = "N", conflicts_with = "checkpoint")]
     pub epoch: Option<usize>,
-    /// Any two-layer network in PyTorch's layout instead of a run (see README)
+    /// Any network in PyTorch's layout instead of a run (see docs/guide/train.md)
     #[arg(long, value_name = "FILE.safetensors")]
     pub checkpoint: Option<PathBuf>,
     /// Take the images from the IDX files in this folder
@@ -126,10 +127,10 @@ pub struct HessianArguments {
     pub limit: Option<NonZeroUsize>,
     /// How a --checkpoint's images are scaled; a run says so itself
     #[arg(long, value_enum, default_value = "unit", requires = "checkpoint")]
-    pub scaling: ScalingArgument,
+    pub scaling: Scaling,
     /// The arithmetic of the sums over samples; f64 on a CPU and f32 on a GPU if not given
     #[arg(long, value_enum)]
-    pub precision: Option<PrecisionArgument>,
+    pub precision: Option<Precision>,
     /// Count the bias b2 among the parameters
     #[arg(long)]
     pub bias: bool,
@@ -153,6 +154,9 @@ pub struct HessianArguments {
     /// Also save the matrix, the features and the probabilities
     #[arg(long)]
     pub save_matrix: bool,
+    /// Print every number; spectrum.json has them in any case
+    #[arg(long)]
+    pub full: bool,
     #[command(flatten)]
     pub common: CommonArguments,
     // Last, since a heading holds for all that follows.
@@ -264,7 +268,7 @@ pub struct StudyArguments {
     pub out: PathBuf,
     /// The arithmetic of the sums over samples; f64 on a CPU and f32 on a GPU if not given
     #[arg(long, value_enum)]
-    pub precision: Option<PrecisionArgument>,
+    pub precision: Option<Precision>,
     #[command(flatten)]
     pub common: CommonArguments,
 }
@@ -332,6 +336,7 @@ pub struct CommonArguments {
     pub quiet: bool,
 }
 
+/// What computes, or whichever is best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum BackendArgument {
     /// wgpu if there is a real GPU, else flex
@@ -344,11 +349,16 @@ pub enum BackendArgument {
     Ndarray,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Split {
-    Train,
-    Validation,
-    Test,
+impl BackendArgument {
+    /// The backend that was named, if one was.
+    pub fn named(self) -> Option<Backend> {
+        match self {
+            Self::Auto => None,
+            Self::Wgpu => Some(Backend::Wgpu),
+            Self::Flex => Some(Backend::Flex),
+            Self::Ndarray => Some(Backend::Ndarray),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -357,29 +367,4 @@ pub enum StatisticsArgument {
     Batch,
     Dataset,
     All,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ScalingArgument {
-    /// pixel / 255
-    Unit,
-    /// (pixel - mean) / deviation, over the training images
-    Standardised,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionArgument {
-    F32,
-    F64,
-}
-
-impl PrecisionArgument {
-    /// The precision asked for, or else the backend's own.
-    pub fn or(argument: Option<Self>, default: Precision) -> Precision {
-        match argument {
-            None => default,
-            Some(Self::F32) => Precision::F32,
-            Some(Self::F64) => Precision::F64,
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! `--backend`: which device burn computes on. Nothing below asks again.
 
-use kappa_study::Precision;
+use kappa_run::{Backend, Precision};
 use kappa_trainer::Machine;
 
 use crate::{args::BackendArgument, provenance};
@@ -11,9 +11,9 @@ pub use gpu::adapters;
 /// A backend that is not to be had.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    #[error("this build has no backend `{0}`; it has {list}", list = compiled_in().join(", "))]
+    #[error("this build has no backend `{0}`; it has {list}", list = listed())]
     #[allow(dead_code)] // not with all backends compiled in
-    NotCompiledIn(&'static str),
+    NotCompiledIn(Backend),
     #[error("the device failed: {0}")]
     Failed(String),
     #[cfg(feature = "wgpu")]
@@ -28,15 +28,20 @@ pub enum BackendError {
 }
 
 /// The backends of this build, by the names that --backend takes.
-pub fn compiled_in() -> Vec<&'static str> {
+pub fn compiled_in() -> Vec<Backend> {
     vec![
         #[cfg(feature = "wgpu")]
-        "wgpu",
+        Backend::Wgpu,
         #[cfg(feature = "flex")]
-        "flex",
+        Backend::Flex,
         #[cfg(feature = "ndarray")]
-        "ndarray",
+        Backend::Ndarray,
     ]
+}
+
+/// The same, to be read.
+pub fn listed() -> String {
+    compiled_in().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// A device, and the precision that sums are taken in on it unless told otherwise.
@@ -47,11 +52,11 @@ pub struct Chosen {
 
 /// Picks the device. What it is goes to stderr.
 pub fn choose(argument: BackendArgument) -> Result<Chosen, BackendError> {
-    match argument {
-        BackendArgument::Auto => automatic(),
-        BackendArgument::Wgpu => wgpu(),
-        BackendArgument::Flex => flex(),
-        BackendArgument::Ndarray => ndarray(),
+    match argument.named() {
+        None => automatic(),
+        Some(Backend::Wgpu) => wgpu(),
+        Some(Backend::Flex) => flex(),
+        Some(Backend::Ndarray) => ndarray(),
     }
 }
 
@@ -64,7 +69,7 @@ fn automatic() -> Result<Chosen, BackendError> {
 }
 
 #[cfg(any(feature = "flex", feature = "ndarray"))]
-fn cpu(backend: &str, device: burn::tensor::Device) -> Chosen {
+fn cpu(backend: Backend, device: burn::tensor::Device) -> Chosen {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Chosen {
         machine: Machine {
@@ -77,28 +82,28 @@ fn cpu(backend: &str, device: burn::tensor::Device) -> Chosen {
 
 #[cfg(feature = "flex")]
 fn flex() -> Result<Chosen, BackendError> {
-    Ok(cpu("flex", burn::tensor::Device::flex()))
+    Ok(cpu(Backend::Flex, burn::tensor::Device::flex()))
 }
 
 #[cfg(not(feature = "flex"))]
 fn flex() -> Result<Chosen, BackendError> {
-    Err(BackendError::NotCompiledIn("flex"))
+    Err(BackendError::NotCompiledIn(Backend::Flex))
 }
 
 #[cfg(feature = "ndarray")]
 #[allow(deprecated)] // the portable-testing backend: nothing else depends on it
 fn ndarray() -> Result<Chosen, BackendError> {
-    Ok(cpu("ndarray", burn::tensor::Device::ndarray()))
+    Ok(cpu(Backend::Ndarray, burn::tensor::Device::ndarray()))
 }
 
 #[cfg(not(feature = "ndarray"))]
 fn ndarray() -> Result<Chosen, BackendError> {
-    Err(BackendError::NotCompiledIn("ndarray"))
+    Err(BackendError::NotCompiledIn(Backend::Ndarray))
 }
 
 #[cfg(not(feature = "wgpu"))]
 fn wgpu() -> Result<Chosen, BackendError> {
-    Err(BackendError::NotCompiledIn("wgpu"))
+    Err(BackendError::NotCompiledIn(Backend::Wgpu))
 }
 
 #[cfg(feature = "wgpu")]
@@ -112,7 +117,7 @@ mod gpu {
         Device,
         wgpu::{WgpuInitError, wgpu},
     };
-    use kappa_study::Precision;
+    use kappa_run::{Backend, Precision};
     use kappa_trainer::Machine;
 
     use super::{BackendError, Chosen};
@@ -157,7 +162,7 @@ mod gpu {
             machine: Machine {
                 device,
                 provenance: provenance::of(
-                    "wgpu",
+                    Backend::Wgpu,
                     format!("{} ({:?}, {})", info.name, info.backend, info.driver),
                     Some(format!("{} {}", info.driver, info.driver_info)),
                 ),

@@ -3,12 +3,13 @@
 use std::error::Error;
 
 use kappa_data::{DataError, LayerError};
+use kappa_probe::ProbeError;
 use kappa_report::ReportError;
 use kappa_run::RunError;
-use kappa_study::{ProbeError, StudyError};
+use kappa_study::StudyError;
 use kappa_trainer::{CheckpointError, TrainError};
 
-use crate::backend::BackendError;
+use crate::{advice, backend::BackendError};
 
 /// Everything that can end the program.
 #[derive(Debug, thiserror::Error)]
@@ -31,24 +32,8 @@ pub enum CliError {
     Study(#[from] StudyError),
     #[error(transparent)]
     Report(#[from] ReportError),
-    #[error(
-        "{run} was trained on other data than was found now: {file} has another checksum. \
-         To take its Hessian on these images all the same, name them with --data"
-    )]
-    OtherData { run: String, file: String },
     #[error(transparent)]
     Layer(#[from] LayerError),
-    #[error(
-        "H of {classes} classes x {features} features needs {matrix:.0} GB, {needed:.0} GB with its eigenvectors, and \
-         {free:.1} GB are free; with {classes} classes {largest} features would fit. \
-         --top 10 and --density need no H"
-    )]
-    NoMemory { features: usize, classes: usize, matrix: f64, needed: f64, free: f64, largest: usize },
-    #[error(
-        "{count} directions of {size} numbers need {needed:.1} GB, and {free:.1} GB are free: \
-         ask for fewer eigenvalues (--top) or steps (--steps)"
-    )]
-    NoMemoryForDirections { count: usize, size: usize, needed: f64, free: f64 },
     #[error(
         "the evidence does not hold ({failed}): do not trust these numbers; spectrum.json or spectra.json has what was found"
     )]
@@ -60,8 +45,6 @@ pub enum CliError {
          that you typed; RUST_BACKTRACE=1 shows where it was"
     )]
     Panic { message: String, place: String },
-    #[error("{0}")]
-    Usage(String),
     #[error("stopped; whole epochs are kept, and `kappa train --resume {0}` goes on from there")]
     TrainingStopped(String),
     #[error("stopped before the Hessian; `kappa hessian` takes it")]
@@ -79,11 +62,8 @@ impl CliError {
 
 /// What the libraries say when the device fails.
 const DEVICE_FAILED: &str = "the device failed: ";
-const WAY_OUT: &str = "on a GPU, close what else uses it, or ask for less at once (a smaller training.batch_size or \
-     network.hidden); --backend flex computes on the CPU, in the computer's memory. \
-     A run that was stopped goes on with `kappa train --resume RUN`, a study by its own command";
 
-/// Prints an error and its causes, each on a line of its own.
+/// Prints an error and its causes, each on a line of its own, and what to type then.
 pub fn report(error: &CliError) {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -94,10 +74,12 @@ pub fn report(error: &CliError) {
     match text.split_once(DEVICE_FAILED) {
         Some((before, failure)) => {
             eprintln!("error: {before}{DEVICE_FAILED}{}", root(failure));
-            eprintln!("  {WAY_OUT}");
             tracing::debug!("all that the device's driver said: {failure}");
         }
         None => eprintln!("error: {text}"),
+    }
+    if let Some(advice) = advice::on(error) {
+        eprintln!("  {advice}");
     }
 }
 

@@ -4,22 +4,24 @@
 //! args        what can be typed
 //! backend     --backend: which device burn computes on
 //! commands    one file a subcommand
-//! contain     where panics end
+//! panics      where panics end
 //! output      lines on stdout
 //! interrupt   Ctrl-C
 //! progress    bars and epoch lines
 //! provenance  which program this is: version, commit, crates
 //! error       what is said when something cannot be done
+//! advice      what to type then
 //! ```
 #![deny(missing_docs)]
 
+mod advice;
 mod args;
 mod backend;
 mod commands;
-mod contain;
 mod error;
 mod interrupt;
 mod output;
+mod panics;
 mod progress;
 mod provenance;
 
@@ -37,6 +39,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    #[cfg(all(feature = "wgpu", target_os = "linux"))]
+    without_device_select();
     // Libraries log; KAPPA_LOG chooses what is shown (warnings, if it does not).
     let filter = EnvFilter::try_from_env("KAPPA_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::registry()
@@ -48,11 +52,30 @@ fn main() -> ExitCode {
     if let Err(error) = rayon::ThreadPoolBuilder::new().use_current_thread().build_global() {
         tracing::warn!("the threads could not be set up: {error}");
     }
-    match contain::contain(|| commands::run(arguments)) {
+    match panics::caught(|| commands::run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
             if error.is_stop() { ExitCode::from(interrupt::STATUS) } else { ExitCode::FAILURE }
         }
+    }
+}
+
+/// Begins this program again without Mesa's device-select layer, where there is no desktop: the
+/// layer asks the desktop for its preferred adapter, and where there is none it prints an error
+/// that reads like kappa's. It is told to stand aside by a variable of the environment, which a
+/// process cannot set for itself without unsafe code; the program that takes this one's place
+/// can be given it.
+#[cfg(all(feature = "wgpu", target_os = "linux"))]
+fn without_device_select() {
+    use std::{env, os::unix::process::CommandExt, process::Command};
+    const STAND_ASIDE: &str = "NODEVICE_SELECT";
+    if env::var_os("XDG_RUNTIME_DIR").is_some() || env::var_os(STAND_ASIDE).is_some() {
+        return;
+    }
+    if let Ok(this) = env::current_exe() {
+        // It returns only if it fails; then everything works all the same.
+        let error = Command::new(this).args(env::args_os().skip(1)).env(STAND_ASIDE, "1").exec();
+        tracing::debug!("the device-select layer stays: {error}");
     }
 }

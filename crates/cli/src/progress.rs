@@ -2,17 +2,21 @@
 //!
 //! Bars are drawn on stderr if that is a terminal; `--quiet` shows neither.
 
-use std::ops::ControlFlow;
+use std::{
+    ops::ControlFlow,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kappa_hessian::Progress;
+use kappa_probe::Observer;
 use kappa_run::{EpochMetrics, RunDir};
 use kappa_study::StudyObserver;
-use kappa_trainer::Observer;
 
 use crate::{interrupt, output::say};
 
 /// A bar of `length` units, drawn only where it can be seen.
-pub fn bar(length: usize, what: &str, quiet: bool) -> ProgressBar {
+fn bar(length: usize, what: &str, quiet: bool) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(Some(length as u64), target);
     if let Ok(style) = ProgressStyle::with_template("{msg:>12} {wide_bar} {pos}/{len}, {eta} left") {
@@ -22,8 +26,48 @@ pub fn bar(length: usize, what: &str, quiet: bool) -> ProgressBar {
     bar
 }
 
+/// Shows a measurement: a bar for each stage.
+pub struct Measuring {
+    quiet: bool,
+    bar: Mutex<ProgressBar>,
+}
+
+impl Measuring {
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet, bar: Mutex::new(ProgressBar::hidden()) }
+    }
+
+    fn bar(&self) -> MutexGuard<'_, ProgressBar> {
+        self.bar.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress for Measuring {
+    fn advance(&self, by: usize) -> ControlFlow<()> {
+        self.bar().inc(by as u64);
+        ControlFlow::Continue(())
+    }
+}
+
+impl Observer for Measuring {
+    fn stage(&self, what: &str, length: Option<usize>) {
+        let mut shown = self.bar();
+        shown.finish_and_clear();
+        *shown = match length {
+            Some(length) => bar(length, what, self.quiet),
+            None => spinner(what, self.quiet),
+        };
+    }
+}
+
+impl Drop for Measuring {
+    fn drop(&mut self) {
+        self.bar().finish_and_clear();
+    }
+}
+
 /// Counts what has no known length.
-pub fn spinner(what: &str, quiet: bool) -> ProgressBar {
+fn spinner(what: &str, quiet: bool) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let spinner = ProgressBar::with_draw_target(None, target);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} {msg}, {elapsed}") {
@@ -53,7 +97,7 @@ impl TrainingProgress {
     }
 }
 
-impl Observer for TrainingProgress {
+impl kappa_trainer::Observer for TrainingProgress {
     fn started(&mut self, run: &RunDir, epochs: usize, steps: usize, done: Option<usize>) {
         self.epochs = epochs;
         self.run = run.path().display().to_string();

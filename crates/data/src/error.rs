@@ -47,7 +47,7 @@ pub enum DataError {
     },
     /// MNIST was asked for from a build without it.
     #[error(
-        "this build has no embedded MNIST: build with the feature `mnist`, or name a folder of IDX files with --data"
+        "this build has no embedded MNIST (its feature `mnist` is off), and no folder of IDX files was named"
     )]
     NotEmbedded,
     /// The asked-for splits need more images than there are.

@@ -23,11 +23,13 @@
 
 mod adam;
 mod autodiff;
+mod device;
 #[cfg(feature = "flex")]
 mod flex;
 mod operations;
 
 pub use adam::{Adam, ContinuedAdam, Moments};
+pub use device::DeviceError;
 pub use operations::{ByteScale, FusedOperations};
 
 use burn::tensor::{Int, Tensor};

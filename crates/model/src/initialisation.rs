@@ -5,21 +5,28 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::Layer;
 
 /// How the weights of a layer are drawn. Biases start at zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Initialisation {
     /// Uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, eq. 16).
+    #[default]
     GlorotUniform,
     /// Uniform in +-sqrt(6 / fan_in) (He et al. 2015, eq. 10, as a uniform law of that variance).
     KaimingUniform,
 }
 
-/// The ChaCha streams of the two layers; see ARCHITECTURE.md, "Randomness".
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Layer {
-    Hidden = 3,
-    Output = 4,
+/// The ChaCha stream of a layer's weights (docs/decisions/randomness.md lists all streams).
+fn stream(layer: Layer) -> u64 {
+    match layer {
+        Layer::Hidden(0) => 3,
+        Layer::Output => 4,
+        Layer::Hidden(index) => 10 + index as u64,
+    }
 }
 
 impl Initialisation {
@@ -34,7 +41,7 @@ impl Initialisation {
     /// Weights [fan_out, fan_in], row by row.
     pub(crate) fn weights(self, layer: Layer, fan_in: usize, fan_out: usize, seed: u64) -> Vec<f32> {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
-        generator.set_stream(layer as u64);
+        generator.set_stream(stream(layer));
         let bound = self.bound(fan_in, fan_out);
         (0..fan_in * fan_out).map(|_| ((2.0 * generator.random::<f64>() - 1.0) * bound) as f32).collect()
     }
@@ -50,7 +57,7 @@ mod tests {
             (Initialisation::GlorotUniform, (6.0f64 / 500.0).sqrt()),
             (Initialisation::KaimingUniform, (6.0f64 / 300.0).sqrt()),
         ] {
-            let weights = law.weights(Layer::Hidden, 300, 200, 7);
+            let weights = law.weights(Layer::Hidden(0), 300, 200, 7);
             let n = weights.len() as f64;
             assert_eq!(weights.len(), 60_000);
             assert!(weights.iter().all(|&w| f64::from(w).abs() <= bound));
@@ -67,8 +74,9 @@ mod tests {
     #[test]
     fn layers_and_seeds_draw_different_weights() {
         let draw = |layer, seed| Initialisation::GlorotUniform.weights(layer, 3, 2, seed);
-        assert_eq!(draw(Layer::Hidden, 0), draw(Layer::Hidden, 0));
-        assert_ne!(draw(Layer::Hidden, 0), draw(Layer::Output, 0));
-        assert_ne!(draw(Layer::Hidden, 0), draw(Layer::Hidden, 1));
+        assert_eq!(draw(Layer::Hidden(0), 0), draw(Layer::Hidden(0), 0));
+        assert_ne!(draw(Layer::Hidden(0), 0), draw(Layer::Output, 0));
+        assert_ne!(draw(Layer::Hidden(0), 0), draw(Layer::Hidden(1), 0));
+        assert_ne!(draw(Layer::Hidden(0), 0), draw(Layer::Hidden(0), 1));
     }
 }

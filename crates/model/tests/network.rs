@@ -5,20 +5,31 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},
 };
-use kappa_model::{BatchNormSettings, Initialisation, NetworkShape, TwoLayerNet};
+use kappa_model::{Initialisation, Kind, Layer, Network, NetworkShape, Normalisation, Pass, Place, Role};
 
-const SHAPE: NetworkShape = NetworkShape { inputs: 5, hidden: 4, classes: 3, batch_norm: None };
-const NORM: BatchNormSettings = BatchNormSettings { epsilon: 1e-3, momentum: 0.25 };
+const NORM: Normalisation =
+    Normalisation { kind: Kind::Batch, place: Place::After, epsilon: 1e-3, momentum: 0.25 };
+const INPUTS: usize = 5;
+const HIDDEN: usize = 4;
+const CLASSES: usize = 3;
 /// Sums of at most 5 products of numbers below 4 in f32: 5 x 4 x 2^-24, and room for the root.
 const TOLERANCE: f64 = 2e-6;
 
+fn shape(normalisation: Normalisation) -> NetworkShape {
+    NetworkShape { inputs: INPUTS, hidden: vec![HIDDEN], classes: CLASSES, normalisation }
+}
+
+fn plain() -> NetworkShape {
+    shape(Normalisation::default())
+}
+
 fn inputs(samples: usize) -> Vec<f32> {
-    (0..samples * SHAPE.inputs).map(|i| ((i * 37 % 11) as f32 - 5.0) / 4.0).collect()
+    (0..samples * INPUTS).map(|i| ((i * 37 % 11) as f32 - 5.0) / 4.0).collect()
 }
 
 fn tensor(values: &[f32], device: &Device) -> Tensor<2> {
-    let rows = values.len() / SHAPE.inputs;
-    Tensor::from_data(TensorData::new(values.to_vec(), [rows, SHAPE.inputs]), device)
+    let rows = values.len() / INPUTS;
+    Tensor::from_data(TensorData::new(values.to_vec(), [rows, INPUTS]), device)
 }
 
 fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
@@ -26,22 +37,27 @@ fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
 }
 
 /// relu(x W1) for the network's own W1 [d, m], read back from it.
-fn activations(network: &TwoLayerNet, values: &[f32], device: &Device) -> Vec<f64> {
+fn activations(network: &Network, values: &[f32], device: &Device) -> Vec<f64> {
     let identity: Vec<f32> = (0..25).map(|i| if i % 6 == 0 { 1.0 } else { 0.0 }).collect();
     let weights = numbers(network.preactivations(tensor(&identity, device)));
     let mut out = Vec::new();
-    for x in values.chunks(SHAPE.inputs) {
-        for unit in 0..SHAPE.hidden {
+    for x in values.chunks(INPUTS) {
+        for unit in 0..HIDDEN {
             let z: f64 =
-                x.iter().enumerate().map(|(i, &x)| f64::from(x) * weights[i * SHAPE.hidden + unit]).sum();
+                x.iter().enumerate().map(|(i, &x)| f64::from(x) * weights[i * HIDDEN + unit]).sum();
             out.push(z.max(0.0));
         }
     }
     out
 }
 
+/// The features of images x by a pass.
+fn features(network: &Network, inputs: Tensor<2>, pass: Pass) -> Vec<f64> {
+    numbers(network.features(network.preactivations(inputs), pass))
+}
+
 fn mean_and_variance(values: &[f64], unit: usize) -> (f64, f64) {
-    let column: Vec<f64> = values.iter().skip(unit).step_by(SHAPE.hidden).copied().collect();
+    let column: Vec<f64> = values.iter().skip(unit).step_by(HIDDEN).copied().collect();
     let n = column.len() as f64;
     let mean = column.iter().sum::<f64>() / n;
     (mean, column.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n)
@@ -57,9 +73,9 @@ fn assert_close(found: &[f64], expected: &[f64]) {
 #[test]
 fn without_batch_norm_features_are_rectified_preactivations() {
     let device = Device::flex();
-    let network = TwoLayerNet::new(&SHAPE, Initialisation::GlorotUniform, 1, &device);
+    let network = Network::new(&plain(), Initialisation::GlorotUniform, 1, &device);
     let x = inputs(7);
-    let features = numbers(network.features(tensor(&x, &device)));
+    let features = features(&network, tensor(&x, &device), Pass::Running);
     assert_close(&features, &activations(&network, &x, &device));
     assert!(features.contains(&0.0), "some unit must be off for some image");
 }
@@ -67,8 +83,7 @@ fn without_batch_norm_features_are_rectified_preactivations() {
 #[test]
 fn batch_norm_uses_the_batch_when_training_and_the_running_statistics_otherwise() {
     let training = Device::flex().autodiff();
-    let shape = NetworkShape { batch_norm: Some(NORM), ..SHAPE };
-    let network = TwoLayerNet::new(&shape, Initialisation::GlorotUniform, 1, &training);
+    let network = Network::new(&shape(NORM), Initialisation::GlorotUniform, 1, &training);
     let x = inputs(7);
     let rectified = activations(&network, &x, &training);
     let normalised = |statistics: &[(f64, f64)]| -> Vec<f64> {
@@ -76,60 +91,59 @@ fn batch_norm_uses_the_batch_when_training_and_the_running_statistics_otherwise(
             .iter()
             .enumerate()
             .map(|(i, a)| {
-                let (mean, variance) = statistics[i % SHAPE.hidden];
+                let (mean, variance) = statistics[i % HIDDEN];
                 (a - mean) / (variance + NORM.epsilon).sqrt()
             })
             .collect()
     };
-    let batch: Vec<_> = (0..SHAPE.hidden).map(|unit| mean_and_variance(&rectified, unit)).collect();
+    let batch: Vec<_> = (0..HIDDEN).map(|unit| mean_and_variance(&rectified, unit)).collect();
     // Running statistics start at mean 0, variance 1 and move by `momentum` once.
     let running: Vec<_> = batch
         .iter()
         .map(|(mean, variance)| (NORM.momentum * mean, 1.0 - NORM.momentum + NORM.momentum * variance))
         .collect();
 
-    assert_close(&numbers(network.features(tensor(&x, &training))), &normalised(&batch));
+    assert_close(&features(&network, tensor(&x, &training), Pass::Training), &normalised(&batch));
     let device = Device::flex();
-    let evaluated = network.valid().features(tensor(&x, &device));
-    assert_close(&numbers(evaluated), &normalised(&running));
+    assert_close(&features(&network.valid(), tensor(&x, &device), Pass::Running), &normalised(&running));
+    // The pass says it, and not the device.
+    assert_close(&features(&network, tensor(&x, &training), Pass::Running), &normalised(&running));
 }
 
 #[test]
 fn a_batch_can_be_normalised_by_itself_on_any_device() {
-    let shape = NetworkShape { batch_norm: Some(NORM), ..SHAPE };
     let training = Device::flex().autodiff();
-    let network = TwoLayerNet::new(&shape, Initialisation::GlorotUniform, 1, &training);
+    let network = Network::new(&shape(NORM), Initialisation::GlorotUniform, 1, &training);
     let x = inputs(7);
-    let expected = numbers(network.features(tensor(&x, &training)));
+    let expected = features(&network, tensor(&x, &training), Pass::Training);
     let network = network.valid();
     let z = network.preactivations(tensor(&x, &Device::flex()));
-    assert_close(&numbers(network.features_of_batch(z.clone())), &expected);
+    assert_close(&numbers(network.features(z.clone(), Pass::Batch)), &expected);
     // Its own running statistics are left as they were.
-    let running = numbers(network.features_of(z));
+    let running = numbers(network.features(z, Pass::Running));
     assert!(running.iter().zip(&expected).any(|(a, b)| (a - b).abs() > 0.1));
 }
 
 #[test]
 fn a_seed_gives_one_start_to_both_networks() {
     let device = Device::flex();
-    let new = |batch_norm, seed| {
-        let shape = NetworkShape { batch_norm, ..SHAPE };
-        TwoLayerNet::new(&shape, Initialisation::KaimingUniform, seed, &device)
+    let new = |normalisation, seed| {
+        Network::new(&shape(normalisation), Initialisation::KaimingUniform, seed, &device)
     };
-    let (plain, normed, other) = (new(None, 3), new(Some(NORM), 3), new(None, 4));
+    let none = Normalisation::default();
+    let (plain, normed, other) = (new(none, 3), new(NORM, 3), new(none, 4));
     let x = tensor(&inputs(6), &device);
-    let z = |network: &TwoLayerNet| numbers(network.preactivations(x.clone()));
+    let z = |network: &Network| numbers(network.preactivations(x.clone()));
     assert_eq!(z(&plain), z(&normed));
     assert_ne!(z(&plain), z(&other));
-    let g = plain.features(x.clone());
+    let g = plain.features(plain.preactivations(x.clone()), Pass::Running);
     assert_eq!(numbers(plain.logits(g.clone())), numbers(normed.logits(g)));
 }
 
 #[test]
 fn squared_weights_leave_out_biases_and_batch_norm() {
     let device = Device::flex();
-    let shape = NetworkShape { batch_norm: Some(NORM), ..SHAPE };
-    let network = TwoLayerNet::new(&shape, Initialisation::GlorotUniform, 1, &device);
+    let network = Network::new(&shape(NORM), Initialisation::GlorotUniform, 1, &device);
     let identity = |n: usize| Tensor::<2>::eye(n, &device);
     // Biases are zero at the start, so the layers' responses to unit vectors are the weights.
     let sum = |weights: Tensor<2>| numbers(weights).iter().map(|w| w * w).sum::<f64>();
@@ -140,47 +154,197 @@ fn squared_weights_leave_out_biases_and_batch_norm() {
 #[test]
 fn the_shape_is_read_back_from_the_parameters() {
     let device = Device::flex();
-    let shape = NetworkShape { batch_norm: Some(NORM), ..SHAPE };
-    assert_eq!(TwoLayerNet::blank(&shape, &device).shape(), shape);
-    assert_eq!(TwoLayerNet::new(&SHAPE, Initialisation::GlorotUniform, 0, &device).shape(), SHAPE);
+    for shape in [plain(), shape(NORM), deep(NORM), deep(Normalisation { place: Place::Before, ..NORM })] {
+        assert_eq!(Network::new(&shape, Initialisation::GlorotUniform, 0, &device).shape(), shape);
+    }
 }
 
 #[test]
 fn a_folded_network_is_the_same_function_without_batch_norm() {
     let device = Device::flex();
-    let shape = NetworkShape { batch_norm: Some(NORM), ..SHAPE };
     let vector = |values: [f32; 4]| Tensor::<1>::from_data(values, &device);
-    let network = TwoLayerNet::new(&shape, Initialisation::GlorotUniform, 1, &device)
-        .with_statistics(vector([0.3, -0.2, 0.0, 1.5]), vector([0.5, 0.01, 2.0, 0.0]));
+    let network = Network::new(&shape(NORM), Initialisation::GlorotUniform, 1, &device)
+        .with_statistics(0, vector([0.3, -0.2, 0.0, 1.5]), vector([0.5, 0.01, 2.0, 0.0]));
     let folded = network.folded();
-    assert_eq!(folded.shape(), SHAPE);
+    assert_eq!(folded.shape(), plain());
     let x = inputs(7);
-    let logits = |network: &TwoLayerNet| {
-        let features = network.features(tensor(&x, &device));
-        let magnitudes = numbers(network.logit_magnitudes(features.clone()));
+    let logits = |network: &Network| {
+        let features = network.features(network.preactivations(tensor(&x, &device)), Pass::Running);
+        let sizes = network.magnitudes();
+        let absolute: Vec<f32> = x.iter().map(|x| x.abs()).collect();
+        let magnitudes = sizes.preactivations(tensor(&absolute, &device));
+        let magnitudes = numbers(sizes.logits(sizes.features(magnitudes, Pass::Running)));
         (numbers(network.logits(features)), magnitudes)
     };
-    let ((plain, _), (without, magnitudes)) = (logits(&network), logits(&folded));
-    for ((a, b), size) in plain.iter().zip(&without).zip(&magnitudes) {
+    let ((normed, _), (without, magnitudes)) = (logits(&network), logits(&folded));
+    for ((a, b), size) in normed.iter().zip(&without).zip(&magnitudes) {
         // About sixteen roundings on either side.
         assert!((a - b).abs() <= 2e-6 * size, "{a} {b}");
     }
     // Its features are the activations themselves.
-    assert_close(&numbers(folded.features(tensor(&x, &device))), &activations(&network, &x, &device));
-    assert!(plain != without, "else nothing was folded");
-    let (scale, offset) = network.normalisation().unwrap();
-    let normalised = numbers(network.features(tensor(&x, &device)));
+    assert_close(&features(&folded, tensor(&x, &device), Pass::Running), &activations(&network, &x, &device));
+    assert!(normed != without, "else nothing was folded");
+    let (scale, offset) = network.feature_map().unwrap();
+    let normalised = features(&network, tensor(&x, &device), Pass::Running);
     let (scale, offset) = (numbers(scale), numbers(offset));
     let mapped = activations(&network, &x, &device);
     let mapped: Vec<f64> = mapped
         .iter()
         .enumerate()
-        .map(|(i, a)| scale[i % SHAPE.hidden] * a + offset[i % SHAPE.hidden])
+        .map(|(i, a)| scale[i % HIDDEN] * a + offset[i % HIDDEN])
         .collect();
     // The unit without variance is scaled by 1 / sqrt(epsilon) = 32.
     for (a, b) in normalised.iter().zip(&mapped) {
         assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} {b}");
     }
-    let without = TwoLayerNet::new(&SHAPE, Initialisation::GlorotUniform, 1, &device);
-    assert!(without.normalisation().is_none());
+    let without = Network::new(&plain(), Initialisation::GlorotUniform, 1, &device);
+    assert!(without.feature_map().is_none());
+}
+
+fn deep(normalisation: Normalisation) -> NetworkShape {
+    NetworkShape { inputs: INPUTS, hidden: vec![6, 3, 4], classes: CLASSES, normalisation }
+}
+
+/// A row of numbers for each sample.
+type Rows = Vec<Vec<f64>>;
+
+/// The features of a network of any depth, written out from its parameters as PyTorch has them;
+/// `by_batch` normalises by the rows' own statistics.
+fn written_out(network: &Network, x: &[f32], by_batch: bool) -> Rows {
+    let shape = network.shape();
+    let table = network.parameters().unwrap();
+    let of = |layer: usize, role: Role| -> Vec<f64> {
+        let row = table.iter().find(|(row, _)| (row.layer, row.role) == (Layer::Hidden(layer), role));
+        row.unwrap().1.iter().map(|&x| f64::from(x)).collect()
+    };
+    let mut rows: Rows = x.chunks(INPUTS).map(|x| x.iter().map(|&x| f64::from(x)).collect()).collect();
+    let rectify = |rows: &mut Rows| rows.iter_mut().flatten().for_each(|x| *x = x.max(0.0));
+    for (layer, &units) in shape.hidden.iter().enumerate() {
+        let (weight, bias) = (of(layer, Role::Weight), of(layer, Role::Bias));
+        let product = |x: &Vec<f64>, unit: usize| -> f64 {
+            let row = &weight[unit * x.len()..(unit + 1) * x.len()];
+            x.iter().zip(row).map(|(x, w)| x * w).sum::<f64>() + bias[unit]
+        };
+        rows = rows.iter().map(|x| (0..units).map(|unit| product(x, unit)).collect()).collect();
+        let Normalisation { kind, place, epsilon, .. } = shape.normalisation;
+        if place == Place::After || kind == Kind::None {
+            rectify(&mut rows);
+        }
+        if kind == Kind::Batch {
+            let (gain, shift) = (of(layer, Role::Gain), of(layer, Role::Shift));
+            let (running_mean, running_variance) =
+                (of(layer, Role::RunningMean), of(layer, Role::RunningVariance));
+            for unit in 0..units {
+                let n = rows.len() as f64;
+                let mean = rows.iter().map(|row| row[unit]).sum::<f64>() / n;
+                let variance = rows.iter().map(|row| (row[unit] - mean).powi(2)).sum::<f64>() / n;
+                let (mean, variance) =
+                    if by_batch { (mean, variance) } else { (running_mean[unit], running_variance[unit]) };
+                for row in &mut rows {
+                    row[unit] = gain[unit] * (row[unit] - mean) / (variance + epsilon).sqrt() + shift[unit];
+                }
+            }
+            if place == Place::Before {
+                rectify(&mut rows);
+            }
+        }
+    }
+    rows
+}
+
+/// A network whose every tensor is another number, and no variance is small.
+fn arbitrary(shape: &NetworkShape, device: &Device) -> Network {
+    let mut seed = 0;
+    Network::from_parameters(shape, device, |row| {
+        let count: usize = row.shape.iter().product();
+        let values = (0..count).map(|_| {
+            seed += 1;
+            let number = ((seed * 37 % 23) as f32 - 11.0) / 16.0;
+            if row.role == Role::RunningVariance { 0.5 + number.abs() } else { number }
+        });
+        Ok::<_, ()>(values.collect())
+    })
+    .unwrap()
+}
+
+#[test]
+fn deep_networks_normalise_after_or_before_the_relu_as_written_out() {
+    let device = Device::flex();
+    let x = inputs(7);
+    for normalisation in [Normalisation::default(), NORM, Normalisation { place: Place::Before, ..NORM }] {
+        let network = arbitrary(&deep(normalisation), &device);
+        for (pass, by_batch) in [(Pass::Running, false), (Pass::Batch, true)] {
+            let found = features(&network, tensor(&x, &device), pass);
+            let expected = written_out(&network, &x, by_batch).concat();
+            // Three layers of sums of at most six numbers of order one; a batch's variance may be
+            // as small as epsilon, and magnifies what is rounded before by 1 / sqrt(epsilon) = 32
+            // a layer.
+            let bound = if by_batch { 1e-3 } else { 1e-5 };
+            for (a, b) in found.iter().zip(&expected) {
+                assert!((a - b).abs() <= bound * (1.0 + b.abs()), "{normalisation:?} {pass:?}: {a} {b}");
+            }
+            assert!(found.iter().any(|x| x.abs() > 0.1), "else nothing is seen");
+        }
+        // Training sees what a batch sees, and its gradients are there.
+        let training = arbitrary(&deep(normalisation), &Device::flex().autodiff());
+        let by_training = features(&training, tensor(&x, &Device::flex().autodiff()), Pass::Training);
+        for (a, b) in by_training.iter().zip(written_out(&network, &x, true).concat()) {
+            assert!((a - b).abs() <= 1e-3 * (1.0 + b.abs()), "{a} {b}");
+        }
+    }
+}
+
+#[test]
+fn what_a_deep_layers_normalisation_sees_is_what_its_statistics_are_of() {
+    let device = Device::flex();
+    let x = inputs(7);
+    for place in [Place::After, Place::Before] {
+        let shape = deep(Normalisation { place, ..NORM });
+        let mut network = arbitrary(&shape, &device);
+        // Layer by layer, the statistics of these seven as the running ones: then a pass by the
+        // running statistics is a pass by the batch's.
+        for layer in 0..shape.hidden.len() {
+            let z = network.preactivations(tensor(&x, &device));
+            let seen = network.normalisation_inputs(z, layer);
+            let mean = seen.clone().mean_dim(0);
+            let variance = (seen - mean.clone()).powi_scalar(2).mean_dim(0);
+            network = network.with_statistics(layer, mean.squeeze_dim(0), variance.squeeze_dim(0));
+        }
+        let by_running = features(&network, tensor(&x, &device), Pass::Running);
+        let by_batch = features(&network, tensor(&x, &device), Pass::Batch);
+        assert_close(&by_running, &by_batch);
+    }
+}
+
+#[test]
+fn a_deep_network_folds_each_layer_into_its_neighbour() {
+    let device = Device::flex();
+    let x = inputs(7);
+    for place in [Place::After, Place::Before] {
+        let network = arbitrary(&deep(Normalisation { place, ..NORM }), &device);
+        let folded = network.folded();
+        assert_eq!(folded.shape(), deep(Normalisation::default()));
+        let logits = |network: &Network| {
+            let z = network.preactivations(tensor(&x, &device));
+            numbers(network.logits(network.features(z, Pass::Running)))
+        };
+        for (a, b) in logits(&network).iter().zip(logits(&folded)) {
+            // As above.
+            assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{place:?}: {a} {b}");
+        }
+    }
+}
+
+#[test]
+fn parameters_are_read_as_they_were_given() {
+    let device = Device::flex();
+    let shape = deep(NORM);
+    let network = arbitrary(&shape, &device);
+    let table = network.parameters().unwrap();
+    assert_eq!(table.iter().map(|(row, _)| row.clone()).collect::<Vec<_>>(), shape.parameters());
+    let mut values = table.iter().map(|(_, values)| values.clone());
+    let again = Network::from_parameters(&shape, &device, |_| Ok::<_, ()>(values.next().unwrap())).unwrap();
+    assert_eq!(again.parameters().unwrap(), table);
+    let stops = Network::from_parameters(&shape, &device, |row| Err::<Vec<f32>, _>(row.name.clone()));
+    assert_eq!(stops.unwrap_err(), "hidden.0.weight");
 }

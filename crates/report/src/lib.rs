@@ -38,7 +38,7 @@ pub enum ReportError {
     #[error(transparent)]
     Run(#[from] RunError),
     /// A run that the findings name has no spectra.
-    #[error("{0} has no spectra: call `kappa study` with the study's configuration again")]
+    #[error("{0} has no spectra")]
     NoSpectra(PathBuf),
     /// The findings name no run.
     #[error("the study in {0} has no runs at its chosen point")]

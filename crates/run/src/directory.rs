@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kappa_model::{Kind, Place};
+
 use crate::{
     EpochMetrics, Lock, MANIFEST_VERSION, Manifest, RunError,
     checksum::{read_sealed, write_sealed},
@@ -95,7 +97,7 @@ impl RunDir {
         }
     }
 
-    /// The latest run of each network under `root`, FC before FC+BN.
+    /// The latest run of each kind of network under `root`, those without normalisation first.
     ///
     /// # Errors
     ///
@@ -113,7 +115,7 @@ impl RunDir {
             let path = entry.map_err(|source| RunError::read(root, source))?.path();
             let Some(run) = Self::find(&path)? else { continue };
             let manifest = run.manifest()?;
-            match latest.iter_mut().find(|(_, other)| other.network == manifest.network) {
+            match latest.iter_mut().find(|(_, other)| kind_of(other) == kind_of(&manifest)) {
                 Some(other) if (other.1.started(), &other.0.path) < (manifest.started(), &run.path) => {
                     *other = (run, manifest);
                 }
@@ -124,7 +126,7 @@ impl RunDir {
         if latest.is_empty() {
             return Err(RunError::NoRun(root.to_owned()));
         }
-        latest.sort_by(|(_, a), (_, b)| a.network.cmp(&b.network));
+        latest.sort_by_key(|(_, manifest)| kind_of(manifest));
         Ok(latest)
     }
 
@@ -213,6 +215,12 @@ impl RunDir {
     }
 }
 
+/// What runs are told apart by where only the latest is wanted.
+fn kind_of(manifest: &Manifest) -> (Kind, Place) {
+    let normalisation = manifest.config.network.normalisation;
+    (normalisation.kind, normalisation.place)
+}
+
 /// Makes `root/stem`, or `root/stem-2`, .. where that is taken.
 fn make_new_folder(root: &Path, stem: &str) -> Result<PathBuf, RunError> {
     let mut path = root.join(stem);
@@ -236,7 +244,7 @@ pub(crate) mod tests {
     use jiff::Timestamp;
 
     pub(crate) fn manifest(name: &str, batch_norm: bool, second: i64) -> Manifest {
-        let norm = if batch_norm { "[network.batch_norm]" } else { "" };
+        let norm = if batch_norm { "normalisation.kind = \"batch\"" } else { "" };
         let config: Config = toml::from_str(&format!(
             "name = \"{name}\"\n[data]\ntrain = 2\nvalidation = 1\ntest = 1\n[network]\nhidden = 2\n{norm}\n\
              [training]\nepochs = 1\nbatch_size = 1\n[training.adam]\nlearning_rate = 0.1"
@@ -244,14 +252,13 @@ pub(crate) mod tests {
         .unwrap();
         Manifest {
             schema_version: MANIFEST_VERSION,
-            network: config.network_label().to_owned(),
             config,
             data: "made up".to_owned(),
             inputs: 4,
             classes: 2,
             data_files: Vec::new(),
             sessions: vec![Session {
-                with: Provenance { backend: "flex".to_owned(), ..Provenance::default() },
+                with: Provenance::default(),
                 started: Timestamp::from_second(1_800_000_000 + second).unwrap(),
                 ended: None,
                 exit: None,
@@ -307,17 +314,17 @@ pub(crate) mod tests {
         let names: Vec<_> = RunDir::latest(root.path())
             .unwrap()
             .into_iter()
-            .map(|(_, manifest)| (manifest.network, manifest.config.name))
+            .map(|(_, manifest)| (manifest.config.network_label(), manifest.config.name))
             .collect();
-        assert_eq!(names, [("FC".to_owned(), "a".to_owned()), ("FC+BN".to_owned(), "b".to_owned())]);
+        assert_eq!(names, [("FC", "a".to_owned()), ("FC+BN", "b".to_owned())]);
     }
 
     #[test]
-    fn no_run_is_told_with_the_way_to_one() {
+    fn a_folder_without_a_run_is_told() {
         let root = tempfile::tempdir().unwrap();
         for path in [root.path().to_owned(), root.path().join("missing")] {
             let message = RunDir::latest(&path).unwrap_err().to_string();
-            assert!(message.contains("just train-cpu"), "{message}");
+            assert!(message.contains("no run in"), "{message}");
         }
     }
 

@@ -33,8 +33,8 @@ pub enum RunError {
         /// The problem, with its line.
         problem: String,
     },
-    /// A `--set` is not `path=value`, or its path leads through a value.
-    #[error("--set {assignment}: {problem}")]
+    /// An assignment is not `path=value`, or its path leads through a value.
+    #[error("{assignment} cannot be set: {problem}")]
     Set {
         /// The argument.
         assignment: String,
@@ -78,27 +78,23 @@ pub enum RunError {
     },
     /// Another process has the directory.
     #[error(
-        "{0} is in use by another kappa: wait until it has ended, or stop it (`kappa hessian` can write elsewhere, with --out)"
+        "{0} is in use by another kappa: wait until it has ended, or stop it"
     )]
     InUse(PathBuf),
     /// A run that is to go on has come to its end.
     #[error("{0} is finished: there is nothing to go on with")]
     Finished(PathBuf),
     /// A study's directory belongs to another configuration.
-    #[error("{0} holds a study with another configuration: name yours otherwise (--set name=..), or move it")]
+    #[error("{0} holds a study with another configuration: name yours otherwise, or move it")]
     OtherStudy(PathBuf),
     /// The folder is not a study's.
-    #[error(
-        "{0} is not a study's directory: it has no study.toml; `kappa study configs/paper.toml` makes one"
-    )]
+    #[error("{0} is not a study's directory: it has no study.toml")]
     NotAStudy(PathBuf),
     /// A study has not come to its end.
-    #[error(
-        "the study in {0} is not finished: call `kappa study` with its configuration again, it goes on there"
-    )]
+    #[error("the study in {0} is not finished")]
     Unfinished(PathBuf),
     /// There is no run where one was looked for.
-    #[error("no run in {0}: train one first, for example with `just train-cpu`")]
+    #[error("no run in {0}")]
     NoRun(PathBuf),
     /// The folder is not a run directory.
     #[error("{0} is not a run directory: it has no run.json")]

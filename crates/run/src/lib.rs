@@ -37,17 +37,18 @@ mod manifest;
 mod matrix_free;
 mod metrics;
 mod names;
+mod request;
 mod saved;
 mod spectrum;
 mod study;
 mod sums;
+mod tensors;
 mod verify;
 mod write;
 
 pub use checksum::{read_from_anywhere, read_sealed, write_sealed};
 pub use config::{
-    AdamConfig, BatchNormConfig, BatchSize, Config, DataConfig, GridConfig, Initialisation, NetworkConfig,
-    Order, Reduction, Scaling, StudyConfig, SweepConfig, TrainingConfig,
+    AdamConfig, BatchSize, Config, DataConfig, GridConfig, NetworkConfig, Order, Reduction, Scaling, StudyConfig, SweepConfig, TrainingConfig,
 };
 pub use directory::RunDir;
 pub use error::RunError;
@@ -59,12 +60,14 @@ pub use manifest::{Exit, FileChecksum, MANIFEST_VERSION, Manifest, Provenance, S
 pub use matrix_free::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free};
 pub use metrics::EpochMetrics;
 pub use names::{Backend, Precision, Split, Variant};
+pub use request::{DensityRequest, Request};
 pub use saved::SavedSpectrum;
 pub use spectrum::{
     AdamRecord, CheckRecord, DirectionsRecord, EvidenceRecord, NullSpaceRecord, OverlapRecord,
-    SPECTRUM_VERSION, SavedTensor, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings,
+    SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings,
     SubsetRecord, write_spectrum,
 };
 pub use study::{Influence, RunSpectra, SPECTRA_VERSION, SpectraRow, StudyDir, kappa_prime};
 pub use sums::Checksums;
+pub use tensors::{SavedTensor, write_tensors};
 pub use verify::CheckedFiles;

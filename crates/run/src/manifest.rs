@@ -5,18 +5,16 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::Config;
+use crate::{Backend, Config};
 
 /// The version of the manifest's schema.
-pub const MANIFEST_VERSION: u32 = 2;
+pub const MANIFEST_VERSION: u32 = 3;
 
 /// What a run directory says of its run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`MANIFEST_VERSION`].
     pub schema_version: u32,
-    /// "FC" or "FC+BN".
-    pub network: String,
     /// The configuration, every value resolved.
     pub config: Config,
     /// What the data set is called.
@@ -57,7 +55,7 @@ pub struct Provenance {
     /// The versions of the crates that compute.
     pub crates: BTreeMap<String, String>,
     /// The backend.
-    pub backend: String,
+    pub backend: Backend,
     /// The adapter or processor.
     pub device: String,
     /// The adapter's driver, with its version; absent on a processor.

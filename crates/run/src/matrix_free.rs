@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{RunError, SpectrumSettings, json::write_json, write_sealed};
 
 /// The version of `matrix-free.json`'s schema.
-pub const MATRIX_FREE_VERSION: u32 = 2;
+pub const MATRIX_FREE_VERSION: u32 = 3;
 
 /// The contents of `matrix-free.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use kappa_model::Statistics;
 use serde::{Deserialize, Serialize};
 
 /// The arithmetic of the sums over samples.
@@ -74,6 +75,16 @@ pub enum Variant {
     Batch,
     /// The function of `Running`, with batch norm folded into the next layer.
     Folded,
+}
+
+impl From<Statistics> for Variant {
+    fn from(statistics: Statistics) -> Self {
+        match statistics {
+            Statistics::Running => Self::Running,
+            Statistics::Dataset => Self::Dataset,
+            Statistics::Batch(_) => Self::Batch,
+        }
+    }
 }
 
 impl fmt::Display for Precision {

@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::{
-    RunDir, RunError, SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings, epochs::HESSIAN, json::read_json,
-    spectrum::read_doubles,
+    Precision, RunDir, RunError, SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings, epochs::HESSIAN, json::read_json,
+    tensors::read_doubles,
 };
 
 /// A spectrum with all its eigenvalues.
@@ -14,8 +14,8 @@ pub struct SavedSpectrum {
     pub name: String,
     /// Epochs of training.
     pub epoch: usize,
-    /// The arithmetic of the sums over samples: "f32" or "f64".
-    pub precision: String,
+    /// The arithmetic of the sums over samples.
+    pub precision: Precision,
     /// All eigenvalues, largest first.
     pub eigenvalues: Vec<f64>,
     /// How `kappa hessian` took it; absent of a study's.
@@ -32,7 +32,7 @@ impl RunDir {
         let mut saved = Vec::new();
         if let Some(spectra) = self.spectra()? {
             for (row, eigenvalues) in spectra.rows.into_iter().zip(self.eigenvalues()?) {
-                let (name, epoch, precision) = (row.variant, row.epoch, spectra.precision.clone());
+                let (name, epoch, precision) = (row.variant.to_string(), row.epoch, spectra.precision);
                 saved.push(SavedSpectrum { name, epoch, precision, eigenvalues, settings: None });
             }
         }
@@ -53,7 +53,7 @@ impl RunDir {
             let settings = read_json::<SpectrumRecord>(&record, SPECTRUM_VERSION)?.settings;
             let Some(epoch) = settings.epoch else { continue };
             let (_, eigenvalues) = read_doubles(&path.join("spectrum.safetensors"), "eigenvalues")?;
-            let precision = settings.precision.clone();
+            let precision = settings.request.precision;
             saved.push(SavedSpectrum { name, epoch, precision, eigenvalues, settings: Some(settings) });
         }
         Ok(saved)

@@ -1,17 +1,17 @@
 //! `spectrum.json`, `spectrum.safetensors` and `gap.svg`: what `kappa hessian` leaves.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use safetensors::{
-    SafeTensors,
-    tensor::{Dtype, TensorView},
-};
+use kappa_model::Statistics;
 use serde::{Deserialize, Serialize};
 
-use crate::{FileChecksum, RunError, checksum::read_sealed, json::write_json, write_sealed};
+use crate::{
+    Backend, FileChecksum, Request, RunError, SavedTensor, Scaling, Split, json::write_json, write_sealed,
+    write_tensors,
+};
 
 /// The version of `spectrum.json`'s schema.
-pub const SPECTRUM_VERSION: u32 = 3;
+pub const SPECTRUM_VERSION: u32 = 4;
 
 /// The contents of `spectrum.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,9 +34,19 @@ pub struct SpectrumRecord {
     pub timings: SpectrumTimings,
 }
 
+impl SpectrumRecord {
+    /// All that was checked, of the spectrum and of what went in.
+    pub fn checks(&self) -> impl Iterator<Item = &CheckRecord> {
+        let of_spectrum = self.evidence.iter().flat_map(|evidence| &evidence.checks);
+        of_spectrum.chain(&self.settings.input_checks)
+    }
+}
+
 /// What was computed, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SpectrumSettings {
+    /// What was asked for.
+    pub request: Request,
     /// The checkpoint's file, or that of the features.
     pub source: String,
     /// "FC", "FC+BN", "FC+BN folded", or the name of the features' file.
@@ -45,35 +55,35 @@ pub struct SpectrumSettings {
     pub epoch: Option<usize>,
     /// The data set; absent where features were given.
     pub data: Option<String>,
-    /// The split whose mean loss is differentiated, likewise.
-    pub split: Option<String>,
     /// How pixels became inputs, likewise.
-    pub scaling: Option<String>,
+    pub scaling: Option<Scaling>,
     /// Samples N.
     pub samples: usize,
-    /// Features m, the constant one included if `bias` is set.
+    /// Features m, the constant one included if the bias is among the parameters.
     pub features: usize,
     /// Classes K.
     pub classes: usize,
-    /// Whether the bias b2 is among the parameters.
-    pub bias: bool,
-    /// By which statistics batch norm normalised: "running", "dataset" or "batch 128";
-    /// absent without batch norm.
-    pub bn_statistics: Option<String>,
+    /// By which statistics the network normalised; absent where it has none.
+    pub statistics: Option<Statistics>,
     /// The files that features and scores were read from, where they were given.
     pub files: Vec<FileChecksum>,
     /// What was checked before: of a folded network how far its logits are from the
     /// unfolded one's, of given weights whether they make the logits.
     pub input_checks: Vec<CheckRecord>,
-    /// The arithmetic of the sums over samples: "f32" or "f64".
-    pub precision: String,
     /// The backend.
-    pub backend: String,
+    pub backend: Backend,
     /// The adapter or processor.
     pub device: String,
     /// The L2 penalty of the training, which adds 2 l2 to every eigenvalue; 0
     /// where it is not known.
     pub l2: f64,
+}
+
+impl SpectrumSettings {
+    /// The split whose mean loss is differentiated, where there are images.
+    pub fn split(&self) -> Option<Split> {
+        self.data.as_ref().map(|_| self.request.split)
+    }
 }
 
 /// The numbers read off the spectrum of the data Hessian (without L2).
@@ -244,19 +254,6 @@ pub struct SpectrumTimings {
     pub total: f64,
 }
 
-/// A tensor for `spectrum.safetensors`: f32 or f64 by the width of its elements.
-#[derive(Debug, Clone)]
-pub struct SavedTensor {
-    /// Its name.
-    pub name: &'static str,
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// Bytes an element: 4 (f32) or 8 (f64).
-    pub width: usize,
-    /// Its elements, little endian, row by row.
-    pub bytes: Vec<u8>,
-}
-
 /// Writes `spectrum.json`, `spectrum.safetensors`, `gap.svg` and, if there is one,
 /// `subsets.svg` into `folder`.
 ///
@@ -271,37 +268,10 @@ pub fn write_spectrum(
     subsets_plot: Option<&str>,
 ) -> Result<(), RunError> {
     fs::create_dir_all(folder).map_err(|source| RunError::write(folder, source))?;
-    write_tensors(&folder.join("spectrum.safetensors"), tensors)?;
+    write_tensors(&folder.join("spectrum.safetensors"), tensors, &BTreeMap::new())?;
     write_sealed(&folder.join("gap.svg"), gap_plot.as_bytes())?;
     if let Some(plot) = subsets_plot {
         write_sealed(&folder.join("subsets.svg"), plot.as_bytes())?;
     }
     write_json(&folder.join("spectrum.json"), record)
-}
-
-/// Writes `tensors` as one safetensors file.
-pub(crate) fn write_tensors(path: &Path, tensors: &[SavedTensor]) -> Result<(), RunError> {
-    let views = tensors
-        .iter()
-        .map(|tensor| {
-            let dtype = if tensor.width == size_of::<f64>() { Dtype::F64 } else { Dtype::F32 };
-            TensorView::new(dtype, tensor.shape.clone(), &tensor.bytes).map(|view| (tensor.name, view))
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| RunError::malformed(path, error))?;
-    let bytes = safetensors::serialize(views, None).map_err(|error| RunError::malformed(path, error))?;
-    write_sealed(path, &bytes)
-}
-
-/// Reads the tensor `name` of doubles from the file of [`write_tensors`]: its shape and elements.
-pub(crate) fn read_doubles(path: &Path, name: &str) -> Result<(Vec<usize>, Vec<f64>), RunError> {
-    let bytes = read_sealed(path)?;
-    let malformed = |error: safetensors::SafeTensorError| RunError::malformed(path, error);
-    let tensors = SafeTensors::deserialize(&bytes).map_err(malformed)?;
-    let tensor = tensors.tensor(name).map_err(malformed)?;
-    if tensor.dtype() != Dtype::F64 {
-        return Err(RunError::malformed(path, format!("{name} are {:?}, not F64", tensor.dtype())));
-    }
-    let values = tensor.data().as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect();
-    Ok((tensor.shape().to_vec(), values))
 }

@@ -11,6 +11,7 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Component, Path, PathBuf},
 };
@@ -22,8 +23,9 @@ use crate::{
     checksum::{read_sealed, seal, write_sealed},
     json::{read_json, write_json},
     lock::LOCK,
-    spectrum::{read_doubles, write_tensors},
+    tensors::read_doubles,
     write::{refuse_links, remove_partial_files},
+    write_tensors,
 };
 
 /// The version of `spectra.json`'s schema.
@@ -244,13 +246,10 @@ impl RunDir {
     /// [`RunError::Write`].
     pub fn write_spectra(&self, spectra: &RunSpectra, eigenvalues: &[f64]) -> Result<(), RunError> {
         let rows = spectra.rows.len();
-        let tensor = SavedTensor {
-            name: EIGENVALUES,
-            shape: vec![rows, eigenvalues.len() / rows.max(1)],
-            width: size_of::<f64>(),
-            bytes: eigenvalues.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        };
-        write_tensors(&self.path().join(SPECTRA).with_extension("safetensors"), &[tensor])?;
+        let shape = vec![rows, eigenvalues.len() / rows.max(1)];
+        let tensor = SavedTensor::of_doubles(EIGENVALUES, shape, eigenvalues);
+        let path = self.path().join(SPECTRA).with_extension("safetensors");
+        write_tensors(&path, &[tensor], &BTreeMap::new())?;
         write_json(&self.path().join(SPECTRA).with_extension("json"), spectra)
     }
 

@@ -9,18 +9,16 @@
 //! m and v are as the recursion leaves them: both begin at zero and are divided
 //! by 1 - beta^t when they are used, not before.
 
-use std::{collections::BTreeSet, path::Path};
-
-use burn::{
-    store::{
-        BurnToPyTorchAdapter, ModuleAdapter, ModuleContext,
-        burn_pack::{self, Reader},
-    },
-    tensor::TensorData,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
 };
+
+use burn::tensor::TensorData;
+use burn_pack::Reader;
 use kappa_fused::Moments;
-use kappa_model::NetworkShape;
-use kappa_run::{AdamConfig, read_sealed, write_sealed};
+use kappa_model::{NetworkShape, Parameter};
+use kappa_run::{AdamConfig, SavedTensor, read_sealed, write_sealed, write_tensors};
 use safetensors::{
     SafeTensors,
     tensor::{Dtype, TensorView},
@@ -131,35 +129,27 @@ pub fn save_adam_state(trainer: &Trainer, path: &Path) -> Result<(), CheckpointE
         _ => return Err(malformed(path, "its parameters took part in different steps")),
     };
 
-    let mut tensors = vec![(STEP.to_owned(), vec![1], Dtype::I64, step.to_vec())];
+    let table = trainer.network().shape().parameters();
+    let mut tensors =
+        vec![SavedTensor { name: STEP.to_owned(), shape: vec![1], dtype: Dtype::I64, bytes: step.to_vec() }];
     for tensor in record.into_tensors().map_err(|error| malformed(path, error))? {
         let moment = MOMENTS.iter().find_map(|(burns, torchs)| {
-            let parameter = parameters.get(tensor.name.strip_suffix(burns)?)?;
-            Some((parameter, torchs))
+            let path = parameters.get(tensor.name.strip_suffix(burns)?)?;
+            Some((table.iter().find(|row| row.path() == *path)?, torchs))
         });
-        let Some((parameter, suffix)) = moment else {
+        let Some((row, suffix)) = moment else {
             return Err(malformed(path, format!("burn's Adam keeps a `{}`, which is unknown", tensor.name)));
         };
-        let (name, _, shape, _, bytes) =
-            in_pytorchs_layout(parameter, tensor).into_parts().map_err(|error| malformed(path, error))?;
-        tensors.push((format!("{name}{suffix}"), shape.to_vec(), Dtype::F32, bytes.to_vec()));
+        let (.., bytes) = tensor.into_parts().map_err(|error| malformed(path, error))?;
+        let numbers = row.to_pytorchs_layout(&singles(&bytes));
+        tensors.push(SavedTensor::of_singles(&format!("{}{suffix}", row.name), row.shape.clone(), &numbers));
     }
-    let views = tensors
-        .iter()
-        .map(|(name, shape, dtype, bytes)| Ok((name, TensorView::new(*dtype, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(|error| malformed(path, error))?;
-    // safetensors sorts them, so the same state gives the same bytes.
-    let bytes = safetensors::serialize(views, None).map_err(|error| malformed(path, error))?;
-    Ok(write_sealed(path, &bytes)?)
+    Ok(write_tensors(path, &tensors, &BTreeMap::new())?)
 }
 
-/// What a tensor of the shape of burn's `parameter` is in the checkpoint: the same
-/// adapter renames and transposes both.
-fn in_pytorchs_layout(parameter: &str, mut tensor: burn_pack::Tensor) -> burn_pack::Tensor {
-    let layer = if parameter.starts_with("norm.") { "Struct:BatchNorm" } else { "Struct:Linear" };
-    parameter.clone_into(&mut tensor.name);
-    BurnToPyTorchAdapter.adapt(tensor, ModuleContext::new(&[layer.to_owned()]))
+/// Numbers as they lie in a file.
+fn singles(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
 }
 
 /// Leaves in the file at `path` what [`load_adam_state`] reads: the state of the
@@ -221,8 +211,7 @@ fn moment_of(file: &SafeTensors, parameter: &str, suffix: &str, shape: &[usize])
     if tensor.shape() != shape {
         return Err(format!("`{name}` has shape {:?}, expected {shape:?}", tensor.shape()));
     }
-    let bytes = tensor.data().as_chunks().0.iter();
-    let numbers: Vec<f32> = bytes.map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    let numbers = singles(tensor.data());
     let impossible = |number: &&f32| !number.is_finite() || (suffix == SECOND && **number < 0.0);
     match numbers.iter().find(impossible) {
         Some(number) => Err(format!("`{name}` holds {number}, which no mean of gradients can be")),
@@ -241,18 +230,8 @@ fn step_of(file: &SafeTensors) -> Result<u32, String> {
     Ok(step.unsigned_abs())
 }
 
-/// burn's path of each parameter, its name in the file, and whether PyTorch has it transposed.
-const PARAMETERS: [(&str, &str, bool); 6] = [
-    ("hidden.weight", "hidden.weight", true),
-    ("hidden.bias", "hidden.bias", false),
-    ("norm.gamma", "norm.weight", false),
-    ("norm.beta", "norm.bias", false),
-    ("output.weight", WEIGHT, true),
-    ("output.bias", BIAS, false),
-];
-
 /// What Adam keeps of each parameter of a network, by burn's path of it.
-pub(crate) type AllMoments = Vec<(&'static str, Moments)>;
+pub(crate) type AllMoments = Vec<(String, Moments)>;
 
 /// Reads Adam's whole state for a network of `shape` from `path`.
 ///
@@ -263,28 +242,14 @@ pub(crate) fn load_moments(path: &Path, shape: &NetworkShape) -> Result<AllMomen
     let bytes = read_sealed(path)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
     let steps = step_of(&file).map_err(|problem| malformed(path, problem))?;
-    let (inputs, hidden, classes) = (shape.inputs, shape.hidden, shape.classes);
-    let parameters =
-        PARAMETERS.iter().filter(|(burns, ..)| shape.batch_norm.is_some() || !burns.starts_with("norm."));
-    let moments = parameters.map(|&(burns, name, transposed)| {
-        let in_file = match name {
-            "hidden.weight" => vec![hidden, inputs],
-            WEIGHT => vec![classes, hidden],
-            BIAS => vec![classes],
-            _ => vec![hidden],
-        };
+    let steps = usize::try_from(steps).unwrap_or(usize::MAX);
+    let trained = shape.parameters().into_iter().filter(Parameter::is_trained);
+    let moments = trained.map(|row| {
         let moment = |suffix: &str| {
-            let numbers = moment_of(&file, name, suffix, &in_file)?;
-            Ok::<_, String>(match in_file[..] {
-                [rows, columns] if transposed => {
-                    let column = |c: usize| numbers.iter().skip(c).step_by(columns).copied();
-                    TensorData::new((0..columns).flat_map(column).collect::<Vec<f32>>(), [columns, rows])
-                }
-                _ => TensorData::new(numbers, in_file.clone()),
-            })
+            let numbers = moment_of(&file, &row.name, suffix, &row.shape)?;
+            Ok::<_, String>(TensorData::new(row.to_burns_layout(&numbers), row.burns_shape()))
         };
-        let steps = usize::try_from(steps).unwrap_or(usize::MAX);
-        Ok((burns, Moments { steps, first: moment(FIRST)?, second: moment(SECOND)? }))
+        Ok((row.path(), Moments { steps, first: moment(FIRST)?, second: moment(SECOND)? }))
     });
     moments.collect::<Result<_, String>>().map_err(|problem| malformed(path, problem))
 }

@@ -2,42 +2,36 @@
 //!
 //! ```text
 //! hidden.weight [m, d]   hidden.bias [m]
-//! norm.weight [m]  norm.bias [m]  norm.running_mean [m]  norm.running_var [m]    (FC+BN only)
+//! norm.weight [m]  norm.bias [m]  norm.running_mean [m]  norm.running_var [m]    (with batch norm)
 //! output.weight [K, m]   output.bias [K]
-//! metadata: "norm.eps"                                                           (FC+BN only)
+//! metadata: "norm.eps", "norm.place" if it is "before"                           (with batch norm)
 //!           "sha256", the file's checksum
 //! ```
 //!
-//! A `torch.nn.Module` with the attributes `hidden`, `norm`, `output` loads it
-//! with `load_state_dict`, and a file saved from one is read here: the shapes say
-//! how wide the network is, and whether there is batch norm.
+//! With several hidden layers they are `hidden.0.weight`, `norm.0.weight`, .., as nn.ModuleList
+//! names them. A `torch.nn.Module` with the attributes `hidden`, `norm`, `output` loads the file
+//! with `load_state_dict`, and a file saved from one is read here: names and shapes say how
+//! deep and wide the network is, and whether there is batch norm. Which tensors there are is
+//! said by the table of the network's shape ([`NetworkShape::parameters`]).
 
-use std::path::{Path, PathBuf};
-
-use burn::{
-    module::Module,
-    store::{
-        BurnToPyTorchAdapter, FloatCastAdapter, ModuleAdapter, ModuleSnapshot, PyTorchToBurnAdapter,
-        SafetensorsStore,
-    },
-    tensor::{DType, Device},
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
 };
-use kappa_model::{BatchNormSettings, NetworkShape, TwoLayerNet};
-use kappa_run::{RunError, read_from_anywhere, read_sealed, write_sealed};
+
+use burn::tensor::{DType, Device, TensorData};
+use kappa_fused::DeviceError;
+use kappa_model::{Kind, Network, NetworkShape, Normalisation, Place};
+use kappa_run::{RunError, SavedTensor, read_from_anywhere, read_sealed, write_tensors};
 use safetensors::{
     SafeTensors,
-    tensor::{Dtype, Metadata},
+    tensor::{Dtype, Metadata, TensorView},
 };
 
 const EPSILON_KEY: &str = "norm.eps";
-/// PyTorch's default, and burn's, where a file does not say.
-const DEFAULT_EPSILON: f64 = 1e-5;
-/// Plays no part once a network is trained; a checkpoint does not hold it.
-const MOMENTUM: f64 = 0.1;
-const LINEAR: [&str; 4] = ["hidden.weight", "hidden.bias", "output.weight", "output.bias"];
-const NORM: [&str; 4] = ["norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"];
+const PLACE_KEY: &str = "norm.place";
 /// PyTorch counts batches in its state; the count has no use here.
-const IGNORED: &str = "norm.num_batches_tracked";
+const IGNORED: &str = ".num_batches_tracked";
 
 /// A checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -46,16 +40,19 @@ pub enum CheckpointError {
     /// The file could not be read or written, or is not as it was written.
     #[error(transparent)]
     File(#[from] RunError),
-    /// The file is not the checkpoint of a two-layer network.
-    #[error("{path} is not a checkpoint of a two-layer network: {problem}")]
+    /// The network could not be read from its device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The file is not the checkpoint of a network.
+    #[error("{path} is not a checkpoint of a network: {problem}")]
     Malformed {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
-    /// The file is not, or cannot be, Adam's state of a two-layer network.
-    #[error("{path} is not Adam's state of a two-layer network: {problem}")]
+    /// The file is not, or cannot be, Adam's state of a network.
+    #[error("{path} is not Adam's state of a network: {problem}")]
     State {
         /// The file.
         path: PathBuf,
@@ -68,31 +65,31 @@ pub enum CheckpointError {
 ///
 /// # Errors
 ///
-/// [`CheckpointError::File`].
-pub fn save_checkpoint(network: &TwoLayerNet, path: &Path) -> Result<(), CheckpointError> {
-    // One metadata key at the most: burn writes them in a hash map's order, and the
-    // same network is to give the same bytes.
-    let mut store = SafetensorsStore::from_bytes(None).clear_metadata().with_to_adapter(BurnToPyTorchAdapter);
-    if let Some(norm) = network.shape().batch_norm {
-        store = store.metadata(EPSILON_KEY, norm.epsilon.to_string());
+/// [`CheckpointError::File`], [`CheckpointError::Device`].
+pub fn save_checkpoint(network: &Network, path: &Path) -> Result<(), CheckpointError> {
+    let tensors: Vec<SavedTensor> = network
+        .parameters()?
+        .into_iter()
+        .map(|(parameter, values)| SavedTensor::of_singles(&parameter.name, parameter.shape, &values))
+        .collect();
+    let normalisation = network.shape().normalisation;
+    let mut metadata = BTreeMap::new();
+    if normalisation.kind == Kind::Batch {
+        metadata.insert(EPSILON_KEY.to_owned(), normalisation.epsilon.to_string());
+        if normalisation.place == Place::Before {
+            metadata.insert(PLACE_KEY.to_owned(), "before".to_owned());
+        }
     }
-    // `valid` brings the running statistics up to date: in a network that trains they lag
-    // one batch behind, and so would the file.
-    let bytes = network
-        .valid()
-        .save_into(&mut store)
-        .and_then(|()| store.get_bytes())
-        .map_err(|error| malformed(path, error))?;
-    Ok(write_sealed(path, &bytes)?)
+    Ok(write_tensors(path, &tensors, &metadata)?)
 }
 
-/// Reads a network that [`save_checkpoint`] wrote to `path`, of any width, onto `device`.
+/// Reads a network that [`save_checkpoint`] wrote to `path`, of any depth and width, onto `device`.
 ///
 /// # Errors
 ///
 /// [`CheckpointError`] says that the file is altered, or which tensor is missing, unknown or of
 /// another shape.
-pub fn load_checkpoint(path: &Path, device: &Device) -> Result<TwoLayerNet, CheckpointError> {
+pub fn load_checkpoint(path: &Path, device: &Device) -> Result<Network, CheckpointError> {
     network_of(path, read_sealed(path)?, device)
 }
 
@@ -101,85 +98,123 @@ pub fn load_checkpoint(path: &Path, device: &Device) -> Result<TwoLayerNet, Chec
 /// # Errors
 ///
 /// As [`load_checkpoint`].
-pub fn import_checkpoint(path: &Path, device: &Device) -> Result<TwoLayerNet, CheckpointError> {
+pub fn import_checkpoint(path: &Path, device: &Device) -> Result<Network, CheckpointError> {
     network_of(path, read_from_anywhere(path)?, device)
 }
 
-fn network_of(path: &Path, bytes: Vec<u8>, device: &Device) -> Result<TwoLayerNet, CheckpointError> {
+fn network_of(path: &Path, bytes: Vec<u8>, device: &Device) -> Result<Network, CheckpointError> {
     // The whole file is checked, not only its header, before anything is built from it.
-    SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| malformed(path, error))?;
     let shape = shape_of(&header).map_err(|problem| malformed(path, problem))?;
+    Network::from_parameters(&shape, device, |parameter| {
+        let tensor = file.tensor(&parameter.name).map_err(|error| malformed(path, error))?;
+        singles(&tensor)
+            .filter(|values| values.len() == parameter.shape.iter().product::<usize>())
+            .ok_or_else(|| malformed(path, format!("`{}` cannot be read as numbers", parameter.name)))
+    })
+}
 
-    let mut network = TwoLayerNet::blank(&shape, device);
-    let mut store = SafetensorsStore::from_bytes(Some(bytes))
-        .with_from_adapter(PyTorchToBurnAdapter.chain(FloatCastAdapter::to(DType::F32)));
-    network.load_from(&mut store).map_err(|error| malformed(path, error))?;
-    Ok(network)
+/// The elements of a tensor of floating point numbers, in single precision.
+fn singles(tensor: &TensorView) -> Option<Vec<f32>> {
+    let dtype = floating(tensor.dtype())?;
+    let data = TensorData::from_bytes_vec(tensor.data().to_vec(), tensor.shape().to_vec(), dtype);
+    data.convert_dtype(DType::F32).try_into_vec::<f32>().ok()
+}
+
+/// The types that numbers may have in a file.
+fn floating(dtype: Dtype) -> Option<DType> {
+    Some(match dtype {
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        Dtype::F32 => DType::F32,
+        Dtype::F64 => DType::F64,
+        _ => return None,
+    })
 }
 
 /// The network that a file's header describes, or what is wrong with it.
 fn shape_of(header: &Metadata) -> Result<NetworkShape, String> {
     let tensors = header.tensors();
-    let known = |name: &str| LINEAR.contains(&name) || NORM.contains(&name) || name == IGNORED;
-    let mut names: Vec<&String> = tensors.keys().collect();
+    let mut names: Vec<&String> = tensors.keys().filter(|name| !name.ends_with(IGNORED)).collect();
     names.sort();
-    if let Some(stranger) = names.iter().find(|name| !known(name)) {
-        return Err(format!(
-            "it holds a tensor `{stranger}`; expected {} and, with batch norm, {}",
-            LINEAR.join(", "),
-            NORM.join(", ")
-        ));
-    }
-    let dimensions = |name: &str, rank: usize| -> Result<Vec<usize>, String> {
-        let tensor = tensors.get(name).ok_or_else(|| format!("it has no tensor `{name}`"))?;
-        if !matches!(tensor.dtype, Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16) {
-            return Err(format!("`{name}` has elements of type {:?}, not floating point", tensor.dtype));
+    let has = |name: &str| tensors.contains_key(name);
+    let weights: Vec<String> = if has("hidden.0.weight") {
+        let numbered = (0..).map(|index| format!("hidden.{index}.weight"));
+        numbered.take_while(|name| has(name)).collect()
+    } else {
+        vec!["hidden.weight".to_owned()]
+    };
+    let matrix = |name: &str| -> Result<[usize; 2], String> {
+        let tensor = tensors.get(name).ok_or_else(|| match names.first() {
+            Some(other) => format!("it has no tensor `{name}`, but a tensor `{other}`"),
+            None => format!("it has no tensor `{name}`"),
+        })?;
+        match tensor.shape[..] {
+            [rows @ (1..), columns @ (1..)] => Ok([rows, columns]),
+            _ => Err(format!("`{name}` has shape {:?}, expected a matrix", tensor.shape)),
         }
-        if tensor.shape.len() != rank || tensor.shape.contains(&0) {
+    };
+    let mut matrices = weights.iter().map(|name| matrix(name)).collect::<Result<Vec<_>, _>>()?;
+    let inputs = matrices.first().map_or(0, |[_, inputs]| *inputs);
+    let hidden: Vec<usize> = matrices.iter().map(|[units, _]| *units).collect();
+    let [classes, features] = matrix("output.weight")?;
+    matrices.push([classes, features]);
+    let mut consumers = weights.iter().skip(1).map(String::as_str).chain(["output.weight"]);
+    for ((before, units), [_, wanted]) in weights.iter().zip(&hidden).zip(matrices.iter().skip(1)) {
+        let next = consumers.next().unwrap_or_default();
+        if units != wanted {
             return Err(format!(
-                "`{name}` has shape {:?}, expected {rank} dimension(s) above 0",
-                tensor.shape
+                "{before} has {units} hidden units and {next} takes {wanted}: they do not fit together"
             ));
         }
-        Ok(tensor.shape.clone())
-    };
-    let (hidden_weight, output_weight) = (dimensions("hidden.weight", 2)?, dimensions("output.weight", 2)?);
-    let (&[hidden, inputs], &[classes, features]) = (&hidden_weight[..], &output_weight[..]) else {
-        return Err("its weights are not matrices".to_owned());
-    };
-    if hidden != features {
-        return Err(format!(
-            "hidden.weight has shape {hidden_weight:?} and output.weight {output_weight:?}: \
-             {hidden} hidden units and {features} do not fit together"
-        ));
     }
-    let has_norm = NORM.iter().any(|name| tensors.contains_key(*name));
-    let vectors = [("hidden.bias", hidden), ("output.bias", classes)];
-    let norm_vectors = NORM.map(|name| (name, hidden));
-    for (name, length) in vectors.into_iter().chain(norm_vectors.into_iter().filter(|_| has_norm)) {
-        let found = dimensions(name, 1)?;
-        if found != [length] {
-            return Err(format!("`{name}` has shape {found:?}, expected [{length}]"));
+    let normalisation = match names.iter().any(|name| name.starts_with("norm.")) {
+        true => batch_norm_of(header)?,
+        false => Normalisation::default(),
+    };
+    let shape = NetworkShape { inputs, hidden, classes, normalisation };
+    let table = shape.parameters();
+    if let Some(stranger) = names.iter().find(|name| table.iter().all(|row| row.name != ***name)) {
+        let expected: Vec<_> = table.iter().map(|row| row.name.as_str()).collect();
+        return Err(format!("it holds a tensor `{stranger}`; expected are {}", expected.join(", ")));
+    }
+    for row in &table {
+        let tensor = tensors.get(&row.name).ok_or_else(|| format!("it has no tensor `{}`", row.name))?;
+        if floating(tensor.dtype).is_none() {
+            let dtype = tensor.dtype;
+            return Err(format!("`{}` has elements of type {dtype:?}, not floating point", row.name));
+        }
+        if tensor.shape != row.shape {
+            return Err(format!(
+                "`{}` has shape {:?}, expected {:?}",
+                row.name, tensor.shape, row.shape
+            ));
         }
     }
-    let batch_norm = if has_norm {
-        Some(BatchNormSettings { epsilon: epsilon_of(header)?, momentum: MOMENTUM })
-    } else {
-        None
-    };
-    Ok(NetworkShape { inputs, hidden, classes, batch_norm })
+    Ok(shape)
 }
 
-fn epsilon_of(header: &Metadata) -> Result<f64, String> {
-    match header.metadata().as_ref().and_then(|metadata| metadata.get(EPSILON_KEY)) {
-        None => Ok(DEFAULT_EPSILON),
-        Some(text) => {
-            text.parse().ok().filter(|epsilon: &f64| epsilon.is_finite() && *epsilon > 0.0).ok_or_else(|| {
-                format!("its metadata says {EPSILON_KEY} = {text:?}, expected a number above 0")
-            })
-        }
+/// Batch norm as a file's metadata describe it; where they do not, as PyTorch has it. The
+/// momentum plays no part once a network is trained, and no file holds it.
+fn batch_norm_of(header: &Metadata) -> Result<Normalisation, String> {
+    let metadata = header.metadata().as_ref();
+    let said = |key: &str| metadata.and_then(|metadata| metadata.get(key)).map(String::as_str);
+    let mut normalisation = Normalisation { kind: Kind::Batch, ..Normalisation::default() };
+    if let Some(text) = said(EPSILON_KEY) {
+        let epsilon = text.parse().ok().filter(|epsilon: &f64| epsilon.is_finite() && *epsilon > 0.0);
+        normalisation.epsilon = epsilon.ok_or_else(|| {
+            format!("its metadata says {EPSILON_KEY} = {text:?}, expected a number above 0")
+        })?;
     }
+    normalisation.place = match said(PLACE_KEY) {
+        None | Some("after") => Place::After,
+        Some("before") => Place::Before,
+        Some(other) => {
+            return Err(format!("its metadata says {PLACE_KEY} = {other:?}, expected after or before"));
+        }
+    };
+    Ok(normalisation)
 }
 
 fn malformed(path: &Path, problem: impl ToString) -> CheckpointError {

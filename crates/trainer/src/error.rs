@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kappa_data::DataError;
+use kappa_fused::DeviceError;
 use kappa_run::RunError;
 
 use crate::CheckpointError;
@@ -27,8 +28,7 @@ pub enum TrainError {
     ConstantPixels(u8),
     /// A number in the training is not finite.
     #[error(
-        "{tensor} holds {value} {}: training diverged; try a smaller learning rate \
-         (--set training.adam.learning_rate=..). Epochs before that are kept",
+        "{tensor} holds {value} {}: training diverged. Epochs before that are kept",
         place(*.epoch, *.step)
     )]
     Diverged {
@@ -55,8 +55,8 @@ pub enum TrainError {
         file: String,
     },
     /// The device failed.
-    #[error("the device failed: {0}")]
-    Device(String),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 fn place(epoch: usize, step: Option<usize>) -> String {

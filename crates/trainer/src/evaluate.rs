@@ -4,8 +4,8 @@ use burn::{
     module::Module,
     tensor::{Int, Tensor, activation::softmax},
 };
-use kappa_fused::cross_entropy;
-use kappa_model::TwoLayerNet;
+use kappa_fused::{DeviceError, cross_entropy};
+use kappa_model::{Network, Pass};
 
 use crate::{DeviceSplit, TrainError};
 
@@ -23,12 +23,12 @@ pub struct Evaluation {
 /// # Errors
 ///
 /// [`TrainError::Device`] if the sums cannot be read back.
-pub fn evaluate(network: &TwoLayerNet, split: &DeviceSplit) -> Result<Evaluation, TrainError> {
+pub fn evaluate(network: &Network, split: &DeviceSplit) -> Result<Evaluation, TrainError> {
     let network = network.valid();
     let mut losses: Option<Tensor<1>> = None;
     let mut hits: Option<Tensor<1, Int>> = None;
     for chunk in split.chunks() {
-        let logits = network.logits(network.features_of(chunk.images.preactivations(&network)));
+        let logits = network.logits(network.features(chunk.images.preactivations(&network), Pass::Running));
         let right = softmax(logits.clone(), 1).argmax(1).equal(chunk.targets.clone().argmax(1)).int().sum();
         let loss = cross_entropy(logits, chunk.targets);
         losses = Some(losses.map_or_else(|| loss.clone(), |losses| losses + loss.clone()));
@@ -40,7 +40,5 @@ pub fn evaluate(network: &TwoLayerNet, split: &DeviceSplit) -> Result<Evaluation
 
 /// The one number of a tensor, 0 if there is no tensor.
 pub(crate) fn read(number: Option<Tensor<1>>) -> Result<f64, TrainError> {
-    number.map_or(Ok(0.0), |number| {
-        number.try_into_scalar::<f64>().map_err(|error| TrainError::Device(error.to_string()))
-    })
+    number.map_or(Ok(0.0), |number| Ok(number.try_into_scalar::<f64>().map_err(DeviceError::new)?))
 }

@@ -9,7 +9,7 @@ use std::{
 
 use burn::tensor::Device;
 use kappa_data::{DataSet, SplitOrder, SplitSizes, Splits};
-use kappa_model::{BatchNormSettings, Initialisation, NetworkShape, TwoLayerNet};
+use kappa_model::Network;
 use kappa_run::{
     Config, DataConfig, EpochMetrics, Exit, FileChecksum, MANIFEST_VERSION, Manifest, Order, Provenance,
     RunDir, RunError,
@@ -74,7 +74,7 @@ pub fn train(
         None => RunDir::create(root, &manifest)?,
     };
     let lock = run.lock()?;
-    Course { run: &run, manifest, set, machine }.go(splits, scaling, observer)?;
+    UnfinishedRun { run: &run, manifest, set, machine }.finish(splits, scaling, observer)?;
     drop(lock);
     Ok(run)
 }
@@ -100,9 +100,9 @@ pub fn resume(
     if let Some(file) = other_file(&manifest, set) {
         return Err(TrainError::OtherData { run: run.path().to_owned(), file: file.to_owned() });
     }
-    let now = &machine.provenance.backend;
+    let now = machine.provenance.backend;
     if let Some(other) =
-        manifest.sessions.iter().map(|session| &session.with.backend).find(|&then| then != now)
+        manifest.sessions.iter().map(|session| session.with.backend).find(|&then| then != now)
     {
         tracing::warn!(
             "{} was trained on {other} and goes on with {now}: its numbers are as right, and not the same to the last bit",
@@ -114,7 +114,7 @@ pub fn resume(
     let scaling = PixelScaling::new(config.data.scaling, &splits.train)?;
     manifest.begin(machine.provenance.clone());
     run.write_manifest(&manifest)?;
-    Course { run: &run, manifest, set, machine }.go(splits, scaling, observer)?;
+    UnfinishedRun { run: &run, manifest, set, machine }.finish(splits, scaling, observer)?;
     drop(lock);
     Ok(run)
 }
@@ -126,16 +126,16 @@ pub fn other_file<'a>(manifest: &Manifest, set: &'a DataSet) -> Option<&'a str> 
 }
 
 /// A run on its way.
-struct Course<'a> {
+struct UnfinishedRun<'a> {
     run: &'a RunDir,
     manifest: Manifest,
     set: &'a DataSet,
     machine: &'a Machine,
 }
 
-impl Course<'_> {
+impl UnfinishedRun<'_> {
     /// Trains the epochs that are missing, and notes how it ended.
-    fn go(
+    fn finish(
         mut self,
         splits: Splits,
         scaling: PixelScaling,
@@ -166,7 +166,7 @@ impl Course<'_> {
     ) -> Result<(), TrainError> {
         let &Self { run, ref manifest, set, machine } = self;
         let config = &manifest.config;
-        tracing::info!(run = %run.path().display(), network = manifest.network, "training");
+        tracing::info!(run = %run.path().display(), network = config.network_label(), "training");
         let mut rows = run.whole_epochs()?;
         let done = rows.last().copied();
         let (before, mut training_seconds) =
@@ -217,17 +217,14 @@ impl Course<'_> {
     fn trainer(&self, split: DeviceSplit, done: Option<usize>) -> Result<Trainer, TrainError> {
         let config = &self.manifest.config;
         let device = self.machine.device.clone().autodiff();
-        let shape = network_shape(config, self.set);
+        let shape = config.network.shape(self.set.train.inputs(), self.set.classes);
         let new = |network| Trainer::new(network, split, &config.training, &device, config.seed);
         let Some(epoch) = done else {
-            return Ok(new(TwoLayerNet::new(&shape, initialisation(config), config.seed, &device)));
+            return Ok(new(Network::new(&shape, config.network.initialisation, config.seed, &device)));
         };
         let network = load_checkpoint(&self.run.checkpoint_path(epoch), &device)?;
-        let network = match shape.batch_norm {
-            // What a checkpoint does not hold.
-            Some(norm) => network.with_momentum(norm.momentum),
-            None => network,
-        };
+        // What a checkpoint does not hold.
+        let network = network.with_momentum(shape.normalisation.momentum);
         let moments = match epoch {
             0 => Vec::new(),
             _ => load_moments(&self.run.adam_state_path(epoch), &shape)?,
@@ -288,24 +285,15 @@ pub fn split_data(set: &DataSet, config: &DataConfig, seed: u64) -> Result<Split
     Ok(set.split(sizes, order)?)
 }
 
-/// The network that a configuration describes, for the inputs and classes of `set`.
-pub fn network_shape(config: &Config, set: &DataSet) -> NetworkShape {
-    NetworkShape {
-        inputs: set.train.inputs(),
-        hidden: config.network.hidden,
-        classes: set.classes,
-        batch_norm: config
-            .network
-            .batch_norm
-            .map(|norm| BatchNormSettings { epsilon: norm.epsilon, momentum: norm.momentum }),
-    }
-}
-
-fn initialisation(config: &Config) -> Initialisation {
-    match config.network.initialisation {
-        kappa_run::Initialisation::GlorotUniform => Initialisation::GlorotUniform,
-        kappa_run::Initialisation::KaimingUniform => Initialisation::KaimingUniform,
-    }
+/// The training split of `config` on `device`, as its run sees it.
+///
+/// # Errors
+///
+/// As [`split_data`], and [`TrainError::ConstantPixels`].
+pub fn training_split(set: &DataSet, config: &Config, device: &Device) -> Result<DeviceSplit, TrainError> {
+    let splits = split_data(set, &config.data, config.seed)?;
+    let scaling = PixelScaling::new(config.data.scaling, &splits.train)?;
+    Ok(DeviceSplit::new(&splits.train, set.classes, scaling, device))
 }
 
 fn manifest(config: &Config, set: &DataSet, machine: &Machine) -> Manifest {
@@ -313,7 +301,6 @@ fn manifest(config: &Config, set: &DataSet, machine: &Machine) -> Manifest {
         |file: &kappa_data::FileDigest| FileChecksum { file: file.file.clone(), sha256: file.sha256.clone() };
     let mut manifest = Manifest {
         schema_version: MANIFEST_VERSION,
-        network: config.network_label().to_owned(),
         config: config.clone(),
         data: set.name.clone(),
         inputs: set.train.inputs(),

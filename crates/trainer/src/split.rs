@@ -8,7 +8,7 @@ use burn::{
 };
 use kappa_data::LabelledImages;
 use kappa_fused::ByteScale;
-use kappa_model::TwoLayerNet;
+use kappa_model::Network;
 use kappa_run::Scaling;
 
 use crate::TrainError;
@@ -175,8 +175,16 @@ pub struct Images {
 }
 
 impl Images {
+    /// The same with the magnitude of everything that makes an input of a byte: no input is
+    /// larger in magnitude than these.
+    pub fn magnitudes(&self) -> Self {
+        let PixelScaling { factor, offset } = self.scaling;
+        let scaling = PixelScaling { factor: factor.abs(), offset: offset.abs() };
+        Self { bytes: self.bytes.clone(), scaling }
+    }
+
     /// W1 x + b1 of a network, which may record gradients: [n, m].
-    pub fn preactivations(self, network: &TwoLayerNet) -> Tensor<2> {
+    pub fn preactivations(self, network: &Network) -> Tensor<2> {
         let PixelScaling { factor, offset } = self.scaling;
         let scale = ByteScale { factor: factor as f32, offset: offset as f32 };
         network.preactivations_of_bytes(self.bytes, scale)

@@ -8,7 +8,7 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use kappa_fused::{Adam, cross_entropy};
-use kappa_model::TwoLayerNet;
+use kappa_model::{Network, Pass};
 use kappa_run::{BatchSize, Reduction, TrainingConfig};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -20,7 +20,7 @@ use crate::{
     watch::{Watch, zero_if_finite},
 };
 
-/// The ChaCha stream of epoch 0; see ARCHITECTURE.md, "Randomness".
+/// The ChaCha stream of epoch 0; docs/decisions/randomness.md lists all streams.
 const EPOCH_STREAM: u64 = 1000;
 /// Steps after which it is looked whether the numbers are finite: on a GPU a look waits for all
 /// that is queued.
@@ -28,19 +28,13 @@ const STEPS_A_LOOK: usize = 64;
 /// Samples below which it is not the images that a device has no memory for.
 const LEAST_PIECE: usize = 256;
 
-/// Whether a device failed for want of memory; what it says is all there is to tell it by.
-fn is_for_memory(problem: &str) -> bool {
-    let problem = problem.to_lowercase();
-    ["allocate", "out of memory", "outofmemory"].iter().any(|sign| problem.contains(sign))
-}
-
 /// A network being trained on a split.
 pub struct Trainer {
-    network: TwoLayerNet,
+    network: Network,
     adam: Adam,
     optimizer: ModuleOptimizer,
     /// Both as the epoch began with them.
-    start: Option<(TwoLayerNet, ModuleOptimizer)>,
+    start: Option<(Network, ModuleOptimizer)>,
     split: DeviceSplit,
     settings: TrainingConfig,
     /// Samples of a full batch that go through the first layer at once, at the most.
@@ -53,7 +47,7 @@ pub struct Trainer {
 impl Trainer {
     /// A trainer of `network`, which must be on `device` with autodiff.
     pub fn new(
-        network: TwoLayerNet,
+        network: Network,
         split: DeviceSplit,
         settings: &TrainingConfig,
         device: &Device,
@@ -86,7 +80,7 @@ impl Trainer {
     }
 
     /// The network as it is now.
-    pub fn network(&self) -> &TwoLayerNet {
+    pub fn network(&self) -> &Network {
         &self.network
     }
 
@@ -137,7 +131,7 @@ impl Trainer {
         self.start = Some((self.network.clone().with_own_statistics(), self.optimizer.clone()));
         loop {
             match self.steps_of_epoch(&mut after_step) {
-                Err(TrainError::Device(problem)) if is_for_memory(&problem) && self.halve_piece() => {
+                Err(TrainError::Device(error)) if error.is_out_of_memory() && self.halve_piece() => {
                     self.begin_again();
                 }
                 result => return result,
@@ -223,7 +217,7 @@ impl Trainer {
     /// One step on the samples at `indices`, which `watch` sees; returns the objective before it.
     fn step(&mut self, indices: Tensor<1, Int>, mut watch: Option<&mut Watch>) -> Tensor<1> {
         let [samples] = indices.dims();
-        let features = self.network.features_of(self.preactivations(&indices));
+        let features = self.network.features(self.preactivations(&indices), Pass::Training);
         let logits = self.network.logits(features.clone());
         if let Some(watch) = &mut watch {
             watch.see("the features", &features);
@@ -234,7 +228,7 @@ impl Trainer {
             Reduction::Mean => loss.div_scalar(samples as f64),
             Reduction::Sum => loss,
         };
-        // l2 * (sum W1^2 + sum W2^2), the Keras convention
+        // l2 * sum W^2 over the weight matrices, the Keras convention
         let objective = match self.settings.l2 {
             0.0 => loss,
             l2 => loss + self.network.squared_weights().mul_scalar(l2),

@@ -1,11 +1,13 @@
 //! Looking for the first number in a step that is not finite.
 
+use std::collections::HashMap;
+
 use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::GradientsParams,
     tensor::Tensor,
 };
-use kappa_model::TwoLayerNet;
+use kappa_model::Network;
 
 /// Sees the tensors of a step in the order in which they are computed.
 #[derive(Debug, Default)]
@@ -25,20 +27,30 @@ impl Watch {
         self.first = data.iter::<f64>().find(|x| !x.is_finite()).map(|value| (name.to_owned(), value));
     }
 
-    pub fn see_gradients(&mut self, network: &TwoLayerNet, gradients: &GradientsParams) {
-        network.visit(&mut Parameters { watch: self, path: Vec::new(), gradients: Some(gradients) });
+    pub fn see_gradients(&mut self, network: &Network, gradients: &GradientsParams) {
+        network.visit(&mut Parameters::new(self, network, Some(gradients)));
     }
 
-    pub fn see_parameters(&mut self, network: &TwoLayerNet) {
-        network.visit(&mut Parameters { watch: self, path: Vec::new(), gradients: None });
+    pub fn see_parameters(&mut self, network: &Network) {
+        network.visit(&mut Parameters::new(self, network, None));
     }
 }
 
 /// Goes through the parameters, or through their gradients.
 struct Parameters<'a> {
     watch: &'a mut Watch,
+    /// The parameters' names by their paths in burn.
+    names: HashMap<String, String>,
     path: Vec<String>,
     gradients: Option<&'a GradientsParams>,
+}
+
+impl<'a> Parameters<'a> {
+    fn new(watch: &'a mut Watch, network: &Network, gradients: Option<&'a GradientsParams>) -> Self {
+        let table = network.shape().parameters().into_iter();
+        let names = table.map(|parameter| (parameter.path(), parameter.name)).collect();
+        Self { watch, names, path: Vec::new(), gradients }
+    }
 }
 
 impl ModuleVisitor for Parameters<'_> {
@@ -51,7 +63,8 @@ impl ModuleVisitor for Parameters<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
-        let name = self.path.join(".");
+        let path = self.path.join(".");
+        let name = self.names.get(&path).cloned().unwrap_or(path);
         match self.gradients {
             None => self.watch.see(&name, &parameter.val()),
             Some(gradients) => {
@@ -64,7 +77,7 @@ impl ModuleVisitor for Parameters<'_> {
 }
 
 /// Zero, or NaN if a parameter of `network` is not finite: 0 x is one of the two, whatever x is.
-pub(crate) fn zero_if_finite(network: &TwoLayerNet) -> Option<Tensor<1>> {
+pub(crate) fn zero_if_finite(network: &Network) -> Option<Tensor<1>> {
     struct Zero(Option<Tensor<1>>);
     impl ModuleVisitor for Zero {
         fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {

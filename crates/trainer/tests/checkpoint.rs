@@ -7,12 +7,16 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},
 };
-use kappa_model::{BatchNormSettings, Initialisation, NetworkShape, TwoLayerNet};
+use kappa_model::{Initialisation, Kind, Network, NetworkShape, Normalisation, Pass, Place};
 use kappa_trainer::{import_checkpoint, load_checkpoint, save_checkpoint};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-const NORM: BatchNormSettings = BatchNormSettings { epsilon: 2e-3, momentum: 0.5 };
-const SHAPE: NetworkShape = NetworkShape { inputs: 3, hidden: 4, classes: 2, batch_norm: Some(NORM) };
+const NORM: Normalisation =
+    Normalisation { kind: Kind::Batch, place: Place::After, epsilon: 2e-3, momentum: 0.5 };
+
+fn shape(hidden: &[usize], normalisation: Normalisation) -> NetworkShape {
+    NetworkShape { inputs: 3, hidden: hidden.to_vec(), classes: 2, normalisation }
+}
 
 fn inputs(device: &Device) -> Tensor<2> {
     let values: Vec<f32> = (0..15).map(|i| ((i * 7 % 5) as f32 - 2.0) / 3.0).collect();
@@ -20,16 +24,17 @@ fn inputs(device: &Device) -> Tensor<2> {
 }
 
 /// A network whose running statistics have moved.
-fn network(shape: &NetworkShape) -> TwoLayerNet {
+fn network(shape: &NetworkShape) -> Network {
     let device = Device::flex().autodiff();
-    let network = TwoLayerNet::new(shape, Initialisation::KaimingUniform, 2, &device);
-    network.features(inputs(&device));
+    let network = Network::new(shape, Initialisation::KaimingUniform, 2, &device);
+    network.features(network.preactivations(inputs(&device)), Pass::Training);
     network
 }
 
-fn logits(network: &TwoLayerNet) -> Vec<f32> {
+fn logits(network: &Network) -> Vec<f32> {
     let network = network.valid();
-    let features = network.features(inputs(&Device::flex()));
+    let z = network.preactivations(inputs(&Device::flex()));
+    let features = network.features(z, Pass::Running);
     network.logits(features).into_data().iter::<f32>().collect()
 }
 
@@ -60,12 +65,22 @@ fn complaint(path: &Path) -> String {
 fn a_network_is_read_as_it_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.safetensors");
-    for shape in [SHAPE, NetworkShape { batch_norm: None, ..SHAPE }] {
+    let before = Normalisation { place: Place::Before, ..NORM };
+    for (hidden, normalisation) in [
+        (&[4][..], NORM),
+        (&[4], before),
+        (&[4], Normalisation::default()),
+        (&[4, 5, 2], NORM),
+        (&[4, 5, 2], before),
+        (&[4, 5, 2], Normalisation::default()),
+    ] {
+        let shape = shape(hidden, normalisation);
         let saved = network(&shape);
         save_checkpoint(&saved, &path).unwrap();
         let loaded = load_checkpoint(&path, &Device::flex()).unwrap();
         assert_eq!(logits(&loaded), logits(&saved));
-        assert_eq!(loaded.shape().batch_norm.map(|norm| norm.epsilon), shape.batch_norm.map(|n| n.epsilon));
+        // The momentum is what a checkpoint does not hold.
+        assert_eq!(loaded.with_momentum(normalisation.momentum).shape(), shape);
     }
 }
 
@@ -74,7 +89,7 @@ fn the_same_network_gives_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let paths = ["a.safetensors", "b.safetensors"].map(|name| folder.path().join(name));
     for path in &paths {
-        save_checkpoint(&network(&SHAPE), path).unwrap();
+        save_checkpoint(&network(&shape(&[4], NORM)), path).unwrap();
     }
     assert_eq!(std::fs::read(&paths[0]).unwrap(), std::fs::read(&paths[1]).unwrap());
 }
@@ -83,7 +98,7 @@ fn the_same_network_gives_the_same_bytes() {
 fn the_file_has_pytorchs_names_and_shapes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.safetensors");
-    save_checkpoint(&network(&SHAPE), &path).unwrap();
+    save_checkpoint(&network(&shape(&[4], NORM)), &path).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let mut found: Vec<_> =
@@ -108,7 +123,7 @@ fn the_file_has_pytorchs_names_and_shapes() {
     // preactivations are the transpose of what the file holds.
     let device = Device::flex();
     let identity = Tensor::<2>::eye(3, &device);
-    let z: Vec<f32> = network(&SHAPE).valid().preactivations(identity).into_data().iter().collect();
+    let z: Vec<f32> = network(&shape(&[4], NORM)).valid().preactivations(identity).into_data().iter().collect();
     let weight = file.tensor("hidden.weight").unwrap();
     for (index, bytes) in weight.data().chunks(4).enumerate() {
         let value = f32::from_le_bytes(bytes.try_into().unwrap());
@@ -119,14 +134,15 @@ fn the_file_has_pytorchs_names_and_shapes() {
 #[test]
 fn a_file_from_elsewhere_may_be_of_any_width_and_in_double_precision() {
     let folder = tempfile::tempdir().unwrap();
-    let shape =
+    let found =
         import_checkpoint(&write(folder.path(), &PLAIN, Dtype::F64), &Device::flex()).unwrap().shape();
-    assert_eq!(shape, NetworkShape { batch_norm: None, ..SHAPE });
+    assert_eq!(found, shape(&[4], Normalisation::default()));
     let norm: [(&str, &[usize]); 4] =
         [("norm.weight", &[4]), ("norm.bias", &[4]), ("norm.running_mean", &[4]), ("norm.running_var", &[4])];
     let path = write(folder.path(), &[PLAIN, norm].concat(), Dtype::F32);
-    let norm = import_checkpoint(&path, &Device::flex()).unwrap().shape().batch_norm.unwrap();
-    assert_eq!(norm.epsilon, 1e-5, "PyTorch's default where the file does not say");
+    let found = import_checkpoint(&path, &Device::flex()).unwrap().shape().normalisation;
+    assert_eq!((found.kind, found.place), (Kind::Batch, Place::After));
+    assert_eq!(found.epsilon, 1e-5, "PyTorch's default where the file does not say");
 }
 
 #[test]
@@ -140,15 +156,29 @@ fn other_names_and_shapes_are_told() {
     check(&[&PLAIN[..], &[("fc1.weight", &[1])]].concat(), "a tensor `fc1.weight`");
     check(&[&PLAIN[1..], &[("hidden.weight", &[5, 3])]].concat(), "5 hidden units and 4");
     check(&[&PLAIN[..3], &[("output.bias", &[3])]].concat(), "`output.bias` has shape [3], expected [2]");
-    check(&[&PLAIN[..3], &[("output.bias", &[2, 1])]].concat(), "expected 1 dimension(s)");
+    check(&[&PLAIN[..3], &[("output.bias", &[2, 1])]].concat(), "`output.bias` has shape [2, 1], expected [2]");
     check(&[&PLAIN[..], &[("norm.bias", &[4])]].concat(), "no tensor `norm.weight`");
+    check(&[("fc1.weight", &[4, 3])], "no tensor `hidden.weight`, but a tensor `fc1.weight`");
+    check(&[&PLAIN[1..], &[("hidden.weight", &[12])]].concat(), "shape [12], expected a matrix");
+    let deep: [(&str, &[usize]); 6] = [
+        ("hidden.0.weight", &[4, 3]),
+        ("hidden.0.bias", &[4]),
+        ("hidden.1.weight", &[5, 4]),
+        ("hidden.1.bias", &[5]),
+        ("output.weight", &[2, 5]),
+        ("output.bias", &[2]),
+    ];
+    assert_eq!(complaint(&write(folder.path(), &deep, Dtype::F32)), "none");
+    check(&[&deep[..3], &deep[4..]].concat(), "no tensor `hidden.1.bias`");
+    check(&[&deep[..2], &deep[3..]].concat(), "4 hidden units and output.weight takes 5");
+    check(&[&deep[..], &[("hidden.3.weight", &[1, 5])]].concat(), "a tensor `hidden.3.weight`");
 }
 
 #[test]
 fn every_cut_of_a_checkpoint_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.safetensors");
-    save_checkpoint(&network(&SHAPE), &path).unwrap();
+    save_checkpoint(&network(&shape(&[4], NORM)), &path).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     for length in 0..bytes.len() {
         std::fs::write(&path, &bytes[..length]).unwrap();

@@ -8,7 +8,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use kappa_data::LabelledImages;
-use kappa_model::{BatchNormSettings, Initialisation, NetworkShape, TwoLayerNet};
+use kappa_model::{Initialisation, Kind, Network, NetworkShape, Normalisation};
 use kappa_run::{AdamConfig, BatchSize, Reduction, Scaling, TrainingConfig};
 use kappa_trainer::{DeviceSplit, PixelScaling, TrainError, Trainer};
 
@@ -30,7 +30,8 @@ impl ModuleMapper for Fill<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let path = self.path.join(".");
+        // The table's names; this network has one hidden layer.
+        let path = self.path.join(".").replace("layers.0.linear", "hidden");
         match self.values.iter().find(|(name, _)| *name == path) {
             Some(&(_, value)) => Param::from_tensor(parameter.val().full_like(value).detach()),
             None => parameter,
@@ -52,9 +53,10 @@ fn error(values: &[(&'static str, f32)], batch: usize, learning_rate: f64, norm:
         adam: AdamConfig { learning_rate, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 },
     };
     let device = Device::flex();
-    let batch_norm = norm.then_some(BatchNormSettings { epsilon: 1e-5, momentum: 0.1 });
-    let shape = NetworkShape { inputs: 6, hidden: 4, classes: 3, batch_norm };
-    let network = TwoLayerNet::new(&shape, Initialisation::GlorotUniform, 5, &device.clone().autodiff());
+    let kind = if norm { Kind::Batch } else { Kind::None };
+    let normalisation = Normalisation { kind, ..Normalisation::default() };
+    let shape = NetworkShape { inputs: 6, hidden: vec![4], classes: 3, normalisation };
+    let network = Network::new(&shape, Initialisation::GlorotUniform, 5, &device.clone().autodiff());
     let network = network.map(&mut Fill { path: Vec::new(), values });
     let scaling = PixelScaling::new(Scaling::Unit, &images).unwrap();
     let split = DeviceSplit::new(&images, 3, scaling, &device);
@@ -97,7 +99,7 @@ fn the_step_is_named_too() {
     let error_2 = error(&[], 4, 3e38, false);
     assert_eq!(place(&error_2), ("the features", 1, Some(2)), "{error_2}");
     let message = error_2.to_string();
-    assert!(message.contains("in step 2 of epoch 1") && message.contains("learning rate"), "{message}");
+    assert!(message.contains("in step 2 of epoch 1") && message.contains("diverged"), "{message}");
     // A learning rate beyond f32 makes the parameters infinite, and the step is the last one.
     let error_1 = error(&[], SAMPLES, 1e39, false);
     assert_eq!(place(&error_1), ("hidden.weight", 1, Some(1)), "{error_1}");

@@ -9,7 +9,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use kappa_data::LabelledImages;
-use kappa_model::{BatchNormSettings, Initialisation, NetworkShape, TwoLayerNet};
+use kappa_model::{Initialisation, Kind, Network, NetworkShape, Normalisation, Place};
 use kappa_run::{AdamConfig, BatchSize, Reduction, Scaling, TrainingConfig};
 use kappa_trainer::{DeviceSplit, PixelScaling, Trainer, evaluate};
 
@@ -18,7 +18,9 @@ const D: usize = 6;
 const M: usize = 4;
 const K: usize = 3;
 const N: usize = 11;
-const NORM: BatchNormSettings = BatchNormSettings { epsilon: 1e-2, momentum: 0.1 };
+const NORM: Normalisation =
+    Normalisation { kind: Kind::Batch, place: Place::After, epsilon: 1e-2, momentum: 0.1 };
+const NONE: Normalisation = Normalisation { kind: Kind::None, ..NORM };
 
 fn images() -> LabelledImages {
     let pixels = (0..N * D).map(|i| (i * i * 83 % 256) as u8).collect();
@@ -37,19 +39,19 @@ fn settings(reduction: Reduction, l2: f64) -> TrainingConfig {
     }
 }
 
-fn network(batch_norm: Option<BatchNormSettings>) -> TwoLayerNet {
-    let shape = NetworkShape { inputs: D, hidden: M, classes: K, batch_norm };
-    TwoLayerNet::new(&shape, Initialisation::GlorotUniform, 5, &Device::flex().autodiff())
+fn network(normalisation: Normalisation) -> Network {
+    let shape = NetworkShape { inputs: D, hidden: vec![M], classes: K, normalisation };
+    Network::new(&shape, Initialisation::GlorotUniform, 5, &Device::flex().autodiff())
 }
 
-fn trainer(network: TwoLayerNet, settings: &TrainingConfig) -> Trainer {
+fn trainer(network: Network, settings: &TrainingConfig) -> Trainer {
     let scaling = PixelScaling::new(Scaling::Unit, &images()).unwrap();
     let device = Device::flex();
     Trainer::new(network, DeviceSplit::new(&images(), K, scaling, &device), settings, &device, 1)
 }
 
 /// W1 [M, D], b1, gamma, beta, W2 [K, M], b2, one after the other.
-fn parameters(network: &TwoLayerNet) -> Vec<f64> {
+fn parameters(network: &Network) -> Vec<f64> {
     let network = network.valid();
     let device = Device::flex();
     let transposed = |tensor: Tensor<2>| tensor.transpose().into_data().iter::<f64>().collect::<Vec<_>>();
@@ -60,7 +62,7 @@ fn parameters(network: &TwoLayerNet) -> Vec<f64> {
 }
 
 /// The objective of the whole split as one batch.
-fn objective(parameters: &[f64], norm: Option<BatchNormSettings>, settings: &TrainingConfig) -> f64 {
+fn objective(parameters: &[f64], norm: Normalisation, settings: &TrainingConfig) -> f64 {
     let (w1, rest) = parameters.split_at(M * D);
     let (b1, rest) = rest.split_at(M);
     let (gamma, rest) = rest.split_at(M);
@@ -74,7 +76,7 @@ fn objective(parameters: &[f64], norm: Option<BatchNormSettings>, settings: &Tra
             *activation = (z + b1[j]).max(0.0);
         }
     }
-    if let Some(norm) = norm {
+    if norm.kind == Kind::Batch {
         for j in 0..M {
             let mean = activations.iter().map(|a| a[j]).sum::<f64>() / N as f64;
             let variance = activations.iter().map(|a| (a[j] - mean).powi(2)).sum::<f64>() / N as f64;
@@ -99,7 +101,7 @@ fn objective(parameters: &[f64], norm: Option<BatchNormSettings>, settings: &Tra
 /// (Kingma and Ba 2015, algorithm 1).
 fn reference(
     mut parameters: Vec<f64>,
-    norm: Option<BatchNormSettings>,
+    norm: Normalisation,
     settings: &TrainingConfig,
     steps: i32,
 ) -> Vec<f64> {
@@ -133,12 +135,12 @@ fn reference(
 #[test]
 fn steps_are_adams_on_the_gradient_of_the_objective() {
     for (reduction, l2, norm) in [
-        (Reduction::Mean, 0.0, None),
-        (Reduction::Mean, 0.3, None),
-        (Reduction::Sum, 0.02, None),
-        (Reduction::Mean, 0.0, Some(NORM)),
-        (Reduction::Mean, 0.1, Some(NORM)),
-        (Reduction::Sum, 0.5, Some(NORM)),
+        (Reduction::Mean, 0.0, NONE),
+        (Reduction::Mean, 0.3, NONE),
+        (Reduction::Sum, 0.02, NONE),
+        (Reduction::Mean, 0.0, NORM),
+        (Reduction::Mean, 0.1, NORM),
+        (Reduction::Sum, 0.5, NORM),
     ] {
         let settings = settings(reduction, l2);
         let network = network(norm);
@@ -156,7 +158,7 @@ fn steps_are_adams_on_the_gradient_of_the_objective() {
 
 #[test]
 fn a_batch_taken_in_pieces_is_one_batch() {
-    for norm in [None, Some(NORM)] {
+    for norm in [NONE, NORM] {
         let settings = settings(Reduction::Mean, 0.1);
         let run = |piece: Option<usize>| -> Vec<f64> {
             let mut trainer = trainer(network(norm), &settings);
@@ -182,7 +184,7 @@ fn mini_batches_cover_the_split_once_in_another_order_each_epoch() {
     let mut settings = settings(Reduction::Mean, 0.0);
     settings.batch_size = BatchSize::Samples(NonZeroUsize::MIN);
     settings.adam.learning_rate = 1e-30;
-    let network = network(None);
+    let network = network(NONE);
     let scaling = PixelScaling::new(Scaling::Unit, &images()).unwrap();
     let split = DeviceSplit::new(&images(), K, scaling, &Device::flex());
     let loss = evaluate(&network, &split).unwrap().loss;
@@ -203,4 +205,18 @@ fn mini_batches_cover_the_split_once_in_another_order_each_epoch() {
     assert_ne!(epochs[0], epochs[1]);
     epochs.iter_mut().for_each(|losses| losses.sort_by(f64::total_cmp));
     assert_eq!(epochs[0], epochs[1]);
+}
+
+#[test]
+fn a_deep_network_learns_with_its_normalisation_on_either_side_of_the_relu() {
+    for place in [Place::After, Place::Before] {
+        let settings = settings(Reduction::Mean, 0.05);
+        let normalisation = Normalisation { place, ..NORM };
+        let shape = NetworkShape { inputs: D, hidden: vec![M, 5, M], classes: K, normalisation };
+        let device = Device::flex().autodiff();
+        let network = Network::new(&shape, Initialisation::GlorotUniform, 5, &device);
+        let mut trainer = trainer(network, &settings);
+        let losses: Vec<f64> = (0..30).map(|_| trainer.epoch(|_| ControlFlow::Continue(())).unwrap()).collect();
+        assert!(losses[29] < 0.8 * losses[0], "{losses:?}");
+    }
 }

@@ -3,7 +3,7 @@
 use crate::{backend, output::say};
 
 pub fn run() {
-    say(format_args!("backends in this build: {}", backend::compiled_in().join(", ")));
+    say(format_args!("backends in this build: {}", backend::listed()));
     #[cfg(feature = "wgpu")]
     adapters();
 }

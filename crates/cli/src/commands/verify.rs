@@ -6,7 +6,7 @@ use std::{
 };
 
 use kappa_run::{CheckedFiles, RunDir, RunError, SavedSpectrum, StudyDir};
-use kappa_study::{Precision, spectra_again};
+use kappa_probe::recompute as variants_again;
 use kappa_trainer::Machine;
 
 use super::{DataSets, hessian};
@@ -107,16 +107,20 @@ fn recompute(
     let folder = arguments.data.as_deref().or(manifest.config.data.folder.as_deref());
     // Of all variants at once, since they come from the same sums.
     let of_study = saved.iter().find(|saved| saved.settings.is_none());
-    let variants = match of_study.and_then(|saved| Precision::named(&saved.precision)) {
+    let variants = match of_study {
         None => Vec::new(),
-        Some(precision) => spectra_again(&run, epoch, precision, sets.get(folder)?, &machine.device)?,
+        Some(saved) => variants_again(&run, epoch, saved.precision, sets.get(folder)?, machine)?,
     };
     let mut wrong = 0;
     for saved in &saved {
         let found = match &saved.settings {
-            None => variants.iter().find(|(name, _)| *name == saved.name).map(|(_, values)| values.clone()),
+            None => {
+                let again = variants.iter().find(|again| again.row.variant.to_string() == saved.name);
+                again.map(|again| again.eigenvalues.clone())
+            }
             Some(settings) => {
-                hessian::eigenvalues_again(&run, epoch, settings, machine, arguments.data.as_deref(), sets)?
+                let data = arguments.data.as_deref();
+                Some(hessian::eigenvalues_again(&run, epoch, settings, machine, data, sets)?)
             }
         };
         let agreement = Agreement::of(&saved.eigenvalues, found.as_deref(), manifest.inputs);

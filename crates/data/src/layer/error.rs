@@ -37,8 +37,7 @@ pub enum LayerError {
     /// Neither logits nor probabilities.
     #[error(
         "there are features in {file}, and no logits or probabilities to go with them: \
-         add --logits Z.npy or --probabilities P.npy, each [N, K], or a tensor `logits` or `probabilities` \
-         to the .safetensors file"
+         give logits or probabilities [N, K] beside them, or as a tensor of that name in the .safetensors file"
     )]
     NoScores {
         /// The file with the features.
@@ -127,7 +126,7 @@ pub enum LayerError {
     /// A probability below 0 or above 1.
     #[error(
         "{array} hold {value} in row {row}, column {column}, and a probability lies between 0 and 1: \
-         are these logits? Then give them as --logits, or as the tensor `logits`"
+         are these logits? Then give them as such"
     )]
     NotAProbability {
         /// The array.

@@ -75,7 +75,7 @@ fn header_of(bytes: &[u8]) -> Result<(usize, &[u8]), String> {
     }
     if !bytes.starts_with(MAGIC) {
         return Err("it is not an .npy file, which `np.save` writes \
-             (a file whose name ends in .safetensors goes to --features, with all tensors in it)"
+             (all arrays can also come as tensors of one file whose name ends in .safetensors)"
             .to_owned());
     }
     let cut = || "it ends inside its header: save it again".to_owned();

@@ -26,22 +26,8 @@ pub(super) fn non_negative<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     number(deserializer, "a number from 0 to 1000", |value| (0.0..=1e3).contains(&value))
 }
 
-pub(super) fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    number(deserializer, "a number from 0 to 1", |value| (0.0..=1.0).contains(&value))
-}
-
 pub(super) fn decay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     number(deserializer, "a number from 0, below 1", |value| (0.0..1.0).contains(&value))
-}
-
-pub(super) fn width<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    const MOST: usize = 1 << 16;
-    let value = usize::deserialize(deserializer)?;
-    if (1..=MOST).contains(&value) {
-        Ok(value)
-    } else {
-        Err(D::Error::custom(format!("invalid value: {value}, expected 1 to {MOST} hidden units")))
-    }
 }
 
 pub(super) fn file_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -6,6 +6,7 @@
 
 mod batch_size;
 mod bounds;
+mod hidden;
 mod set;
 mod study;
 
@@ -14,10 +15,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kappa_model::{Initialisation, NetworkShape, Normalisation};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use toml::Table;
 
-use self::bounds::{decay, file_name, fraction, non_negative, positive, width};
+use self::bounds::{decay, file_name, non_negative, positive};
 pub use self::{
     batch_size::BatchSize,
     study::{GridConfig, StudyConfig, SweepConfig},
@@ -76,6 +78,7 @@ pub enum Order {
 
 /// How pixels 0..255 become inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum Scaling {
     /// pixel / 255.
@@ -90,38 +93,22 @@ pub enum Scaling {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkConfig {
-    /// Hidden units m.
-    #[serde(deserialize_with = "width")]
-    pub hidden: usize,
+    /// Hidden units of each layer, the first layer's first; in TOML a number for one layer.
+    #[serde(with = "hidden")]
+    pub hidden: Vec<usize>,
     /// The law of the initial weights.
     #[serde(default)]
     pub initialisation: Initialisation,
-    /// Batch norm after the ReLU; none if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch_norm: Option<BatchNormConfig>,
+    /// What is done to the hidden units; nothing if absent.
+    #[serde(default)]
+    pub normalisation: Normalisation,
 }
 
-/// The law of the initial weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Initialisation {
-    /// Uniform in +-sqrt(6 / (fan_in + fan_out)).
-    #[default]
-    GlorotUniform,
-    /// Uniform in +-sqrt(6 / fan_in).
-    KaimingUniform,
-}
-
-/// Batch norm's two numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BatchNormConfig {
-    /// Added to the variance.
-    #[serde(deserialize_with = "positive", default = "default_norm_epsilon")]
-    pub epsilon: f64,
-    /// The weight of the newest batch in the running statistics.
-    #[serde(deserialize_with = "fraction", default = "default_norm_momentum")]
-    pub momentum: f64,
+impl NetworkConfig {
+    /// The network for so many inputs and classes.
+    pub fn shape(&self, inputs: usize, classes: usize) -> NetworkShape {
+        NetworkShape { inputs, hidden: self.hidden.clone(), classes, normalisation: self.normalisation }
+    }
 }
 
 /// How the network is trained.
@@ -135,7 +122,7 @@ pub struct TrainingConfig {
     /// Whether a step's loss is the mean or the sum over its samples.
     #[serde(default)]
     pub reduction: Reduction,
-    /// The penalty l2 * (sum W1^2 + sum W2^2) added to the loss.
+    /// The penalty l2 * (the sum over the weight matrices of W^2) added to the loss.
     #[serde(default, deserialize_with = "non_negative")]
     pub l2: f64,
     /// The optimiser.
@@ -171,12 +158,6 @@ pub struct AdamConfig {
     pub epsilon: f64,
 }
 
-fn default_norm_epsilon() -> f64 {
-    1e-5
-}
-fn default_norm_momentum() -> f64 {
-    0.1
-}
 fn default_beta_1() -> f64 {
     0.9
 }
@@ -205,12 +186,9 @@ impl Config {
             .map_err(|error| RunError::Config { origin: self.name.clone(), problem: error.to_string() })
     }
 
-    /// "FC" or "FC+BN".
+    /// What its network is called: "FC", "FC+BN", ..
     pub fn network_label(&self) -> &'static str {
-        match self.network.batch_norm {
-            None => "FC",
-            Some(_) => "FC+BN",
-        }
+        self.network.normalisation.label()
     }
 }
 
@@ -227,11 +205,13 @@ fn parse<T: DeserializeOwned>(origin: &str, text: &str, assignments: &[String]) 
     }
     table
         .try_into()
-        .map_err(|error| refuse(format!("{origin} with --set {}", assignments.join(" --set ")), error))
+        .map_err(|error| refuse(format!("{origin} with {}", assignments.join(", ")), error))
 }
 
 #[cfg(test)]
 mod tests {
+    use kappa_model::{Kind, Place};
+
     use super::*;
 
     const TEXT: &str = r#"
@@ -289,13 +269,23 @@ learning_rate = 1e-3
     }
 
     #[test]
+    fn hidden_layers_are_a_number_or_a_list() {
+        assert_eq!(parse(TEXT, &[]).unwrap().network.hidden, [4]);
+        let deep = parse(TEXT, &["network.hidden=[8, 5]"]).unwrap();
+        assert_eq!(deep.network.hidden, [8, 5]);
+        assert!(deep.to_toml().unwrap().contains("hidden = [8, 5]"));
+        assert!(parse(TEXT, &["network.hidden=[8]"]).unwrap().to_toml().unwrap().contains("hidden = 8\n"));
+    }
+
+    #[test]
     fn values_can_be_set_from_the_command_line() {
         let config = parse(
             TEXT,
             &[
                 "training.adam.learning_rate=0.5",
                 "training.batch_size=full",
-                "network.batch_norm.epsilon=1e-3",
+                "network.normalisation.kind=batch",
+                "network.normalisation.epsilon=1e-3",
                 "data.scaling=standardised",
                 "data.folder=/a b",
             ],
@@ -303,7 +293,9 @@ learning_rate = 1e-3
         .unwrap();
         assert_eq!(config.training.adam.learning_rate, 0.5);
         assert_eq!(config.training.batch_size, BatchSize::Full);
-        assert_eq!(config.network.batch_norm, Some(BatchNormConfig { epsilon: 1e-3, momentum: 0.1 }));
+        let normalisation = config.network.normalisation;
+        let (kind, place) = (Kind::Batch, Place::After);
+        assert_eq!(normalisation, Normalisation { kind, place, epsilon: 1e-3, momentum: 0.1 });
         assert_eq!(config.data.scaling, Scaling::Standardised);
         assert_eq!(config.data.folder, Some(PathBuf::from("/a b")));
         assert_eq!(config.network_label(), "FC+BN");
@@ -314,7 +306,7 @@ learning_rate = 1e-3
         let misspelt = complaint(&TEXT.replace("learning_rate", "lr"), &[]);
         assert!(misspelt.contains("line 13") && misspelt.contains("unknown field `lr`"), "{misspelt}");
         let wrong = complaint(&TEXT.replace("hidden = 4", "hidden = \"many\""), &[]);
-        assert!(wrong.contains("line 8") && wrong.contains("invalid type"), "{wrong}");
+        assert!(wrong.contains("line 8") && wrong.contains("hidden units"), "{wrong}");
         assert!(complaint(&TEXT.replace("epochs = 2", ""), &[]).contains("missing field `epochs`"));
         assert!(complaint("name = [", &[]).contains("line 1"));
     }
@@ -330,6 +322,11 @@ learning_rate = 1e-3
             ("epochs = 2", "epochs = 0", "nonzero"),
             ("hidden = 4", "hidden = 0", "hidden units"),
             ("hidden = 4", "hidden = 10000000000", "hidden units"),
+            ("hidden = 4", "hidden = []", "hidden units"),
+            ("hidden = 4", "hidden = [4, 0]", "hidden units"),
+            ("hidden = 4", "hidden = 4\nnormalisation.kind = \"bach\"", "unknown variant `bach`"),
+            ("hidden = 4", "hidden = 4\nnormalisation.epsilon = 0.0", "above 0"),
+            ("hidden = 4", "hidden = 4\nnormalisation.momentum = 2.0", "from 0 to 1"),
             ("batch_size = 3", "batch_size = 0", "a batch size"),
             ("batch_size = 3", "batch_size = -1", "a batch size"),
             ("batch_size = 3", "batch_size = \"half\"", "a batch size"),
@@ -344,14 +341,14 @@ learning_rate = 1e-3
 
     #[test]
     fn a_bad_assignment_is_told_as_it_was_typed() {
-        assert!(complaint(TEXT, &["seed"]).contains("--set seed: expected path=value"));
+        assert!(complaint(TEXT, &["seed"]).contains("seed cannot be set: expected path=value"));
         assert!(complaint(TEXT, &["a..b=1"]).contains("empty part"));
         assert!(complaint(TEXT, &["name.x=1"]).contains("`name` is a value"));
         let unknown = complaint(TEXT, &["training.lr=1"]);
         assert!(
-            unknown.contains("--set training.lr=1") && unknown.contains("unknown field `lr`"),
+            unknown.contains("with training.lr=1") && unknown.contains("unknown field `lr`"),
             "{unknown}"
         );
-        assert!(complaint(TEXT, &["seed=-1"]).contains("--set seed=-1"));
+        assert!(complaint(TEXT, &["seed=-1"]).contains("with seed=-1"));
     }
 }

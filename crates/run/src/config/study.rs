@@ -5,7 +5,9 @@ use std::{num::NonZeroUsize, path::Path};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::{BatchNormConfig, Config, bounds, parse};
+use kappa_model::Normalisation;
+
+use super::{Config, bounds, parse};
 use crate::RunError;
 
 /// Both networks, trained along a grid, with paired seeds, and measured each epoch.
@@ -27,7 +29,7 @@ pub struct StudyConfig {
     #[serde(default)]
     pub accuracies: Vec<f64>,
     /// The batch norm that FC+BN has and FC has not.
-    pub batch_norm: BatchNormConfig,
+    pub batch_norm: Normalisation,
     /// FC as a run's configuration. The grid and the sweeps replace its learning
     /// rate, L2 parameter and width.
     pub recipe: Config,

@@ -1,198 +1,300 @@
-//! `kappa hessian`.
+//! `kappa hessian`: from arguments to requests, and from what was measured to files and the screen.
 //!
 //! ```text
-//! target       which checkpoints, and of what run
-//! network      a checkpoint and its images -> a subject
-//! layer        any network's features and logits, from files -> a subject
-//! measure      a subject -> H, its spectrum, the evidence, and what else was asked for
-//! matrix_free  a subject -> leading eigenvalues and density, without H
-//! again        a spectrum that was saved, computed again
-//! memory       what H needs, and what is free
-//! table        spectra side by side
+//! target    which checkpoints, of what run, and where results go
+//! summary   what one came for, side by side
+//! table     all of it (--full)
+//! density   what was found without H
 //! ```
 
-mod again;
-mod layer;
-mod matrix_free;
-mod measure;
-mod memory;
-mod network;
+mod density;
+mod summary;
 mod table;
 mod target;
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
-use kappa_hessian::Samples;
-use kappa_run::{AdamConfig, RunDir, SpectrumRecord, SpectrumSettings};
-use kappa_study::Precision;
-use kappa_trainer::{AdamState, Machine};
+use kappa_data::{LastLayer, LastLayerFiles};
+use kappa_model::Statistics;
+use kappa_probe::{Layer, LayerArrays, Measured, ProbeError, TrainedNetwork, measure};
+use kappa_report::{save_matrix_free, save_spectrum};
+use kappa_run::{DensityRequest, Precision, Request, RunDir, SpectrumRecord, SpectrumSettings};
+use kappa_trainer::Machine;
 
 use super::DataSets;
 use crate::{
-    args::{HessianArguments, PrecisionArgument, Split, StatisticsArgument},
+    args::{HessianArguments, StatisticsArgument},
     backend::{self, Chosen},
     error::CliError,
     output::say,
+    progress::Measuring,
 };
-use target::Target;
+use target::{Origin, Target};
 
-pub use again::eigenvalues_again;
-
-/// What holds for all targets of one call.
-struct Settings<'a> {
+/// What holds for all that one call measures.
+struct Call<'a> {
     machine: &'a Machine,
-    precision: Precision,
-    data: Option<PathBuf>,
-    split: Split,
-    limit: Option<usize>,
-    bias: bool,
+    /// What is asked of each; statistics and folding vary.
+    request: Request,
     statistics: StatisticsArgument,
     batch_size: Option<NonZeroUsize>,
-    folded: bool,
-    asked: Asked,
+    data: Option<PathBuf>,
+    full: bool,
     quiet: bool,
 }
 
-/// What is asked of each subject.
-#[derive(Default)]
-struct Asked {
-    verify: bool,
-    save_matrix: bool,
-    directions: bool,
-    overlap_with: Vec<usize>,
-    subsets: Option<NonZeroUsize>,
-    seed: u64,
-    matrix_free: Option<matrix_free::Asked>,
-}
-
-/// A last layer whose Hessian is asked for, wherever it comes from.
-struct Subject {
-    settings: SpectrumSettings,
-    samples: Samples,
-    /// The labels of the samples, where they are known.
-    labels: Option<Vec<usize>>,
-    /// Their mean loss, where logits say it better than probabilities, which underflow.
-    loss: Option<f64>,
-    /// The layer's weights [K m], class by class, where they are known.
-    weights: Option<Vec<f64>>,
-    /// The optimiser's state after the epoch, where it is known and was asked for.
-    adam: Option<(AdamState, AdamConfig)>,
-    /// The same network after other epochs.
-    others: Vec<(usize, Samples)>,
-    /// The folder that the results go to.
-    out: PathBuf,
-    /// Seconds until there were samples.
-    seconds: f64,
-}
-
 pub fn run(arguments: &HessianArguments) -> Result<(), CliError> {
-    let targets = match arguments.layer.features {
-        Some(_) => Vec::new(),
-        None => target::targets(arguments)?,
-    };
+    let files = arguments.layer.features.as_ref().map(|_| layer_files(arguments));
+    let targets = if files.is_some() { Vec::new() } else { target::targets(arguments)? };
     let chosen = backend::choose(arguments.common.backend)?;
-    let settings = Settings {
+    let call = Call {
         machine: &chosen.machine,
-        precision: PrecisionArgument::or(arguments.precision, chosen.precision),
-        data: arguments.data.clone(),
-        split: arguments.split,
-        limit: arguments.limit.map(NonZeroUsize::get),
-        bias: arguments.bias,
+        request: request(arguments, arguments.precision.unwrap_or(chosen.precision)),
         statistics: arguments.bn_stats,
         batch_size: arguments.batch_size,
-        folded: arguments.folded,
-        asked: Asked {
-            verify: !arguments.no_verify,
-            save_matrix: arguments.save_matrix,
-            // Labels and weights are of no other use.
-            directions: arguments.further.directions
-                || !arguments.further.overlap_with.is_empty()
-                || arguments.layer.labels.is_some()
-                || arguments.layer.weights.is_some(),
-            overlap_with: arguments.further.overlap_with.clone(),
-            subsets: arguments.further.subsets,
-            seed: arguments.further.seed,
-            matrix_free: matrix_free::Asked::from(&arguments.further),
-        },
+        data: arguments.data.clone(),
+        full: arguments.full,
         quiet: arguments.common.quiet,
     };
-    let layer =
-        arguments.layer.features.is_some().then(|| layer::subject(arguments, &settings)).transpose()?;
-    take(layer, &targets, &settings, DataSets::default())
+    call.begin();
+    let mut records = Vec::new();
+    if let Some(files) = files {
+        let arrays = LastLayer::from_files(&files)?;
+        let name = files.features.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let out = arguments.out.clone().unwrap_or_else(|| arguments.root.join(format!("hessian-{name}")));
+        let layer = LayerArrays {
+            arrays: &arrays,
+            name,
+            source: files.features.display().to_string(),
+            l2: arguments.layer.l2,
+            machine: call.machine,
+        };
+        let layer = call.watched(|watch| layer.layer(&call.request, watch))?;
+        records.extend(call.measure_and_save(layer, &out)?);
+    }
+    call.take(&targets, &mut DataSets::default(), records)
 }
 
 /// The spectra of runs that were just trained on `sets`, at their last epochs.
 pub fn of_last_epochs(
     runs: Vec<RunDir>,
-    sets: DataSets,
+    mut sets: DataSets,
     chosen: Chosen,
     quiet: bool,
 ) -> Result<(), CliError> {
-    let targets = runs
-        .iter()
-        .map(|run| target::of_run(run, run.manifest()?, None, None))
-        .collect::<Result<Vec<_>, _>>()?;
-    let settings = Settings {
+    let targets =
+        runs.iter().map(|run| target::of_run(run, None, None)).collect::<Result<Vec<_>, _>>()?;
+    let call = Call {
         machine: &chosen.machine,
-        precision: chosen.precision,
-        data: None,
-        split: Split::Train,
-        limit: None,
-        bias: false,
+        request: Request::new(chosen.precision),
         statistics: StatisticsArgument::Running,
         batch_size: None,
-        folded: false,
-        asked: Asked { verify: true, ..Asked::default() },
+        data: None,
+        full: false,
         quiet,
     };
-    take(None, &targets, &settings, sets)
+    call.begin();
+    call.take(&targets, &mut sets, Vec::new())
 }
 
-/// Measures the layer, if there is one, and all targets, and prints what came out.
-fn take(
-    layer: Option<Subject>,
-    targets: &[Target],
-    settings: &Settings,
-    mut sets: DataSets,
-) -> Result<(), CliError> {
-    if !settings.quiet {
-        let machine = settings.machine;
-        say(format_args!(
-            "Hessian in {} by {} on {}",
-            settings.precision.name(),
-            machine.provenance.backend,
-            machine.provenance.device
-        ));
+/// The eigenvalues of what `saved` describes, largest first, from the checkpoint of `run` after
+/// `epoch`: what was asked for then is asked for again.
+pub fn eigenvalues_again(
+    run: &RunDir,
+    epoch: usize,
+    saved: &SpectrumSettings,
+    machine: &Machine,
+    data: Option<&Path>,
+    sets: &mut DataSets,
+) -> Result<Vec<f64>, CliError> {
+    let config = run.manifest()?.config;
+    let set = sets.get(data.or(config.data.folder.as_deref()))?;
+    let mut network = TrainedNetwork::of_run(run, Some(epoch), set, data.is_some(), machine)?;
+    // What is asked beside the spectrum is not compared.
+    let request = Request { directions: false, overlap_with: Vec::new(), ..saved.request.clone() };
+    Ok(kappa_probe::eigenvalues(&network.layer(&request, &())?)?)
+}
+
+fn layer_files(arguments: &HessianArguments) -> LastLayerFiles {
+    let layer = arguments.layer.clone();
+    LastLayerFiles {
+        features: layer.features.unwrap_or_default(),
+        logits: layer.logits,
+        probabilities: layer.probabilities,
+        weights: layer.weights,
+        labels: layer.labels,
     }
-    let mut records = Vec::new();
-    let mut measure = |subject: Subject| -> Result<(), CliError> {
-        match &settings.asked.matrix_free {
-            Some(asked) => matrix_free::measure(&subject, asked, settings),
-            None => {
-                records.push(measure::measure(subject, settings)?);
-                Ok(())
+}
+
+fn request(arguments: &HessianArguments, precision: Precision) -> Request {
+    let (further, layer) = (&arguments.further, &arguments.layer);
+    Request {
+        split: arguments.split,
+        limit: arguments.limit,
+        bias: arguments.bias,
+        verify: !arguments.no_verify,
+        keep_matrix: arguments.save_matrix,
+        // Labels and weights are of no other use.
+        directions: further.directions
+            || !further.overlap_with.is_empty()
+            || layer.labels.is_some()
+            || layer.weights.is_some(),
+        overlap_with: further.overlap_with.clone(),
+        subsets: further.subsets,
+        top: further.top,
+        density: further
+            .density
+            .then_some(DensityRequest { probes: further.probes, steps: further.steps }),
+        seed: further.seed,
+        folded: arguments.folded,
+        ..Request::new(precision)
+    }
+}
+
+impl Call<'_> {
+    /// Says what computes.
+    fn begin(&self) {
+        if !self.quiet {
+            let with = &self.machine.provenance;
+            let precision = self.request.precision;
+            say(format_args!("Hessian in {precision} by {} on {}", with.backend, with.device));
+        }
+    }
+
+    /// Measures all targets, and prints what came out, that of `records` first.
+    fn take(
+        &self,
+        targets: &[Target],
+        sets: &mut DataSets,
+        mut records: Vec<SpectrumRecord>,
+    ) -> Result<(), CliError> {
+        for target in targets {
+            let _lock = target.lock()?;
+            let measured = self.take_one(target, sets, &mut records);
+            measured.map_err(|error| match error {
+                // Which epoch it was.
+                CliError::Probe(source) => {
+                    CliError::Spectrum { checkpoint: target.checkpoint.display().to_string(), source }
+                }
+                error => error,
+            })?;
+        }
+        match (records.is_empty(), self.full) {
+            (true, _) => return Ok(()),
+            (false, true) => table::print(&records),
+            (false, false) => summary::print(&records),
+        }
+        failures(&records)
+    }
+
+    /// A network once, or once for each of its statistics, and folded where that was asked for.
+    fn take_one(
+        &self,
+        target: &Target,
+        sets: &mut DataSets,
+        records: &mut Vec<SpectrumRecord>,
+    ) -> Result<(), CliError> {
+        let mut network = match &target.origin {
+            Origin::Run { run, epoch, folder } => {
+                let set = sets.get(self.data.as_deref().or(folder.as_deref()))?;
+                TrainedNetwork::of_run(run, Some(*epoch), set, self.data.is_some(), self.machine)?
+            }
+            Origin::File { scaling } => {
+                let set = sets.get(self.data.as_deref())?;
+                TrainedNetwork::of_checkpoint(&target.checkpoint, *scaling, set, self.machine)?
+            }
+        };
+        for (request, suffix) in self.requests(&network)? {
+            let layer = self.watched(|watch| network.layer(&request, watch))?;
+            records.extend(self.measure_and_save(layer, &with_suffix(&target.out, &suffix))?);
+        }
+        Ok(())
+    }
+
+    /// What is asked of one network, each with the end of its folder's name.
+    fn requests(&self, network: &TrainedNetwork) -> Result<Vec<(Request, String)>, CliError> {
+        let normalises = network.shape().normalisation.has_statistics();
+        let batch = || network.batch_statistics(self.batch_size);
+        let statistics = match self.statistics {
+            // Without any they are all one.
+            _ if !normalises => vec![Statistics::Running],
+            StatisticsArgument::Running => vec![Statistics::Running],
+            StatisticsArgument::Dataset => vec![Statistics::Dataset],
+            StatisticsArgument::Batch => vec![batch()?],
+            StatisticsArgument::All => {
+                let mut all = vec![Statistics::Running, batch()?, Statistics::Dataset];
+                all.dedup();
+                all
+            }
+        };
+        let mut requests = Vec::new();
+        for statistics in statistics {
+            let suffix = match statistics {
+                Statistics::Running => String::new(),
+                Statistics::Batch(_) => "-batch".to_owned(),
+                Statistics::Dataset => "-dataset".to_owned(),
+            };
+            let request = Request { statistics, folded: false, ..self.request.clone() };
+            requests.push((request.clone(), suffix.clone()));
+            let can_be_folded = normalises && !matches!(statistics, Statistics::Batch(_));
+            if self.request.folded && can_be_folded {
+                requests.push((Request { folded: true, ..request }, format!("{suffix}-folded")));
             }
         }
-    };
-    if let Some(layer) = layer {
-        measure(layer)?;
+        Ok(requests)
     }
-    for target in targets {
-        let _lock = target.lock()?;
-        let measured = network::for_each_subject(target, settings, &mut sets, &mut measure);
-        measured.map_err(|error| match error {
-            // Which epoch it was.
-            CliError::Probe(source) => {
-                CliError::Spectrum { checkpoint: target.checkpoint.display().to_string(), source }
+
+    /// Does `work` with a bar on the screen.
+    fn watched<T>(
+        &self,
+        work: impl FnOnce(&Measuring) -> Result<T, ProbeError>,
+    ) -> Result<T, CliError> {
+        Ok(work(&Measuring::new(self.quiet))?)
+    }
+
+    /// Measures `layer`, writes what came out into `out`, and says where it is; a whole spectrum
+    /// is returned, to be shown with the others.
+    fn measure_and_save(&self, layer: Layer, out: &Path) -> Result<Option<SpectrumRecord>, CliError> {
+        let samples = layer.samples();
+        let (network, size) = (layer.settings().network.clone(), samples.size());
+        if self.request.is_matrix_free() {
+            say(format_args!(
+                "\n{network}: {} samples, {} classes x {} features; H would be {size} x {size}\n",
+                samples.count(),
+                samples.classes(),
+                samples.features(),
+            ));
+        }
+        let version = &self.machine.provenance.kappa_version;
+        match self.watched(|watch| measure(layer, version, watch))? {
+            Measured::Spectrum { record, eigenvalues, of_whole_matrix, tensors } => {
+                save_spectrum(out, &record, &eigenvalues, &of_whole_matrix, &tensors)?;
+                if !self.quiet {
+                    say(format_args!("{network} -> {}", out.display()));
+                }
+                Ok(Some(*record))
             }
-            error => error,
-        })?;
+            Measured::MatrixFree(record) => {
+                save_matrix_free(out, &record)?;
+                density::print(&record);
+                say(format_args!("{network} -> {}", out.display()));
+                match record.top.is_some_and(|top| top.passed == Some(false)) {
+                    true => Err(CliError::Unproven { failed: format!("{network}: residual") }),
+                    false => Ok(None),
+                }
+            }
+        }
     }
-    if records.is_empty() {
-        return Ok(());
-    }
-    table::print(&records);
-    failures(&records)
+}
+
+/// `epoch-0030` -> `epoch-0030-dataset`.
+fn with_suffix(folder: &Path, suffix: &str) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    folder.with_file_name(name)
 }
 
 /// An error that names every check that did not pass.
@@ -200,10 +302,8 @@ fn failures(records: &[SpectrumRecord]) -> Result<(), CliError> {
     let failed: Vec<String> = records
         .iter()
         .flat_map(|record| {
-            let checks = record.evidence.iter().flat_map(|evidence| &evidence.checks);
-            let all = checks.chain(&record.settings.input_checks);
-            all.filter(|check| !check.passed)
-                .map(|check| format!("{}: {}", record.settings.network, check.name))
+            let failed = record.checks().filter(|check| !check.passed);
+            failed.map(|check| format!("{}: {}", record.settings.network, check.name))
         })
         .collect();
     if failed.is_empty() { Ok(()) } else { Err(CliError::Unproven { failed: failed.join(", ") }) }

@@ -1,4 +1,4 @@
-//! Spectra side by side.
+//! Spectra side by side, every number (--full).
 
 use kappa_run::{CheckRecord, DirectionsRecord, SpectrumRecord};
 
@@ -9,8 +9,8 @@ const COLUMN: usize = 23;
 
 /// Prints a column for each spectrum, a row for each number.
 pub fn print(records: &[SpectrumRecord]) {
-    let mut table = Table { records, lines: Vec::new() };
-    table.settings();
+    let mut table = Table::new(records);
+    table.what_was_measured();
     table.spectrum();
     table.zeros();
     table.with_l2();
@@ -18,18 +18,27 @@ pub fn print(records: &[SpectrumRecord]) {
     table.subsets();
     table.evidence();
     table.seconds();
-    for line in table.lines {
-        say(format_args!("{line}"));
-    }
+    table.print();
 }
 
-struct Table<'a> {
+/// Rows of numbers, a column for each spectrum.
+pub struct Table<'a> {
     records: &'a [SpectrumRecord],
     lines: Vec<String>,
 }
 
-impl Table<'_> {
-    fn row(&mut self, name: &str, value: impl Fn(&SpectrumRecord) -> String) {
+impl<'a> Table<'a> {
+    pub fn new(records: &'a [SpectrumRecord]) -> Self {
+        Self { records, lines: Vec::new() }
+    }
+
+    pub fn print(&self) {
+        for line in &self.lines {
+            say(format_args!("{line}"));
+        }
+    }
+
+    pub fn row(&mut self, name: &str, value: impl Fn(&SpectrumRecord) -> String) {
         let values: String =
             self.records.iter().map(|record| format!("  {:>COLUMN$}", value(record))).collect();
         self.lines.push(format!("{name:<26}{values}").trim_end().to_owned());
@@ -40,20 +49,23 @@ impl Table<'_> {
         self.lines.push(text.to_owned());
     }
 
-    fn any(&self, holds: impl Fn(&SpectrumRecord) -> bool) -> bool {
+    pub fn any(&self, holds: impl Fn(&SpectrumRecord) -> bool) -> bool {
         self.records.iter().any(holds)
     }
 
-    fn settings(&mut self) {
-        self.row("", |_| String::new());
+    /// What the spectra are of.
+    pub fn what_was_measured(&mut self) {
+        self.lines.push(String::new());
         self.row("", |record| record.settings.network.clone());
         if self.any(|record| record.settings.epoch.is_some()) {
             self.row("epoch", |record| or_dash(record.settings.epoch.map(|epoch| epoch.to_string())));
         }
-        if self.any(|record| record.settings.bn_statistics.is_some()) {
-            self.row("batch norm's statistics", |record| or_dash(record.settings.bn_statistics.clone()));
+        if self.any(|record| record.settings.statistics.is_some()) {
+            self.row("batch norm's statistics", |record| {
+                or_dash(record.settings.statistics.map(|statistics| statistics.to_string()))
+            });
         }
-        self.row("samples", |record| match &record.settings.split {
+        self.row("samples", |record| match record.settings.split() {
             Some(split) => format!("{} ({split})", record.settings.samples),
             None => record.settings.samples.to_string(),
         });
@@ -192,10 +204,7 @@ impl Table<'_> {
 
     fn evidence(&mut self) {
         self.heading("evidence");
-        let checks = |record: &SpectrumRecord| -> Vec<CheckRecord> {
-            let of_spectrum = record.evidence.iter().flat_map(|evidence| &evidence.checks);
-            of_spectrum.chain(&record.settings.input_checks).cloned().collect()
-        };
+        let checks = |record: &SpectrumRecord| -> Vec<CheckRecord> { record.checks().cloned().collect() };
         let mut names: Vec<String> = Vec::new();
         for check in self.records.iter().flat_map(checks) {
             if !names.contains(&check.name) {
@@ -249,7 +258,7 @@ impl Table<'_> {
     }
 }
 
-fn verdict(check: &CheckRecord) -> String {
+pub fn verdict(check: &CheckRecord) -> String {
     let value = check.value.map_or_else(|| "NaN".to_owned(), |value| format!("{value:.1e}"));
     format!("{value} <= {:.1e} {}", check.bound, if check.passed { "PASS" } else { "FAIL" })
 }
@@ -266,15 +275,16 @@ fn band(values: &[f64]) -> String {
     }
 }
 
-fn or_dash(text: Option<String>) -> String {
+pub fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".to_owned())
 }
 
-/// Five digits, in powers of ten where that is shorter.
-fn number(value: Option<f64>) -> String {
+/// Five digits, in powers of ten where that is shorter; an exact zero is 0.
+pub fn number(value: Option<f64>) -> String {
     match value {
         None => "-".to_owned(),
-        Some(value) if value == 0.0 || (1e-3..1e5).contains(&value.abs()) => format!("{value:.5}"),
+        Some(0.0) => "0".to_owned(),
+        Some(value) if (1e-3..1e5).contains(&value.abs()) => format!("{value:.5}"),
         Some(value) => format!("{value:.4e}"),
     }
 }
@@ -291,6 +301,6 @@ fn short(value: f64) -> String {
     }
 }
 
-fn seconds(value: f64) -> String {
+pub fn seconds(value: f64) -> String {
     format!("{value:.3}")
 }

@@ -1,13 +1,10 @@
-//! Which checkpoints are asked for, and what is known of them.
+//! Which checkpoints are asked for, and where their results go.
 
 use std::path::{Path, PathBuf};
 
-use kappa_run::{Lock, Manifest, RunDir, RunError, Scaling};
+use kappa_run::{Lock, RunDir, RunError, Scaling};
 
-use crate::{
-    args::{HessianArguments, ScalingArgument},
-    error::CliError,
-};
+use crate::{args::HessianArguments, error::CliError};
 
 /// A checkpoint, and where it comes from and goes to.
 pub struct Target {
@@ -17,7 +14,9 @@ pub struct Target {
 }
 
 pub enum Origin {
-    Run { run: RunDir, manifest: Box<Manifest>, epoch: usize },
+    /// Of a run, which was trained on the images of `folder`, or the embedded ones.
+    Run { run: RunDir, epoch: usize, folder: Option<PathBuf> },
+    /// Of nothing that is known.
     File { scaling: Scaling },
 }
 
@@ -34,45 +33,27 @@ impl Target {
 /// The checkpoints that the arguments name.
 pub fn targets(arguments: &HessianArguments) -> Result<Vec<Target>, CliError> {
     if let Some(checkpoint) = &arguments.checkpoint {
-        let scaling = match arguments.scaling {
-            ScalingArgument::Unit => Scaling::Unit,
-            ScalingArgument::Standardised => Scaling::Standardised,
-        };
         let stem = checkpoint.file_stem().map_or_else(Default::default, |stem| stem.to_string_lossy());
         let out = arguments.out.clone().unwrap_or_else(|| arguments.root.join(format!("hessian-{stem}")));
-        return Ok(vec![Target { checkpoint: checkpoint.clone(), origin: Origin::File { scaling }, out }]);
+        let origin = Origin::File { scaling: arguments.scaling };
+        return Ok(vec![Target { checkpoint: checkpoint.clone(), origin, out }]);
     }
     let runs = if arguments.runs.is_empty() {
-        RunDir::latest(&arguments.root)?
+        RunDir::latest(&arguments.root)?.into_iter().map(|(run, _)| run).collect()
     } else {
-        let open = |path: &PathBuf| {
-            let run = RunDir::open(path)?;
-            let manifest = run.manifest()?;
-            Ok((run, manifest))
-        };
-        arguments.runs.iter().map(open).collect::<Result<Vec<_>, CliError>>()?
+        arguments.runs.iter().map(|path| RunDir::open(path)).collect::<Result<Vec<_>, _>>()?
     };
-    runs.into_iter()
-        .map(|(run, manifest)| of_run(&run, manifest, arguments.epoch, arguments.out.as_deref()))
-        .collect()
+    runs.iter().map(|run| of_run(run, arguments.epoch, arguments.out.as_deref())).collect()
 }
 
 /// The checkpoint of a run's `epoch`, or of its last one.
-pub fn of_run(
-    run: &RunDir,
-    manifest: Manifest,
-    epoch: Option<usize>,
-    out: Option<&Path>,
-) -> Result<Target, CliError> {
+pub fn of_run(run: &RunDir, epoch: Option<usize>, out: Option<&Path>) -> Result<Target, CliError> {
     let (epoch, checkpoint) = run.checkpoint(epoch)?;
+    let folder = run.manifest()?.config.data.folder;
     let out = match out {
         // Several runs share one folder, each under its own name.
         Some(out) => out.join(run.path().file_name().unwrap_or_default()),
         None => run.hessian_folder(epoch),
     };
-    Ok(Target {
-        checkpoint,
-        origin: Origin::Run { run: run.clone(), manifest: Box::new(manifest), epoch },
-        out,
-    })
+    Ok(Target { checkpoint, origin: Origin::Run { run: run.clone(), epoch, folder }, out })
 }

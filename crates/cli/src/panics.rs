@@ -17,7 +17,7 @@ static FIRST: Mutex<Option<(String, String)>> = Mutex::new(None);
 const BACKENDS: [&str; 6] = ["burn", "cubecl", "wgpu", "naga", "ash-", "metal"];
 
 /// Does `work`; a panic in it is an error. RUST_BACKTRACE shows it all the same.
-pub fn contain(work: impl FnOnce() -> Result<(), CliError>) -> Result<(), CliError> {
+pub fn caught(work: impl FnOnce() -> Result<(), CliError>) -> Result<(), CliError> {
     let print = panic::take_hook();
     let with_backtrace = std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0");
     panic::set_hook(Box::new(move |info| {
@@ -55,9 +55,9 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_that_says_what_and_where() {
-        let error = contain(|| panic!("seven is {}", 8)).unwrap_err();
+        let error = caught(|| panic!("seven is {}", 8)).unwrap_err();
         let told = error.to_string();
-        assert!(told.contains("seven is 8") && told.contains("contain.rs") && told.contains("bug"), "{told}");
-        contain(|| Ok(())).unwrap();
+        assert!(told.contains("seven is 8") && told.contains("panics.rs") && told.contains("bug"), "{told}");
+        caught(|| Ok(())).unwrap();
     }
 }

@@ -1,0 +1,133 @@
+//! What to type when something cannot be done. The libraries say what is wrong, and know no
+//! options; which option is meant, and which command goes on, is said here.
+
+use kappa_data::{DataError, LayerError};
+use kappa_hessian::HessianError;
+use kappa_probe::ProbeError;
+use kappa_report::ReportError;
+use kappa_run::RunError;
+use kappa_study::StudyError;
+use kappa_trainer::{CheckpointError, TrainError};
+
+use crate::error::CliError;
+
+const DEVICE: &str = "on a GPU, close what else uses it, or ask for less at once (a smaller training.batch_size or \
+     network.hidden); --backend flex computes on the CPU, in the computer's memory. \
+     A run that was stopped goes on with `kappa train --resume RUN`, a study by its own command";
+const DIVERGED: &str =
+    "the training may have diverged: try a smaller learning rate (--set training.adam.learning_rate=..)";
+const STUDY_AGAIN: &str = "call `kappa study` with the study's configuration again: it goes on there";
+
+/// What to type, where something helps.
+pub fn on(error: &CliError) -> Option<&'static str> {
+    match error {
+        CliError::Backend(_) => None,
+        CliError::Data(error) => on_data(error),
+        CliError::Layer(error) => on_layer(error),
+        CliError::Run(error) => on_run(error),
+        CliError::Train(error) => on_train(error),
+        CliError::Checkpoint(error) => on_checkpoint(error),
+        CliError::Probe(error) | CliError::Spectrum { source: error, .. } => on_probe(error),
+        CliError::Study(error) => on_study(error),
+        CliError::Report(error) => on_report(error),
+        _ => None,
+    }
+}
+
+fn on_data(error: &DataError) -> Option<&'static str> {
+    match error {
+        DataError::NotEmbedded => Some("name a folder with --data, or build with the feature `mnist`"),
+        _ => None,
+    }
+}
+
+fn on_layer(error: &LayerError) -> Option<&'static str> {
+    match error {
+        LayerError::NoScores { .. } => Some("--logits Z.npy, or --probabilities P.npy"),
+        LayerError::NotAProbability { .. } => Some("logits are given with --logits"),
+        _ => None,
+    }
+}
+
+fn on_run(error: &RunError) -> Option<&'static str> {
+    match error {
+        RunError::Set { .. } => Some("--set takes path=value: --set training.adam.learning_rate=1e-3, say"),
+        RunError::InUse(_) => Some("`kappa hessian` can write elsewhere, with --out"),
+        RunError::OtherStudy(_) => Some("--set name=.. names a study otherwise"),
+        RunError::NotAStudy(_) => Some("`kappa study configs/paper.toml` makes one"),
+        RunError::Unfinished(_) => Some(STUDY_AGAIN),
+        RunError::NoRun(_) => Some("train one first, for example with `just train-cpu`"),
+        _ => None,
+    }
+}
+
+fn on_train(error: &TrainError) -> Option<&'static str> {
+    match error {
+        TrainError::Data(error) => on_data(error),
+        TrainError::Run(error) => on_run(error),
+        TrainError::Checkpoint(error) => on_checkpoint(error),
+        TrainError::Diverged { .. } => Some("try a smaller learning rate (--set training.adam.learning_rate=..)"),
+        TrainError::Device(_) => Some(DEVICE),
+        _ => None,
+    }
+}
+
+fn on_checkpoint(error: &CheckpointError) -> Option<&'static str> {
+    match error {
+        CheckpointError::File(error) => on_run(error),
+        CheckpointError::Device(_) => Some(DEVICE),
+        _ => None,
+    }
+}
+
+fn on_hessian(error: &HessianError) -> Option<&'static str> {
+    match error {
+        HessianError::NotFinite { .. } | HessianError::NotFiniteProduct => Some(DIVERGED),
+        HessianError::BlockTooLarge { .. } => Some("compute in f64 on the CPU, with --backend flex"),
+        HessianError::NoMemory { .. } => Some("ask for fewer eigenvalues (--top) or steps (--steps)"),
+        HessianError::Device(_) => Some(DEVICE),
+        _ => None,
+    }
+}
+
+fn on_probe(error: &ProbeError) -> Option<&'static str> {
+    match error {
+        ProbeError::Hessian(error) => on_hessian(error),
+        ProbeError::Run(error) => on_run(error),
+        ProbeError::Checkpoint(error) => on_checkpoint(error),
+        ProbeError::Train(error) => on_train(error),
+        ProbeError::Data(error) => on_data(error),
+        ProbeError::Device(_) => Some(DEVICE),
+        ProbeError::OtherData { .. } => {
+            Some("to take its Hessian on these images all the same, name them with --data")
+        }
+        ProbeError::NoDoublePrecision => Some("use --precision f32, or the CPU (--backend flex)"),
+        ProbeError::NotAffine => Some("use --bn-stats running or dataset"),
+        ProbeError::NoValidationSplit => Some("--split takes train or test of a --checkpoint"),
+        ProbeError::NoBatchSize => Some("name it: --batch-size 128, say"),
+        ProbeError::NoOtherEpochs => Some("--overlap-with takes the epochs of a run"),
+        ProbeError::NoMemory { .. } => Some("--top 10 and --density need no H"),
+        ProbeError::NoMemoryForDirections { .. } => {
+            Some("ask for fewer eigenvalues (--top) or steps (--steps)")
+        }
+        _ => None,
+    }
+}
+
+fn on_study(error: &StudyError) -> Option<&'static str> {
+    match error {
+        StudyError::Run(error) => on_run(error),
+        StudyError::Train(error) => on_train(error),
+        StudyError::Checkpoint(error) => on_checkpoint(error),
+        StudyError::Probe { source, .. } => on_probe(source),
+        _ => None,
+    }
+}
+
+fn on_report(error: &ReportError) -> Option<&'static str> {
+    match error {
+        ReportError::Run(error) => on_run(error),
+        ReportError::NoSpectra(_) => Some(STUDY_AGAIN),
+        _ => None,
+    }
+}

@@ -1,0 +1,61 @@
+//! What one came for: some ten lines, spectra side by side.
+
+use kappa_run::SpectrumRecord;
+
+use super::table::{Table, number, or_dash, seconds, verdict};
+use crate::output::say;
+
+/// Prints a column for each spectrum.
+pub fn print(records: &[SpectrumRecord]) {
+    let mut table = Table::new(records);
+    table.what_was_measured();
+    table.row("lambda_1", |record| number(record.spectrum.top.first().copied()));
+    table.row("lambda_10", |record| number(record.spectrum.top.get(9).copied()));
+    table.row("kappa' = l_1 / l_10", |record| number(record.spectrum.kappa_prime));
+    // A condition number means something where what is not zero by structure stands above
+    // rounding, or with the penalty that keeps all of it away from zero.
+    let of_rank = |record: &SpectrumRecord| {
+        let spectrum = &record.spectrum;
+        spectrum.kappa_of_rank.filter(|_| spectrum.null_space.numerical == 0)
+    };
+    if table.any(|record| of_rank(record).is_some()) {
+        table.row("kappa of what is not zero", |record| number(of_rank(record)));
+    }
+    if table.any(|record| record.settings.l2 > 0.0) {
+        table.row("kappa with L2", |record| number(record.spectrum.kappa_with_l2));
+    }
+    table.row("exact zeros", |record| {
+        let spectrum = &record.spectrum;
+        format!("{} of {}", spectrum.null_space.explained, spectrum.size)
+    });
+    if table.any(|record| record.spectrum.null_space.numerical > 0) {
+        table.row("else below rounding", |record| record.spectrum.null_space.numerical.to_string());
+    }
+    if table.any(|record| record.directions.as_ref().is_some_and(|found| found.loss.is_some())) {
+        table.row("loss in nats", |record| {
+            number(record.directions.as_ref().and_then(|directions| directions.loss))
+        });
+    }
+    table.row("checks", |record| {
+        let count = record.checks().count();
+        let failed = record.checks().filter(|check| !check.passed).count();
+        match (&record.evidence, failed) {
+            (None, _) => "SKIPPED".to_owned(),
+            (Some(_), 0) => format!("{count} passed"),
+            (Some(_), failed) => format!("{failed} of {count} FAILED"),
+        }
+    });
+    if table.any(|record| record.evidence.is_some()) {
+        table.row("digits known of l_1", |record| {
+            or_dash(record.evidence.as_ref().map(|evidence| evidence.known_digits_of_lambda_1.to_string()))
+        });
+    }
+    table.row("seconds", |record| seconds(record.timings.total));
+    table.print();
+    for record in records {
+        for check in record.checks().filter(|check| !check.passed) {
+            let network = &record.settings.network;
+            say(format_args!("{network}: {} {}  {}", check.name, verdict(check), check.quantity));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A network's parameters on the host, by the table of its shape.
+
+use burn::{
+    module::{Module, Param, RunningState},
+    nn::BatchNorm,
+    tensor::{Device, Tensor, TensorData},
+};
+use kappa_fused::DeviceError;
+
+use crate::{
+    Layer, Network, NetworkShape, Parameter, Role,
+    network::{HiddenLayer, linear},
+    normalisation::begin,
+};
+
+impl Network {
+    /// All tensors that make up the network, in the table's order, each as PyTorch lays it out.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError`] if they cannot be read.
+    pub fn parameters(&self) -> Result<Vec<(Parameter, Vec<f32>)>, DeviceError> {
+        // `valid` brings the running statistics up to date: in a network that trains they lag
+        // one batch behind.
+        let network = self.valid();
+        let table = network.shape().parameters().into_iter();
+        table.map(|parameter| Ok((parameter.clone(), network.values(&parameter)?))).collect()
+    }
+
+    fn values(&self, parameter: &Parameter) -> Result<Vec<f32>, DeviceError> {
+        let (linear, norm) = match parameter.layer {
+            Layer::Hidden(index) => (&self.layers[index].linear, self.layers[index].norm.as_ref()),
+            Layer::Output => (&self.output, None),
+        };
+        let vector = |tensor: Option<Tensor<1>>| tensor.map_or_else(|| Ok(Vec::new()), numbers);
+        match parameter.role {
+            Role::Weight => Ok(parameter.to_pytorchs_layout(&numbers(linear.weight.val())?)),
+            Role::Bias => vector(linear.bias.as_ref().map(Param::val)),
+            Role::Gain => vector(norm.map(|norm| norm.gamma.val())),
+            Role::Shift => vector(norm.map(|norm| norm.beta.val())),
+            Role::RunningMean => vector(norm.map(|norm| norm.running_mean.value_sync())),
+            Role::RunningVariance => vector(norm.map(|norm| norm.running_var.value_sync())),
+        }
+    }
+
+    /// A network of `shape` on `device`, whose tensors are what `values` says of each, as
+    /// PyTorch lays it out: as many numbers as [`Parameter::shape`] has elements.
+    ///
+    /// # Errors
+    ///
+    /// The first that `values` returns.
+    pub fn from_parameters<E>(
+        shape: &NetworkShape,
+        device: &Device,
+        mut values: impl FnMut(&Parameter) -> Result<Vec<f32>, E>,
+    ) -> Result<Self, E> {
+        let mut read: Vec<(Parameter, Vec<f32>)> = Vec::new();
+        for parameter in shape.parameters() {
+            let values = parameter.to_burns_layout(&values(&parameter)?);
+            read.push((parameter, values));
+        }
+        let mut take = |layer: Layer, role: Role| {
+            let place = read.iter().position(|(row, _)| (row.layer, row.role) == (layer, role));
+            place.map(|place| read.swap_remove(place).1).unwrap_or_default()
+        };
+        let mut dense = |layer, fan_in: usize, units: usize| {
+            let weights = take(layer, Role::Weight);
+            linear(weights, take(layer, Role::Bias), [fan_in, units], device)
+        };
+        let linears: Vec<_> = (0..shape.hidden.len())
+            .map(|index| dense(Layer::Hidden(index), shape.fan_in(index), shape.hidden[index]))
+            .collect();
+        let output = dense(Layer::Output, shape.features(), shape.classes);
+        let layers = linears.into_iter().enumerate().map(|(index, linear)| {
+            let norm = begin(&shape.normalisation, shape.hidden[index], device).map(|norm| {
+                let vector = |values: Vec<f32>| {
+                    let length = values.len();
+                    Tensor::<1>::from_data(TensorData::new(values, [length]), device)
+                };
+                let mut vector_of = |role| vector(take(Layer::Hidden(index), role));
+                BatchNorm {
+                    gamma: Param::from_tensor(vector_of(Role::Gain)),
+                    beta: Param::from_tensor(vector_of(Role::Shift)),
+                    running_mean: RunningState::new(vector_of(Role::RunningMean)),
+                    running_var: RunningState::new(vector_of(Role::RunningVariance)),
+                    ..norm
+                }
+            });
+            HiddenLayer { linear, norm, place: shape.normalisation.place }
+        });
+        Ok(Self { layers: layers.collect(), output })
+    }
+}
+
+/// A tensor's elements, row by row.
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, DeviceError> {
+    let data = tensor.try_into_data().map_err(DeviceError::new)?;
+    Ok(data.iter::<f32>().collect())
+}

@@ -1,0 +1,95 @@
+//! Why nothing was measured.
+
+use std::path::PathBuf;
+
+use kappa_data::DataError;
+use kappa_fused::DeviceError;
+use kappa_hessian::HessianError;
+use kappa_run::RunError;
+use kappa_trainer::{CheckpointError, TrainError};
+
+/// A measurement failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProbeError {
+    /// The Hessian could not be computed.
+    #[error(transparent)]
+    Hessian(#[from] HessianError),
+    /// A run could not be read.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A checkpoint could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Images could not be split as a configuration says.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// Images could not be split.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The network and the images do not fit.
+    #[error("the network takes {network} inputs, and the images have {images} pixels")]
+    OtherImages {
+        /// Inputs of the network.
+        network: usize,
+        /// Pixels an image.
+        images: usize,
+    },
+    /// The images are not those that the run was trained on.
+    #[error("{checkpoint} was trained on other data than was found now: {file} has another checksum")]
+    OtherData {
+        /// The checkpoint.
+        checkpoint: PathBuf,
+        /// The file that differs.
+        file: String,
+    },
+    /// The device cannot compute in double precision.
+    #[error("this device has no double precision")]
+    NoDoublePrecision,
+    /// Normalising by the statistics of mini-batches is another map for each of them.
+    #[error("by the statistics of mini-batches batch norm is not one affine map, and cannot be folded")]
+    NotAffine,
+    /// Images that belong to no run are not split into training and validation.
+    #[error("a checkpoint that belongs to no run has no validation split")]
+    NoValidationSplit,
+    /// How large mini-batches are is not known.
+    #[error("a checkpoint that belongs to no run does not say how large its mini-batches were")]
+    NoBatchSize,
+    /// Other epochs are those of a run.
+    #[error("there are no other epochs of what is no checkpoint of a run")]
+    NoOtherEpochs,
+    /// H does not fit into what is free.
+    #[error(
+        "H of {classes} classes x {features} features needs {matrix:.0} GB, {needed:.0} GB with its eigenvectors, \
+         and {free:.1} GB are free; with {classes} classes {largest} features would fit"
+    )]
+    NoMemory {
+        /// Features m.
+        features: usize,
+        /// Classes K.
+        classes: usize,
+        /// Gigabytes of H.
+        matrix: f64,
+        /// Gigabytes of all that it takes.
+        needed: f64,
+        /// Gigabytes that are free.
+        free: f64,
+        /// The most features that would fit.
+        largest: usize,
+    },
+    /// A Krylov space does not fit into what is free.
+    #[error("{count} directions of {size} numbers need {needed:.1} GB, and {free:.1} GB are free")]
+    NoMemoryForDirections {
+        /// Directions.
+        count: usize,
+        /// Numbers of each.
+        size: usize,
+        /// Gigabytes of them.
+        needed: f64,
+        /// Gigabytes that are free.
+        free: f64,
+    },
+}

@@ -1,0 +1,61 @@
+//! A network or a last layer, and a request: what was measured of the Hessian.
+//!
+//! ```text
+//! TrainedNetwork (a run's epoch, or a checkpoint, with images) --\
+//!                                                                 >-- layer(request) -> Layer
+//! LayerArrays    (features and logits of any network)         --/
+//!
+//! measure(Layer, Request) -> Measured
+//! ```
+//!
+//! What a layer's samples are:
+//!
+//! ```text
+//! for each chunk of the split:  g = network.features(x),  p = softmax(network.logits(g))
+//! H = 1/N sum_n (diag(p_n) - p_n p_n^T) (x) g_n g_n^T
+//! ```
+//!
+//! ```text
+//! network      a run's checkpoint, or any, on images
+//! arrays       a last layer in files or in memory
+//! layer        Layer: what both give, ready to be measured
+//! samples      a network on a split -> Samples
+//! statistics   the statistics that a network is looked at by
+//! fold         normalisation folded away, and how far both networks are apart
+//! measure      the whole spectrum, its evidence, and what else was asked
+//! directions   what lies in the space of the leading eigenvectors
+//! matrix_free  leading eigenvalues and density
+//! variants     all spectra of one epoch of a study's run
+//! memory       what is free, asked before it is taken
+//! observer     how far it is, told to whoever watches
+//! ```
+//!
+//! `kappa hessian`, a study and whoever else measures call the same. Nothing here is written
+//! to disk.
+#![deny(missing_docs)]
+// What a file says is no index before it is checked.
+#![deny(clippy::indexing_slicing)]
+
+mod arrays;
+mod directions;
+mod error;
+mod fold;
+mod layer;
+mod matrix_free;
+mod measure;
+mod memory;
+mod network;
+mod observer;
+mod samples;
+mod statistics;
+mod variants;
+
+pub use arrays::LayerArrays;
+pub use error::ProbeError;
+pub use fold::{Folded, fold};
+pub use layer::Layer;
+pub use measure::{Measured, check_record, eigenvalues, measure};
+pub use network::TrainedNetwork;
+pub use observer::Observer;
+pub use samples::samples;
+pub use variants::{EpochSpectra, recompute, variants};

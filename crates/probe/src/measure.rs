@@ -1,0 +1,210 @@
+//! From a last layer to its record: H, its spectrum, the evidence, and what else was asked for.
+
+use std::time::Instant;
+
+use kappa_fused::DeviceError;
+use kappa_hessian::{
+    Check, Eigenpairs, Evidence, Hessian, HessianError, Samples, Spectrum, Subset, growing_subsets, verify,
+};
+use kappa_run::{
+    CheckRecord, EvidenceRecord, MatrixFreeRecord, NullSpaceRecord, SPECTRUM_VERSION, SavedTensor,
+    SpectrumRecord, SpectrumSummary, SpectrumTimings, SubsetRecord,
+};
+
+use crate::{Layer, Observer, ProbeError, directions::directions, matrix_free::matrix_free, memory};
+
+/// The leading eigenvectors that are spoken of.
+pub(crate) const LEADING: usize = 10;
+
+/// What was measured: in short, as it stands on disk, and the arrays beside it.
+#[derive(Debug, Clone)]
+pub enum Measured {
+    /// The whole spectrum.
+    Spectrum {
+        /// In short.
+        record: Box<SpectrumRecord>,
+        /// All eigenvalues, largest first.
+        eigenvalues: Vec<f64>,
+        /// Those by the plain decomposition of the whole matrix.
+        of_whole_matrix: Vec<f64>,
+        /// The eigenvalues, and matrix and samples if they were to be kept.
+        tensors: Vec<SavedTensor>,
+    },
+    /// What needs no matrix.
+    MatrixFree(Box<MatrixFreeRecord>),
+}
+
+/// Measures `layer`, as the request says by which it was seen.
+///
+/// # Errors
+///
+/// [`ProbeError::NoMemory`] or [`ProbeError::NoMemoryForDirections`] before anything is taken,
+/// [`ProbeError::Hessian`]. A check that did not pass is no error, but stands in the record.
+pub fn measure(layer: Layer, kappa_version: &str, observer: &dyn Observer) -> Result<Measured, ProbeError> {
+    if layer.settings.request.is_matrix_free() {
+        return Ok(Measured::MatrixFree(Box::new(matrix_free(layer, kappa_version, observer)?)));
+    }
+    let (samples, request) = (&layer.samples, &layer.settings.request);
+    memory::check_dense(samples.features(), samples.classes())?;
+    let mut timings = SpectrumTimings { features: layer.seconds, ..SpectrumTimings::default() };
+    let hessian = timed(&mut timings.sums, || samples.hessian())?;
+    let (pairs, whole) =
+        timed(&mut timings.eigenpairs, || Ok((hessian.eigenpairs()?, hessian.spectrum()?)))?;
+    let evidence = match request.verify {
+        true => Some(timed(&mut timings.evidence, || verify(&hessian, &pairs, samples))?),
+        false => None,
+    };
+    let start = Instant::now();
+    let directions = match request.directions {
+        true => Some(directions(&layer, &hessian, &pairs)?),
+        false => None,
+    };
+    let subsets = subsets(&layer, &pairs.spectrum, observer)?;
+    timings.rest = start.elapsed().as_secs_f64();
+    timings.total = timings.features + timings.sums + timings.eigenpairs + timings.evidence + timings.rest;
+    let tensors = tensors(&hessian, &pairs.spectrum, request.keep_matrix.then_some(samples))?;
+    Ok(Measured::Spectrum {
+        eigenvalues: pairs.spectrum.eigenvalues().to_vec(),
+        of_whole_matrix: whole.eigenvalues().to_vec(),
+        tensors,
+        record: Box::new(SpectrumRecord {
+            schema_version: SPECTRUM_VERSION,
+            kappa_version: kappa_version.to_owned(),
+            spectrum: summary(&hessian, &pairs, &whole, layer.settings.l2),
+            settings: layer.settings,
+            evidence: evidence.map(evidence_record),
+            directions,
+            subsets,
+            timings,
+        }),
+    })
+}
+
+/// All eigenvalues of `layer`, largest first, as [`measure`] finds them.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub fn eigenvalues(layer: &Layer) -> Result<Vec<f64>, ProbeError> {
+    memory::check_dense(layer.samples.features(), layer.samples.classes())?;
+    Ok(layer.samples.hessian()?.eigenpairs()?.spectrum.eigenvalues().to_vec())
+}
+
+fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> Result<T, HessianError>) -> Result<T, HessianError> {
+    let start = Instant::now();
+    let result = work();
+    *seconds = start.elapsed().as_secs_f64();
+    result
+}
+
+fn summary(hessian: &Hessian, pairs: &Eigenpairs, whole: &Spectrum, l2: f64) -> SpectrumSummary {
+    let (spectrum, classes, epsilon) = (&pairs.spectrum, hessian.classes(), hessian.epsilon());
+    let shift = 2.0 * l2; // the Hessian of l2 * sum W^2 is 2 l2 I
+    let with_l2 =
+        |number: fn(&Spectrum, f64) -> Option<f64>| (l2 > 0.0).then(|| number(spectrum, shift)).flatten();
+    let rank = spectrum.rank(epsilon);
+    let lambda_1 = spectrum.lambda(1).unwrap_or(0.0);
+    let values = spectrum.eigenvalues().iter().zip(whole.eigenvalues());
+    let apart = values.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let null = &pairs.null_space;
+    SpectrumSummary {
+        size: hessian.size(),
+        top: spectrum.eigenvalues().iter().take(LEADING).copied().collect(),
+        kappa_prime: spectrum.kappa_prime(0.0),
+        outlier_ratio: spectrum.ratio(1, classes - 1),
+        outlier_gap: spectrum.ratio(classes - 1, classes),
+        rank,
+        rank_tolerance: spectrum.rank_tolerance(epsilon),
+        kappa_of_rank: spectrum.ratio(1, rank),
+        lambda_min: whole.lambda_min().unwrap_or(0.0),
+        kappa: whole.kappa(0.0),
+        kappa_with_l2: with_l2(Spectrum::kappa),
+        kappa_prime_with_l2: with_l2(Spectrum::kappa_prime),
+        trace: hessian.trace(),
+        effective_rank: spectrum.effective_rank(),
+        entropy_rank: spectrum.entropy_rank(),
+        null_space: NullSpaceRecord {
+            shift: null.shift,
+            silent_features: null.silent_features,
+            dependent_features: null.dependent_features,
+            explained: null.explained(),
+            numerical: null.numerical,
+            against_whole_matrix: if lambda_1 > 0.0 { apart / lambda_1 } else { apart },
+        },
+    }
+}
+
+fn evidence_record(evidence: Evidence) -> EvidenceRecord {
+    EvidenceRecord {
+        passed: evidence.passed(),
+        checks: evidence.checks.iter().map(check_record).collect(),
+        rounding: evidence.rounding,
+        known_digits_of_lambda_1: evidence.known.lambda_1,
+        known_digits_of_lambda_10: evidence.known.lambda_10,
+        known_digits_of_kappa_prime: evidence.known.kappa_prime,
+        seconds: evidence.seconds,
+    }
+}
+
+/// A check, as it lies in a file.
+pub fn check_record(check: &Check) -> CheckRecord {
+    CheckRecord {
+        name: check.name.to_owned(),
+        quantity: check.quantity.to_owned(),
+        value: check.value.is_finite().then_some(check.value),
+        bound: check.bound,
+        passed: check.passed(),
+    }
+}
+
+fn subsets(
+    layer: &Layer,
+    whole: &Spectrum,
+    observer: &dyn Observer,
+) -> Result<Vec<SubsetRecord>, HessianError> {
+    let Some(repeats) = layer.settings.request.subsets else { return Ok(Vec::new()) };
+    observer.stage("subsets", Some(repeats.get().saturating_mul(6)));
+    let mut subsets =
+        growing_subsets(&layer.samples, repeats.get(), layer.settings.request.seed, observer)?;
+    subsets.push(Subset { samples: layer.samples.count(), spectra: vec![whole.clone()] });
+    let record = |subset: Subset| {
+        let all =
+            |number: &dyn Fn(&Spectrum) -> Option<f64>| subset.spectra.iter().filter_map(number).collect();
+        SubsetRecord {
+            samples: subset.samples,
+            lambda_1: all(&|spectrum| spectrum.lambda(1)),
+            lambda_10: all(&|spectrum| spectrum.lambda(10)),
+            kappa_prime: all(&|spectrum| spectrum.kappa_prime(0.0)),
+        }
+    };
+    Ok(subsets.into_iter().map(record).collect())
+}
+
+/// The tensors of `spectrum.safetensors`; with `inputs` the matrix and what it was made of.
+fn tensors(
+    hessian: &Hessian,
+    spectrum: &Spectrum,
+    inputs: Option<&Samples>,
+) -> Result<Vec<SavedTensor>, DeviceError> {
+    let size = hessian.size();
+    let mut tensors = vec![SavedTensor::of_doubles("eigenvalues", vec![size], spectrum.eigenvalues())];
+    let Some(samples) = inputs else { return Ok(tensors) };
+    tensors.push(SavedTensor::of_doubles("hessian", vec![size, size], hessian.elements()));
+    let (mut features, mut probabilities) = (Vec::new(), Vec::new());
+    let single = samples.epsilon() > f64::EPSILON;
+    for chunk in samples.chunks() {
+        for (tensor, bytes) in
+            [(&chunk.features, &mut features), (&chunk.probabilities, &mut probabilities)]
+        {
+            let data = tensor.clone().try_into_data().map_err(DeviceError::new)?;
+            bytes.extend_from_slice(data.as_bytes());
+        }
+    }
+    for (name, columns, bytes) in
+        [("features", samples.features(), features), ("probabilities", samples.classes(), probabilities)]
+    {
+        let shape = vec![samples.count(), columns];
+        tensors.push(SavedTensor::of_bytes(name, shape, single, bytes));
+    }
+    Ok(tensors)
+}

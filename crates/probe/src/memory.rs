@@ -1,0 +1,75 @@
+//! What a computation needs, and what is free: asked before it is taken.
+
+use kappa_hessian::memory::{
+    dense_bytes, density_bytes, density_directions, krylov_bytes, krylov_directions, largest_features,
+    matrix_bytes,
+};
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+use crate::ProbeError;
+
+/// Refuses a Hessian of `features` and `classes` that does not fit into what is free.
+pub(crate) fn check_dense(features: usize, classes: usize) -> Result<(), ProbeError> {
+    let (free, needed) = (free(), dense_bytes(features, classes));
+    if needed <= free {
+        return Ok(());
+    }
+    Err(ProbeError::NoMemory {
+        features,
+        classes,
+        matrix: gigabytes(matrix_bytes(features, classes)),
+        needed: gigabytes(needed),
+        free: gigabytes(free),
+        largest: largest_features(free, classes),
+    })
+}
+
+/// Refuses `count` leading pairs of K m = `size` numbers that do not fit into what is free.
+pub(crate) fn check_leading(size: usize, count: usize) -> Result<(), ProbeError> {
+    check_directions(size, krylov_directions(count), krylov_bytes(size, count))
+}
+
+/// Refuses a density by so many steps that does not fit into what is free.
+pub(crate) fn check_density(size: usize, steps: usize) -> Result<(), ProbeError> {
+    check_directions(size, density_directions(steps), density_bytes(size, steps))
+}
+
+fn check_directions(size: usize, count: usize, needed: u64) -> Result<(), ProbeError> {
+    let free = free();
+    if needed <= free {
+        return Ok(());
+    }
+    let (needed, free) = (gigabytes(needed), gigabytes(free));
+    Err(ProbeError::NoMemoryForDirections { count, size, needed, free })
+}
+
+/// Bytes that a process can still have, by the system and by its control group.
+fn free() -> u64 {
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(memory);
+    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+    match system.available_memory() {
+        // A system that does not tell is not in the way.
+        0 => u64::MAX,
+        available => available.min(limit),
+    }
+}
+
+fn gigabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_sizes_and_the_largest_that_would() {
+        assert!(check_dense(10, 10).is_ok() && check_leading(1000, 10).is_ok());
+        // 8 (2,048 x 1,000)^2 bytes
+        let message = check_dense(2048, 1000).unwrap_err().to_string();
+        assert!(message.contains("33554 GB") && message.contains("GB are free"), "{message}");
+        assert!(check_dense(usize::MAX, 3).is_err());
+        assert!(check_leading(usize::MAX, 3).is_err() && check_density(1000, usize::MAX).is_err());
+    }
+}

@@ -1,0 +1,286 @@
+//! A network on images: an epoch of a run, or any checkpoint.
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use burn::{data::dataset::Dataset, tensor::Tensor};
+use kappa_data::{DataSet, SplitOrder, SplitSizes, Splits};
+use kappa_hessian::Samples;
+use kappa_model::{Network, NetworkShape, Statistics};
+use kappa_run::{
+    AdamConfig, BatchSize, CheckRecord, Manifest, Request, RunDir, Scaling, Split, SpectrumSettings,
+};
+use kappa_trainer::{
+    AdamState, DeviceSplit, Machine, PixelScaling, import_checkpoint, load_adam_state, load_checkpoint,
+    other_file, split_data,
+};
+
+use crate::{
+    Layer, Observer, ProbeError, fold,
+    samples::{numbers, samples},
+};
+
+/// A trained network, and the images that it is looked at with.
+#[derive(Debug)]
+pub struct TrainedNetwork<'a> {
+    network: Network,
+    checkpoint: PathBuf,
+    origin: Origin,
+    set: &'a DataSet,
+    machine: &'a Machine,
+    /// The images of the last request.
+    images: Option<Images>,
+}
+
+/// Where a checkpoint comes from.
+#[derive(Debug)]
+enum Origin {
+    Run { run: RunDir, manifest: Box<Manifest>, epoch: usize },
+    File { scaling: Scaling },
+}
+
+/// Images on the device.
+#[derive(Debug)]
+struct Images {
+    split: Split,
+    limit: Option<NonZeroUsize>,
+    on_device: DeviceSplit,
+    labels: Vec<usize>,
+}
+
+impl<'a> TrainedNetwork<'a> {
+    /// The network of `run` after `epoch`, or after its last one, on the images of `set`. Others
+    /// than it was trained on are refused, unless `any_images` says that they are meant.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError::OtherData`], [`ProbeError::OtherImages`], [`ProbeError::Run`] or
+    /// [`ProbeError::Checkpoint`].
+    pub fn of_run(
+        run: &RunDir,
+        epoch: Option<usize>,
+        set: &'a DataSet,
+        any_images: bool,
+        machine: &'a Machine,
+    ) -> Result<Self, ProbeError> {
+        let (epoch, checkpoint) = run.checkpoint(epoch)?;
+        let manifest = Box::new(run.manifest()?);
+        if let Some(file) = other_file(&manifest, set).filter(|_| !any_images) {
+            return Err(ProbeError::OtherData { checkpoint, file: file.to_owned() });
+        }
+        let network = load_checkpoint(&checkpoint, &machine.device)?;
+        let origin = Origin::Run { run: run.clone(), manifest, epoch };
+        Self::new(network, checkpoint, origin, set, machine)
+    }
+
+    /// The network of any checkpoint, on all images of `set`, scaled so.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError::OtherImages`] or [`ProbeError::Checkpoint`].
+    pub fn of_checkpoint(
+        checkpoint: &Path,
+        scaling: Scaling,
+        set: &'a DataSet,
+        machine: &'a Machine,
+    ) -> Result<Self, ProbeError> {
+        let network = import_checkpoint(checkpoint, &machine.device)?;
+        Self::new(network, checkpoint.to_owned(), Origin::File { scaling }, set, machine)
+    }
+
+    fn new(
+        network: Network,
+        checkpoint: PathBuf,
+        origin: Origin,
+        set: &'a DataSet,
+        machine: &'a Machine,
+    ) -> Result<Self, ProbeError> {
+        let (inputs, images) = (network.shape().inputs, set.train.inputs());
+        // Before the images go to the device: they may be of any size.
+        if inputs != images {
+            return Err(ProbeError::OtherImages { network: inputs, images });
+        }
+        Ok(Self { network, checkpoint, origin, set, machine, images: None })
+    }
+
+    /// The network's shape.
+    pub fn shape(&self) -> NetworkShape {
+        self.network.shape()
+    }
+
+    /// The statistics of mini-batches of `size`, or of those that it was trained with.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError::NoBatchSize`] if neither is known.
+    pub fn batch_statistics(&self, size: Option<NonZeroUsize>) -> Result<Statistics, ProbeError> {
+        match (size, &self.origin) {
+            (Some(size), _) => Ok(Statistics::Batch(size)),
+            (None, Origin::Run { manifest, .. }) => Ok(match manifest.config.training.batch_size {
+                BatchSize::Samples(size) => Statistics::Batch(size),
+                // The mini-batch of a full-batch run is the whole split.
+                BatchSize::Full => Statistics::Dataset,
+            }),
+            (None, Origin::File { .. }) => Err(ProbeError::NoBatchSize),
+        }
+    }
+
+    /// Its last layer, as `request` wants to see it.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError`].
+    pub fn layer(&mut self, request: &Request, observer: &dyn Observer) -> Result<Layer, ProbeError> {
+        let images = self.take_images(request)?;
+        let split = &images.on_device;
+        let normalisation = self.network.shape().normalisation;
+        let folding = match request.folded && normalisation.has_statistics() {
+            true => Some(fold(&self.network, split, request.statistics)?),
+            false => None,
+        };
+        let network = folding.as_ref().map_or(&self.network, |folding| &folding.network);
+        let label = match folding {
+            Some(_) => format!("{} folded", normalisation.label()),
+            None => normalisation.label().to_owned(),
+        };
+        let start = Instant::now();
+        observer.stage(&label, Some(split.samples()));
+        let samples = samples(network, split, request, observer)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let others = request.overlap_with.iter().map(|&epoch| {
+            let other = self.network_after(epoch)?;
+            Ok((epoch, self.samples_of(other, split, request, observer)?))
+        });
+        let others = others.collect::<Result<_, ProbeError>>()?;
+        // The optimiser knows the weights that it trained, and not the folded ones.
+        let adam = if request.directions && folding.is_none() { self.adam()? } else { None };
+        let checks = folding.iter().filter(|_| request.verify).map(|folding| folding.check());
+        let layer = Layer {
+            settings: self.settings(request, label, &samples, checks.collect()),
+            weights: Some(weights(network, request.bias)?),
+            labels: Some(images.labels.clone()),
+            loss: None,
+            samples,
+            adam,
+            others,
+            seconds,
+        };
+        self.images = Some(images);
+        Ok(layer)
+    }
+
+    /// The samples of the same network after another epoch, folded if that was asked for.
+    fn samples_of(
+        &self,
+        network: Network,
+        split: &DeviceSplit,
+        request: &Request,
+        observer: &dyn Observer,
+    ) -> Result<Samples, ProbeError> {
+        let folds = request.folded && network.shape().normalisation.has_statistics();
+        let network = if folds { fold(&network, split, request.statistics)?.network } else { network };
+        samples(&network, split, request, observer)
+    }
+
+    fn settings(
+        &self,
+        request: &Request,
+        network: String,
+        samples: &Samples,
+        input_checks: Vec<CheckRecord>,
+    ) -> SpectrumSettings {
+        let (epoch, l2, scaling) = match &self.origin {
+            Origin::Run { manifest, epoch, .. } => {
+                (Some(*epoch), manifest.config.training.l2, manifest.config.data.scaling)
+            }
+            Origin::File { scaling } => (None, 0.0, *scaling),
+        };
+        let normalisation = self.network.shape().normalisation;
+        SpectrumSettings {
+            request: request.clone(),
+            source: self.checkpoint.display().to_string(),
+            network,
+            epoch,
+            data: Some(self.set.name.clone()),
+            scaling: Some(scaling),
+            samples: samples.count(),
+            features: samples.features(),
+            classes: samples.classes(),
+            statistics: normalisation.has_statistics().then_some(request.statistics),
+            files: Vec::new(),
+            input_checks,
+            backend: self.machine.provenance.backend,
+            device: self.machine.provenance.device.clone(),
+            l2,
+        }
+    }
+
+    /// The images that `request` is about, on the device.
+    fn take_images(&mut self, request: &Request) -> Result<Images, ProbeError> {
+        let same = |images: &Images| (images.split, images.limit) == (request.split, request.limit);
+        if let Some(images) = self.images.take().filter(same) {
+            return Ok(images);
+        }
+        let (scaling, splits) = self.splits(request.split)?;
+        let scaling = PixelScaling::new(scaling, &splits.train)?;
+        let chosen = match request.split {
+            Split::Train => splits.train,
+            Split::Validation => splits.validation,
+            Split::Test => splits.test,
+        };
+        let chosen = chosen.truncated(request.limit.map_or(usize::MAX, NonZeroUsize::get));
+        Ok(Images {
+            split: request.split,
+            limit: request.limit,
+            labels: chosen.labels().iter().map(|&label| usize::from(label)).collect(),
+            on_device: DeviceSplit::new(&chosen, self.set.classes, scaling, &self.machine.device),
+        })
+    }
+
+    fn splits(&self, asked: Split) -> Result<(Scaling, Splits), ProbeError> {
+        match &self.origin {
+            Origin::Run { manifest, .. } => {
+                let data = &manifest.config.data;
+                Ok((data.scaling, split_data(self.set, data, manifest.config.seed)?))
+            }
+            Origin::File { .. } if asked == Split::Validation => Err(ProbeError::NoValidationSplit),
+            Origin::File { scaling } => {
+                let (train, test) = (self.set.train.len(), self.set.test.len());
+                let all = SplitSizes { train, validation: 0, test };
+                Ok((*scaling, self.set.split(all, SplitOrder::File)?))
+            }
+        }
+    }
+
+    fn network_after(&self, epoch: usize) -> Result<Network, ProbeError> {
+        match &self.origin {
+            Origin::Run { run, .. } => {
+                let (_, checkpoint) = run.checkpoint(Some(epoch))?;
+                Ok(load_checkpoint(&checkpoint, &self.machine.device)?)
+            }
+            Origin::File { .. } => Err(ProbeError::NoOtherEpochs),
+        }
+    }
+
+    /// The optimiser's state; there is none before training, and none of a file.
+    fn adam(&self) -> Result<Option<(AdamState, AdamConfig)>, ProbeError> {
+        match &self.origin {
+            Origin::Run { run, manifest, epoch } if *epoch > 0 => {
+                let state = load_adam_state(&run.adam_state(*epoch)?)?;
+                Ok(Some((state, manifest.config.training.adam)))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// W of the last layer, class by class, with its bias as the weight of a last feature if it is a
+/// parameter.
+fn weights(network: &Network, bias: bool) -> Result<Vec<f64>, ProbeError> {
+    let (weight, offset) = network.output_parameters();
+    let parameters = if bias { Tensor::cat(vec![weight, offset.unsqueeze_dim(1)], 1) } else { weight };
+    Ok(numbers(parameters)?)
+}

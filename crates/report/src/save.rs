@@ -1,0 +1,38 @@
+//! What a measurement leaves: its record, its arrays, and plots of them.
+
+use std::path::Path;
+
+use kappa_run::{MatrixFreeRecord, SavedTensor, SpectrumRecord, write_matrix_free, write_spectrum};
+
+use crate::{ReportError, density_plot, gap_plot, subsets_plot};
+
+/// Writes a whole spectrum into `folder`: `spectrum.json`, `spectrum.safetensors` with `tensors`,
+/// a plot of all eigenvalues beside those `of_whole_matrix`, and one of the subsets if there are
+/// any.
+///
+/// # Errors
+///
+/// [`ReportError`].
+pub fn save_spectrum(
+    folder: &Path,
+    record: &SpectrumRecord,
+    eigenvalues: &[f64],
+    of_whole_matrix: &[f64],
+    tensors: &[SavedTensor],
+) -> Result<(), ReportError> {
+    let gap = gap_plot(record, eigenvalues, of_whole_matrix)?;
+    let subsets = subsets_plot(record)?;
+    Ok(write_spectrum(folder, record, tensors, &gap, subsets.as_deref())?)
+}
+
+/// Writes what was found without the matrix into `folder`: `matrix-free.json`, and a plot of the
+/// density if there is one.
+///
+/// # Errors
+///
+/// [`ReportError`].
+pub fn save_matrix_free(folder: &Path, record: &MatrixFreeRecord) -> Result<(), ReportError> {
+    let name = &record.settings.network;
+    let plot = record.density.as_ref().map(|density| density_plot(name, density)).transpose()?;
+    Ok(write_matrix_free(folder, record, plot.as_deref())?)
+}
