@@ -4,14 +4,13 @@
 
 use std::{ops::ControlFlow, path::Path};
 
-use burn::tensor::Device;
+use burn::{data::dataset::Dataset, tensor::Device};
 use kappa_data::DataSet;
-use kappa_model::{Initialisation, TwoLayerNet};
-use kappa_run::{Config, EpochMetrics, RunDir};
-use kappa_study::{BatchNormStatistics, Precision, ProbeError, ProbeOptions, probe};
+use kappa_model::{Initialisation, Network};
+use kappa_probe::{ProbeError, samples};
+use kappa_run::{Backend, Config, EpochMetrics, Precision, Provenance, Request, RunDir};
 use kappa_trainer::{
-    DeviceSplit, Machine, Observer, PixelScaling, TrainError, Trainer, load_checkpoint, network_shape,
-    split_data,
+    DeviceSplit, Machine, Observer, PixelScaling, TrainError, Trainer, load_checkpoint, split_data,
 };
 
 fn config(name: &str, assignments: &[&str]) -> Config {
@@ -23,11 +22,11 @@ fn config(name: &str, assignments: &[&str]) -> Config {
 /// Every backend there is, the first one being the reference. A missing GPU
 /// adapter is said, and is a failure if KAPPA_REQUIRE_GPU is set, as in CI.
 #[allow(deprecated)]
-fn backends() -> Vec<(&'static str, Device)> {
-    let mut backends = vec![("flex", Device::flex()), ("ndarray", Device::ndarray())];
+fn backends() -> Vec<(Backend, Device)> {
+    let mut backends = vec![(Backend::Flex, Device::flex()), (Backend::Ndarray, Device::ndarray())];
     static GPU: std::sync::OnceLock<Option<Device>> = std::sync::OnceLock::new();
     match GPU.get_or_init(|| Device::wgpu_options().init().ok()) {
-        Some(device) => backends.push(("wgpu", device.clone())),
+        Some(device) => backends.push((Backend::Wgpu, device.clone())),
         None => {
             assert!(std::env::var_os("KAPPA_REQUIRE_GPU").is_none(), "there is no GPU adapter");
             eprintln!("skipped: wgpu, for want of an adapter");
@@ -42,8 +41,8 @@ fn losses(config: &Config, set: &DataSet, device: &Device) -> Vec<f64> {
     let scaling = PixelScaling::new(config.data.scaling, &splits.train).unwrap();
     let split = DeviceSplit::new(&splits.train, set.classes, scaling, device);
     let device = device.clone().autodiff();
-    let shape = network_shape(config, set);
-    let network = TwoLayerNet::new(&shape, Initialisation::GlorotUniform, config.seed, &device);
+    let shape = config.network.shape(set.train.inputs(), set.classes);
+    let network = Network::new(&shape, Initialisation::GlorotUniform, config.seed, &device);
     let mut trainer = Trainer::new(network, split, &config.training, &device, config.seed);
     let mut losses = Vec::new();
     while losses.len() < 20 {
@@ -73,8 +72,12 @@ fn the_same_seed_gives_the_same_losses_on_every_backend() {
             "network.initialisation=kaiming_uniform",
         ],
     ] {
-        for network in ["fc.toml", "fc-bn.toml"] {
-            let config = config(network, assignments);
+        for (network, more) in [
+            ("fc.toml", &[][..]),
+            ("fc-bn.toml", &[]),
+            ("fc-bn.toml", &["network.hidden=[30, 20]", "network.normalisation.place=before"]),
+        ] {
+            let config = config(network, &[assignments, more].concat());
             let mut reference: Option<Vec<f64>> = None;
             for (name, device) in backends() {
                 let found = losses(&config, &set, &device);
@@ -105,15 +108,13 @@ fn a_checkpoint_has_the_same_spectrum_on_every_backend() {
             let split = DeviceSplit::new(&splits.train, set.classes, scaling, &device);
             let network = load_checkpoint(&checkpoint, &device).unwrap();
             for precision in [Precision::F64, Precision::F32] {
-                let options =
-                    ProbeOptions { precision, bias: false, statistics: BatchNormStatistics::Running };
-                let samples = match probe(&network, &split, options, |_| {}) {
+                let samples = match samples(&network, &split, &Request::new(precision), &()) {
                     // Few adapters have doubles, and fewer their exponential.
-                    Err(ProbeError::NoDoublePrecision) if name == "wgpu" => continue,
+                    Err(ProbeError::NoDoublePrecision) if name == Backend::Wgpu => continue,
                     samples => samples.unwrap(),
                 };
                 let hessian = samples.hessian().unwrap();
-                let pairs = hessian.eigenpairs(samples.epsilon()).unwrap();
+                let pairs = hessian.eigenpairs().unwrap();
                 let evidence = kappa_hessian::verify(&hessian, &pairs, &samples).unwrap();
                 assert!(evidence.passed(), "{name} {precision:?}: {:?}", evidence.checks);
                 let top = pairs.spectrum.eigenvalues()[..10].to_vec();
@@ -139,7 +140,7 @@ impl Observer for Silent {
 fn train(config: &Config, set: &DataSet, root: &Path) -> RunDir {
     let machine = Machine {
         device: Device::flex(),
-        provenance: kappa_run::Provenance { backend: "flex".to_owned(), ..Default::default() },
+        provenance: Provenance::default(),
     };
     kappa_trainer::train(config, set, &machine, root, None, &mut Silent).unwrap()
 }
@@ -190,7 +191,7 @@ fn a_run_that_was_stopped_ends_where_one_does_that_was_not_on_every_backend() {
     let config = config("smoke.toml", &["data.train=600", "training.epochs=3"]);
     for (name, device) in backends() {
         let folder = tempfile::tempdir().unwrap();
-        let provenance = kappa_run::Provenance { backend: name.to_owned(), ..Default::default() };
+        let provenance = Provenance { backend: name, ..Provenance::default() };
         let machine = Machine { device, provenance };
         let whole = kappa_trainer::train(&config, &set, &machine, folder.path(), None, &mut Silent).unwrap();
         // Six steps an epoch: in the middle of the second.
@@ -205,7 +206,7 @@ fn a_run_that_was_stopped_ends_where_one_does_that_was_not_on_every_backend() {
         for (a, b) in found.iter().zip(&expected) {
             // On a CPU the same bits. A GPU may add in another order, within the bound of the
             // backends' agreement above.
-            let bound = if name == "wgpu" { 1e-4 * b.test_loss } else { 0.0 };
+            let bound = if name == Backend::Wgpu { 1e-4 * b.test_loss } else { 0.0 };
             assert!((a.test_loss - b.test_loss).abs() <= bound, "{name}: {a:?} {b:?}");
         }
     }

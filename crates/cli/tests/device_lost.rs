@@ -7,7 +7,7 @@ use std::{ops::ControlFlow, path::Path};
 
 use burn::tensor::{Device, wgpu::wgpu};
 use kappa_data::DataSet;
-use kappa_run::{Config, EpochMetrics, Exit, Provenance, RunDir};
+use kappa_run::{Backend, Config, EpochMetrics, Exit, Provenance, RunDir};
 use kappa_trainer::{Machine, Observer, TrainError, resume, train};
 
 /// Loses the device at a step, if it has one.
@@ -42,15 +42,15 @@ fn a_device_that_is_lost_in_mid_epoch_is_an_error_and_the_run_goes_on_elsewhere(
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/smoke.toml");
     let settings = ["data.train=200", "training.epochs=3", "training.batch_size=20"];
     let config = Config::load(&path, &settings.map(str::to_owned)).unwrap();
-    let machine = |device, backend: &str| Machine {
+    let machine = |device, backend| Machine {
         device,
-        provenance: Provenance { backend: backend.to_owned(), ..Provenance::default() },
+        provenance: Provenance { backend, ..Provenance::default() },
     };
     let folder = tempfile::tempdir().unwrap();
     // Ten steps an epoch: in the middle of the second.
     let mut observer = Loses { device: Some(setup.device.clone()), at: 15, steps: 0 };
     let error =
-        train(&config, &set, &machine(device, "wgpu"), folder.path(), None, &mut observer).unwrap_err();
+        train(&config, &set, &machine(device, Backend::Wgpu), folder.path(), None, &mut observer).unwrap_err();
     assert!(matches!(error, TrainError::Device(_)), "{error}");
 
     let run = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
@@ -60,7 +60,7 @@ fn a_device_that_is_lost_in_mid_epoch_is_an_error_and_the_run_goes_on_elsewhere(
     assert!(matches!(manifest.sessions[0].exit, Some(Exit::Failed(_))), "{:?}", manifest.sessions);
 
     let mut observer = Loses { device: None, at: 0, steps: 0 };
-    let run = resume(run, &set, &machine(Device::flex(), "flex"), &mut observer).unwrap();
+    let run = resume(run, &set, &machine(Device::flex(), Backend::Flex), &mut observer).unwrap();
     assert_eq!(run.whole_epochs().unwrap().len(), 4);
     assert!(run.manifest().unwrap().is_finished());
 }

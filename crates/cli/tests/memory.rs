@@ -4,11 +4,11 @@
 
 use std::{num::NonZeroUsize, ops::ControlFlow, path::Path};
 
-use burn::tensor::Device;
+use burn::{data::dataset::Dataset, tensor::Device};
 use kappa_data::DataSet;
-use kappa_model::{Initialisation, TwoLayerNet};
+use kappa_model::{Initialisation, Network};
 use kappa_run::Config;
-use kappa_trainer::{DeviceSplit, PixelScaling, Trainer, network_shape, split_data};
+use kappa_trainer::{DeviceSplit, PixelScaling, Trainer, split_data};
 
 #[test]
 fn a_full_batch_goes_through_in_smaller_pieces_by_itself() {
@@ -28,8 +28,8 @@ fn a_full_batch_goes_through_in_smaller_pieces_by_itself() {
     let objectives = |device: &Device, piece: Option<NonZeroUsize>| {
         let split = DeviceSplit::new(&splits.train, set.classes, scaling, device);
         let device = device.clone().autodiff();
-        let shape = network_shape(&config, &set);
-        let network = TwoLayerNet::new(&shape, Initialisation::GlorotUniform, 0, &device);
+        let shape = config.network.shape(set.train.inputs(), set.classes);
+        let network = Network::new(&shape, Initialisation::GlorotUniform, 0, &device);
         let mut trainer = Trainer::new(network, split, &config.training, &device, 0);
         if let Some(piece) = piece {
             trainer = trainer.in_pieces_of(piece);

@@ -259,7 +259,7 @@ fn arbitrary(shape: &NetworkShape, device: &Device) -> Network {
         let count: usize = row.shape.iter().product();
         let values = (0..count).map(|_| {
             seed += 1;
-            let number = ((seed * 37 % 23) as f32 - 11.0) / 16.0;
+            let number = ((seed * 37 % 23) as f32 - 8.0) / 16.0;
             if row.role == Role::RunningVariance { 0.5 + number.abs() } else { number }
         });
         Ok::<_, ()>(values.collect())

@@ -19,7 +19,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CheckRecord, FINDINGS_VERSION, Findings, Lock, RunDir, RunError, SavedTensor, StudyConfig,
+    CheckRecord, FINDINGS_VERSION, Findings, Lock, Precision, RunDir, RunError, SavedTensor, StudyConfig, Variant,
     checksum::{read_sealed, seal, write_sealed},
     json::{read_json, write_json},
     lock::LOCK,
@@ -45,8 +45,8 @@ const OWN: [&str; 3] = [LOCK, RUNS, REPORT];
 pub struct RunSpectra {
     /// [`SPECTRA_VERSION`].
     pub schema_version: u32,
-    /// The arithmetic of the sums over samples: "f32" or "f64".
-    pub precision: String,
+    /// The arithmetic of the sums over samples.
+    pub precision: Precision,
     /// Seconds that they took, from the first checkpoint to the last eigenvalue.
     pub seconds: f64,
     /// A row for each epoch and variant.
@@ -61,7 +61,7 @@ pub struct SpectraRow {
     /// What was probed. FC: "plain", or its features "centred", "standardised" or
     /// scaled to "unit_mean_square". FC+BN: the statistics, "running", "dataset" or "batch",
     /// or "folded", the same function as by the running ones without batch norm.
-    pub variant: String,
+    pub variant: Variant,
     /// lambda_1 .. lambda_20, or as many as there are.
     pub top: Vec<f64>,
     /// The smallest eigenvalue.

@@ -154,7 +154,7 @@ fn other_names_and_shapes_are_told() {
     };
     check(&PLAIN[..3], "no tensor `output.bias`");
     check(&[&PLAIN[..], &[("fc1.weight", &[1])]].concat(), "a tensor `fc1.weight`");
-    check(&[&PLAIN[1..], &[("hidden.weight", &[5, 3])]].concat(), "5 hidden units and 4");
+    check(&[&PLAIN[1..], &[("hidden.weight", &[5, 3])]].concat(), "5 hidden units and output.weight takes 4");
     check(&[&PLAIN[..3], &[("output.bias", &[3])]].concat(), "`output.bias` has shape [3], expected [2]");
     check(&[&PLAIN[..3], &[("output.bias", &[2, 1])]].concat(), "`output.bias` has shape [2, 1], expected [2]");
     check(&[&PLAIN[..], &[("norm.bias", &[4])]].concat(), "no tensor `norm.weight`");

@@ -137,15 +137,20 @@ fn a_run_leaves_its_story_and_the_hessian_its_spectrum() {
 
     let text =
         kappa.says(&["hessian", "--epoch", "2", "--limit", "700", "--save-matrix", "--backend", "flex"]);
-    for row in ["lambda_1", "lambda_10", "kappa'", "trace", "rank r", "eigenvalues", "FC+BN"] {
+    for row in ["FC+BN", "lambda_1", "lambda_10", "kappa'", "exact zeros", "16 of 160", "11 passed", " -> "] {
         assert!(text.contains(row), "{row} in {text}");
+    }
+    assert!((10..=15).contains(&text.lines().count()), "what one came for, and not more: {text}");
+    let full = kappa.says(&["hessian", "--limit", "700", "--full", "--out", "full", "--backend", "flex"]);
+    for row in ["lambda_2", "trace", "rank r", "eigenvalues", "residual", "PASS", "sums over samples"] {
+        assert!(full.contains(row) && !text.contains(row), "{row} in {full}");
     }
     let folder = run.join("hessian/epoch-0002");
     let json = std::fs::read(folder.join("spectrum.json")).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    assert_eq!(json["schema_version"], 3);
+    assert_eq!(json["schema_version"], 4);
     assert_eq!(json["settings"]["samples"], 700);
-    assert_eq!(json["settings"]["bn_statistics"], "running");
+    assert_eq!(json["settings"]["statistics"], "running");
 
     let bytes = std::fs::read(folder.join("spectrum.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();

@@ -22,7 +22,7 @@ fn mistakes_are_told_and_leave_nothing_behind() {
         (&["hessian"], "just train-cpu"),
         (&["hessian", "nowhere"], "not a run directory"),
         (&["hessian", "--checkpoint", "nowhere.safetensors"], "cannot read nowhere.safetensors"),
-        (&["hessian", "--checkpoint", "typo.toml"], "not a checkpoint of a two-layer network"),
+        (&["hessian", "--checkpoint", "typo.toml"], "not a checkpoint of a network"),
         (&["data", "nowhere"], "no file `train-images-idx3-ubyte`"),
         (&["train", &smoke, "--backend", "cuda"], "[possible values: auto, wgpu, flex, ndarray]"),
         (&["train"], "required"),

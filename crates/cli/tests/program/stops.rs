@@ -25,7 +25,7 @@ pub fn training(kappa: &Kappa, epochs: usize, out: &str) -> Vec<String> {
         "data.validation=10",
         "data.test=9",
         "network.hidden=6",
-        "network.batch_norm.momentum=0.3",
+        "network.normalisation.momentum=0.3",
         "training.batch_size=8",
         &format!("training.epochs={epochs}"),
     ] {

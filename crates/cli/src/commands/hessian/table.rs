@@ -128,7 +128,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn directions(&mut self) {
+    pub fn directions(&mut self) {
         if !self.any(|record| record.directions.is_some()) {
             return;
         }
@@ -179,7 +179,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn subsets(&mut self) {
+    pub fn subsets(&mut self) {
         let Some(longest) = self.records.iter().max_by_key(|record| record.subsets.len()) else { return };
         if longest.subsets.is_empty() {
             return;
