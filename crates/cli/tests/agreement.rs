@@ -188,8 +188,11 @@ impl Observer for StopsAt {
 #[test]
 fn a_run_that_was_stopped_ends_where_one_does_that_was_not_on_every_backend() {
     let set = DataSet::mnist().unwrap();
-    let config = config("smoke.toml", &["data.train=600", "training.epochs=3"]);
-    for (name, device) in backends() {
+    let all = backends();
+    let networks = [&[][..], &["network.hidden=[9, 7]", "network.normalisation.place=before"]];
+    for (network, (name, device)) in networks.iter().flat_map(|network| all.iter().map(move |one| (network, one))) {
+        let (name, device) = (*name, device.clone());
+        let config = config("smoke.toml", &[&["data.train=600", "training.epochs=3"], *network].concat());
         let folder = tempfile::tempdir().unwrap();
         let provenance = Provenance { backend: name, ..Provenance::default() };
         let machine = Machine { device, provenance };

@@ -9,20 +9,22 @@ use crate::Kappa;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/bring_your_own.py");
 
-/// A Python that has what the example imports.
-fn python() -> Option<OsString> {
+/// A Python that has what the example imports. Without one a test says so and passes, unless
+/// KAPPA_REQUIRE_TORCH is set.
+pub fn python_with_torch() -> Option<OsString> {
     let python = std::env::var_os("KAPPA_PYTHON").unwrap_or_else(|| "python3".into());
     let output = Command::new(&python).args(["-c", "import torch, numpy, safetensors"]).output();
-    output.is_ok_and(|output| output.status.success()).then_some(python)
+    if output.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    assert!(std::env::var_os("KAPPA_REQUIRE_TORCH").is_none(), "there is no Python with torch");
+    eprintln!("skipped: there is no Python with torch, numpy and safetensors");
+    None
 }
 
 #[test]
 fn torch_finds_the_same_hessian_of_a_network_of_its_own() {
-    let Some(python) = python() else {
-        assert!(std::env::var_os("KAPPA_REQUIRE_TORCH").is_none(), "there is no Python with torch");
-        eprintln!("skipped: there is no Python with torch, numpy and safetensors");
-        return;
-    };
+    let Some(python) = python_with_torch() else { return };
     let kappa = Kappa::new();
     let output = Command::new(python)
         .current_dir(kappa.folder.path())

@@ -7,6 +7,7 @@ mod example;
 mod kills;
 mod layer;
 mod mistakes;
+mod pytorch;
 mod stops;
 mod study;
 mod verify;
@@ -212,6 +213,34 @@ fn run_json_says_who_computed_with_what_and_how_it_ended() {
         let found = session(&kappa.folder.path().join(run.trim()));
         assert!(found["driver"].as_str().is_some_and(|driver| driver.len() > 3), "{found}");
     }
+}
+
+#[test]
+fn a_network_of_several_hidden_layers_is_trained_and_measured() {
+    let kappa = Kappa::new();
+    let deep = ["--set", "network.hidden=[12, 20, 8]", "--set", "network.normalisation.place=before"];
+    let run = kappa.train(&deep);
+    let text = kappa.says(&["hessian", "--bn-stats", "all", "--folded", "--backend", "flex", "--full"]);
+    assert!(text.contains("10 x 8") && text.contains("FC+BN before ReLU folded"), "{text}");
+    assert!(text.contains("folding") && !text.contains("FAIL"), "{text}");
+    // What is folded into the layer before the ReLU leaves the features as they are, to rounding.
+    let lambda_1 = |folder: &str| {
+        let json = study::json(&run.join("hessian").join(folder).join("spectrum.json"));
+        json["spectrum"]["top"][0].as_f64().unwrap()
+    };
+    let (plain, folded) = (lambda_1("epoch-0002"), lambda_1("epoch-0002-folded"));
+    assert!((plain / folded - 1.0).abs() < 1e-4, "{plain} {folded}");
+    let names = std::fs::read(run.join("checkpoints/epoch-0002.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&names).unwrap();
+    for name in ["hidden.0.weight", "norm.2.running_var", "output.bias"] {
+        assert!(file.tensor(name).is_ok(), "{name}");
+    }
+    // As a checkpoint of nothing that is known, it says where its normalisation stands.
+    let alone = kappa.folder.path().join("alone.safetensors");
+    std::fs::copy(run.join("checkpoints/epoch-0002.safetensors"), &alone).unwrap();
+    kappa.says(&["hessian", "--checkpoint", "alone.safetensors", "--limit", "2000", "--out", "here", "--backend", "flex"]);
+    let again = study::json(&kappa.folder.path().join("here/spectrum.json"));
+    assert_eq!(again["spectrum"]["top"][0].as_f64().unwrap(), plain, "the first 2000 are the training split");
 }
 
 #[test]
