@@ -3,25 +3,36 @@
 use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::{
-    Hessian, HessianError,
+    ClassPairSums, DeviceError, FeatureMap, Hessian, HessianError, Samples,
     grams::{class_pair_grams, pairs},
-    samples::Chunk,
+    samples::{Chunk, unit},
 };
 
 /// Bytes of Gram matrices that one launch computes. An eighth of the smallest
 /// binding that WebGPU promises, so that a GPU has room for several parts.
 const LAUNCH_BYTES: usize = 16 << 20;
 /// The binding that every WebGPU adapter has.
-const BINDING_BYTES: usize = 128 << 20;
+pub(crate) const BINDING_BYTES: usize = 128 << 20;
 
-/// The sums S_ab over all samples so far, in f64 on the host.
+/// Sums features and probabilities into a Hessian, chunk by chunk.
+///
+/// ```
+/// use kappa_hessian::{Accumulator, burn::tensor::{Device, Tensor}};
+///
+/// let device = Device::flex();
+/// let mut sums = Accumulator::new(2, 2)?;
+/// for (features, probabilities) in [([[1.0, 2.0]], [[0.5, 0.5]]), ([[0.0, 3.0]], [[0.9, 0.1]])] {
+///     let features = Tensor::<2>::from_floats(features, &device);
+///     sums.add(features, Tensor::from_floats(probabilities, &device))?;
+/// }
+/// let hessian = sums.finish()?;
+/// assert_eq!((hessian.size(), hessian.samples()), (4, 2));
+/// assert_eq!(hessian.epsilon(), f64::from(f32::EPSILON), "it remembers what it was summed in");
+/// # Ok::<(), kappa_hessian::HessianError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Accumulator {
-    features: usize,
-    classes: usize,
-    samples: usize,
-    /// For each class pair the lower triangle of its m x m block, row by row.
-    sums: Vec<f64>,
+    sums: ClassPairSums,
 }
 
 impl Accumulator {
@@ -29,18 +40,9 @@ impl Accumulator {
     ///
     /// # Errors
     ///
-    /// [`HessianError::TooSmall`] for m < 1 or K < 2, [`HessianError::TooLarge`]
-    /// if the sums do not fit into memory.
+    /// As [`ClassPairSums::new`].
     pub fn new(features: usize, classes: usize) -> Result<Self, HessianError> {
-        if features == 0 || classes < 2 {
-            return Err(HessianError::TooSmall { features, classes });
-        }
-        let length = features
-            .checked_mul(features + 1)
-            .map(|double| double / 2)
-            .and_then(|triangle| triangle.checked_mul(pairs(classes)));
-        let sums = length.and_then(zeros).ok_or_else(|| too_large(features, classes))?;
-        Ok(Self { features, classes, samples: 0, sums })
+        Ok(Self { sums: ClassPairSums::new(features, classes)? })
     }
 
     /// Adds N samples: features [N, m] and probabilities [N, K], both f32 or
@@ -52,7 +54,7 @@ impl Accumulator {
     /// [`HessianError::BlockTooLarge`], or [`HessianError::Device`] if the sums
     /// could not be computed or read back. Nothing is added then.
     pub fn add(&mut self, features: Tensor<2>, probabilities: Tensor<2>) -> Result<(), HessianError> {
-        let (m, k) = (self.features, self.classes);
+        let (m, k) = (self.sums.features(), self.sums.classes());
         let chunk = Chunk { features, probabilities };
         let samples = self.check(&chunk)?;
         let Chunk { features, probabilities } = chunk;
@@ -68,21 +70,34 @@ impl Accumulator {
         for first in (0..all_pairs).step_by(pairs_a_launch) {
             let count = pairs_a_launch.min(all_pairs - first);
             let sums = class_pair_grams(features.clone(), probabilities.clone(), first, count);
-            grams.push(sums.try_into_data().map_err(|error| HessianError::Device(error.to_string()))?);
+            grams.push(sums.try_into_data().map_err(DeviceError::new)?);
         }
-        let triangles = self.sums.chunks_exact_mut(m * (m + 1) / 2);
-        for (triangle, gram) in triangles.zip(grams.iter().flat_map(|data| blocks(data, m))) {
+        let blocks = grams.iter().flat_map(|data| blocks(data, m));
+        for (triangle, gram) in self.sums.triangles_mut().zip(blocks) {
             let rows = gram.enumerate().flat_map(|(i, row)| row.take(i + 1));
             for (sum, addend) in triangle.iter_mut().zip(rows) {
                 *sum += addend;
             }
         }
-        self.samples += samples;
+        self.sums.count(samples, unit(features.dtype()));
+        Ok(())
+    }
+
+    /// Adds all of `samples`, chunk by chunk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add`].
+    pub fn add_samples(&mut self, samples: &Samples) -> Result<(), HessianError> {
+        for Chunk { features, probabilities } in samples.chunks().iter().cloned() {
+            self.add(features, probabilities)?;
+        }
         Ok(())
     }
 
     fn check(&self, chunk: &Chunk) -> Result<usize, HessianError> {
-        let (m, samples) = (self.features, chunk.check(self.features, self.classes)?);
+        let m = self.sums.features();
+        let samples = chunk.check(m, self.sums.classes())?;
         let dtype = chunk.features.dtype();
         let bytes = m * m * dtype.size();
         if dtype == DType::F32 && bytes > BINDING_BYTES {
@@ -91,69 +106,118 @@ impl Accumulator {
         Ok(samples)
     }
 
+    /// The sums so far.
+    pub fn sums(&self) -> &ClassPairSums {
+        &self.sums
+    }
+
+    /// The sums, to be kept, sent or merged with others.
+    pub fn into_sums(self) -> ClassPairSums {
+        self.sums
+    }
+
     /// The mean over the samples as a matrix [K m, K m].
     ///
     /// # Errors
     ///
-    /// [`HessianError::NoSamples`], [`HessianError::NotFinite`] or
-    /// [`HessianError::TooLarge`].
+    /// As [`Hessian::from_pair_sums`].
     pub fn finish(&self) -> Result<Hessian, HessianError> {
-        if self.samples == 0 {
-            return Err(HessianError::NoSamples);
-        }
-        Hessian::from_pair_sums(self.features, self.classes, self.samples, &self.sums)
+        Hessian::from_pair_sums(&self.sums)
     }
 }
 
-/// An affine map of the features, g'_i = scale_i (g_i - shift_i).
-#[derive(Debug, Clone, PartialEq)]
-pub struct FeatureMap {
-    /// What is taken from each feature: [m].
-    pub shift: Vec<f64>,
-    /// What the difference is multiplied by: [m].
-    pub scale: Vec<f64>,
+/// As [`Accumulator`], with a constant feature beside the m that are added, so that
+/// centring and scaling them cost no second pass over the samples.
+///
+/// ```
+/// use kappa_hessian::{AccumulatorWithConstant, FeatureMap, burn::tensor::{Device, Tensor}};
+///
+/// let device = Device::flex();
+/// let features = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 2.0]], &device);
+/// let probabilities = Tensor::<2>::from_floats([[0.5, 0.5], [0.9, 0.1]], &device);
+/// let mut sums = AccumulatorWithConstant::new(2, 2)?;
+/// sums.add(features, probabilities)?;
+///
+/// let centred = sums.finish_mapped(&FeatureMap { shift: vec![2.0, 2.0], scale: vec![1.0, 1.0] })?;
+/// // g = (-1, 0) and (1, 0), p (1 - p) = 0.25 and 0.09.
+/// assert!((centred.trace() - 2.0 * (0.25 + 0.09) / 2.0).abs() < 1e-6);
+/// # Ok::<(), kappa_hessian::HessianError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct AccumulatorWithConstant {
+    /// Of m + 1 features, of which the last is one for every sample.
+    all: Accumulator,
 }
 
-impl Accumulator {
-    /// The Hessian for mapped features and the same probabilities, from sums that
-    /// were taken with a constant last feature ([`with_constant_feature`]). With
-    /// S for one class pair, c for the constant's index and mu for the shift,
-    ///
-    /// ```text
-    /// S'[i, j] = scale_i scale_j (S[i, j] - mu_i S[c, j] - mu_j S[i, c] + mu_i mu_j S[c, c])
-    /// ```
-    ///
-    /// so that centring and scaling cost no second pass over the samples. The
-    /// constant itself is left out: m features where m + 1 were added.
+impl AccumulatorWithConstant {
+    /// Sums for `features` features (m), the constant not counted, and `classes` classes (K).
     ///
     /// # Errors
     ///
-    /// [`HessianError::WrongMap`] if the map is not for m features, and as [`Self::finish`].
+    /// As [`ClassPairSums::new`].
+    pub fn new(features: usize, classes: usize) -> Result<Self, HessianError> {
+        if features == 0 {
+            return Err(HessianError::TooSmall { features, classes });
+        }
+        Ok(Self { all: Accumulator::new(features.saturating_add(1), classes)? })
+    }
+
+    /// Adds N samples: features [N, m] and probabilities [N, K].
+    ///
+    /// # Errors
+    ///
+    /// As [`Accumulator::add`].
+    pub fn add(&mut self, features: Tensor<2>, probabilities: Tensor<2>) -> Result<(), HessianError> {
+        self.all.add(with_constant_feature(features), probabilities)
+    }
+
+    /// Adds the sums over other samples.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClassPairSums::merge`].
+    pub fn merge(&mut self, other: &Self) -> Result<(), HessianError> {
+        self.all.sums.merge(&other.all.sums)
+    }
+
+    /// The Hessian with respect to weights and bias, the bias as the weight of the last
+    /// of m + 1 features.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hessian::from_pair_sums`].
+    pub fn finish_with_bias(&self) -> Result<Hessian, HessianError> {
+        self.all.finish()
+    }
+
+    /// The sums for mapped features and the same probabilities: of m features.
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::WrongMap`] if the map is not for m features.
+    pub fn mapped(&self, map: &FeatureMap) -> Result<ClassPairSums, HessianError> {
+        self.all.sums.mapped(map)
+    }
+
+    /// The Hessian for mapped features and the same probabilities.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::mapped`] and [`Hessian::from_pair_sums`].
     pub fn finish_mapped(&self, map: &FeatureMap) -> Result<Hessian, HessianError> {
-        let m = self.features - 1;
-        if map.shift.len() != m || map.scale.len() != m || m == 0 {
-            return Err(HessianError::WrongMap { found: [map.shift.len(), map.scale.len()], expected: m });
-        }
-        if self.samples == 0 {
-            return Err(HessianError::NoSamples);
-        }
-        let mut sums = Vec::with_capacity(m * (m + 1) / 2 * pairs(self.classes));
-        for triangle in self.sums.chunks_exact((m + 1) * (m + 2) / 2) {
-            let at = |i: usize, j: usize| triangle[i * (i + 1) / 2 + j];
-            for i in 0..m {
-                for j in 0..=i {
-                    let (mu_i, mu_j) = (map.shift[i], map.shift[j]);
-                    let centred = at(i, j) - mu_i * at(m, j) - mu_j * at(m, i) + mu_i * mu_j * at(m, m);
-                    sums.push(map.scale[i] * map.scale[j] * centred);
-                }
-            }
-        }
-        Hessian::from_pair_sums(m, self.classes, self.samples, &sums)
+        Hessian::from_pair_sums(&self.mapped(map)?)
     }
 }
 
 /// Appends a feature that is 1 for every sample, so that the Hessian is with
 /// respect to the bias too: [N, m] -> [N, m + 1].
+///
+/// ```
+/// use kappa_hessian::{burn::tensor::{Device, Tensor}, with_constant_feature};
+///
+/// let features = Tensor::<2>::from_floats([[2.0], [3.0]], &Device::flex());
+/// assert_eq!(with_constant_feature(features).into_data().to_vec::<f32>().unwrap(), [2.0, 1.0, 3.0, 1.0]);
+/// ```
 pub fn with_constant_feature(features: Tensor<2>) -> Tensor<2> {
     let [samples, _] = features.dims();
     let ones = Tensor::ones([samples, 1], (&features.device(), features.dtype()));
@@ -175,22 +239,4 @@ fn blocks(
             })
         })
     })
-}
-
-/// `length` zeros, or nothing if there is no memory for them.
-pub(crate) fn zeros(length: usize) -> Option<Vec<f64>> {
-    let mut zeros = Vec::new();
-    zeros.try_reserve_exact(length).ok()?;
-    zeros.resize(length, 0.0);
-    Some(zeros)
-}
-
-pub(crate) fn too_large(features: usize, classes: usize) -> HessianError {
-    let size = features.saturating_mul(classes);
-    HessianError::TooLarge {
-        features,
-        classes,
-        size,
-        gigabytes: size as f64 * size as f64 * size_of::<f64>() as f64 / 1e9,
-    }
 }

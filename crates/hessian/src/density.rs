@@ -1,24 +1,23 @@
-//! The spectral density without ever forming H, by stochastic Lanczos quadrature
+//! The spectral density without ever forming a matrix, by stochastic Lanczos quadrature
 //! (Ubaru, Chen and Saad 2017, "Fast estimation of tr(f(A)) via stochastic Lanczos
 //! quadrature", section 3).
 //!
-//! A random vector z of signs has E[z^T f(H) z] = tr f(H). Lanczos, started from z,
+//! A random vector z of signs has E[z^T f(A) z] = tr f(A). Lanczos, started from z,
 //! ends in a small tridiagonal matrix whose eigenvalues theta_i and first components
 //! tau_i of its eigenvectors are the nodes and weights of a Gauss quadrature,
 //!
 //! ```text
-//! z^T f(H) z ~ |z|^2 sum_i tau_i^2 f(theta_i),
+//! z^T f(A) z ~ |z|^2 sum_i tau_i^2 f(theta_i),
 //! ```
 //!
-//! exact for polynomials of degree below twice the steps. The zeros that softmax's
-//! shift makes, one of K of all eigenvalues, are known: z has its classes' mean taken
-//! out, and the zeros are put in as zeros.
+//! exact for polynomials of degree below twice the steps. Zeros that the operator knows of
+//! are put in as zeros, and z has what lies in their space taken out.
 
-use faer::{Mat, MatRef, Side};
+use faer::Mat;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{HessianError, Samples, accumulator::zeros, subspace::product};
+use crate::{HessianError, Progress, SymmetricOperator, lanczos::Tridiagonal};
 
 /// How a density is estimated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,15 +34,16 @@ pub struct DensityOptions {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Density {
     /// For each probe its nodes, largest first, each with its weight: the share of all
-    /// K m eigenvalues that it stands for.
+    /// n eigenvalues that it stands for.
     pub probes: Vec<Vec<(f64, f64)>>,
-    /// The share of eigenvalues that are zero since softmax ignores a shift: 1/K.
-    pub shift: f64,
-    /// tr H, the mean over the probes of z^T H z.
+    /// The share of eigenvalues that are known to be zero; 1/K of the last layer's, since
+    /// softmax ignores a shift.
+    pub known_zeros: f64,
+    /// tr A, the mean over the probes of z^T A z.
     pub trace: f64,
     /// The standard error of that mean.
     pub trace_error: f64,
-    /// Products with H that it took.
+    /// Products with A that it took.
     pub products: usize,
 }
 
@@ -53,116 +53,56 @@ impl Density {
         let of_probe =
             |nodes: &Vec<(f64, f64)>| nodes.iter().map(|&(node, weight)| weight * f(node)).sum::<f64>();
         let (mean, error) = mean_and_error(&self.probes.iter().map(of_probe).collect::<Vec<_>>());
-        (mean + self.shift * f(0.0), error)
+        (mean + self.known_zeros * f(0.0), error)
     }
 }
 
-impl Samples {
-    /// The density of H's eigenvalues. `after_step` is called after each product with H.
-    ///
-    /// # Errors
-    ///
-    /// [`HessianError::NoMemory`], [`HessianError::NotFiniteProduct`],
-    /// [`HessianError::NoConvergence`], [`HessianError::Device`] or
-    /// [`HessianError::NoSamples`].
-    pub fn density(
-        &self,
-        options: DensityOptions,
-        mut after_step: impl FnMut(),
-    ) -> Result<Density, HessianError> {
-        let mut generator = ChaCha8Rng::seed_from_u64(options.seed);
-        let mut probes = Vec::with_capacity(options.probes);
-        let mut traces = Vec::with_capacity(options.probes);
-        let mut products = 0;
-        let shift = 1.0 / self.classes() as f64;
-        for _ in 0..options.probes {
-            let mut start: Vec<f64> =
-                (0..self.size()).map(|_| if generator.random::<bool>() { 1.0 } else { -1.0 }).collect();
-            self.take_out_class_mean(&mut start);
-            let squared = start.iter().map(|x| x * x).sum::<f64>();
-            let nodes = self.quadrature(&start, options.steps, || {
-                products += 1;
-                after_step();
-            })?;
-            traces.push(squared * nodes.iter().map(|(node, weight)| node * weight).sum::<f64>());
-            // The weights of a probe sum to one; the shift's zeros have their share already.
-            probes.push(nodes.into_iter().map(|(node, weight)| (node, weight * (1.0 - shift))).collect());
-        }
-        let (trace, trace_error) = mean_and_error(&traces);
-        Ok(Density { probes, shift, trace, trace_error, products })
+/// The density of an operator's eigenvalues. `progress` is told of each product.
+///
+/// ```
+/// use kappa_hessian::{DenseMatrix, DensityOptions, density, faer::Mat};
+///
+/// // Half of the eigenvalues are 1, half are 3.
+/// let halves = Mat::from_fn(100, 100, |i, j| if i != j { 0.0 } else if i < 50 { 1.0 } else { 3.0 });
+/// let matrix = DenseMatrix::new(halves, f64::EPSILON)?;
+/// let density = density(&matrix, DensityOptions { probes: 4, steps: 10, seed: 0 }, &())?;
+/// assert!((density.trace - 200.0).abs() < 1e-9);
+/// assert!((density.mean_of(|value| value * value).0 - 5.0).abs() < 1e-9);
+/// # Ok::<(), kappa_hessian::HessianError>(())
+/// ```
+///
+/// # Errors
+///
+/// [`HessianError::NoMemory`], [`HessianError::NotFiniteProduct`],
+/// [`HessianError::NoConvergence`], [`HessianError::Stopped`], and as
+/// [`SymmetricOperator::product`].
+pub fn density(
+    operator: &dyn SymmetricOperator,
+    options: DensityOptions,
+    progress: &dyn Progress,
+) -> Result<Density, HessianError> {
+    let mut generator = ChaCha8Rng::seed_from_u64(options.seed);
+    let mut probes = Vec::with_capacity(options.probes);
+    let mut traces = Vec::with_capacity(options.probes);
+    let mut products = 0;
+    let known_zeros = operator.known_nullity() as f64 / operator.size() as f64;
+    for _ in 0..options.probes {
+        let mut start =
+            Mat::from_fn(operator.size(), 1, |_, _| if generator.random::<bool>() { 1.0 } else { -1.0 });
+        operator.take_out_null(start.as_mut());
+        let squared = start.col(0).iter().map(|x| x * x).sum::<f64>();
+        let tridiagonal = Tridiagonal::new(operator, start, options.steps, progress)?;
+        products += tridiagonal.diagonal.len();
+        let nodes = match tridiagonal.diagonal.is_empty() {
+            true => vec![(0.0, 1.0)],
+            false => tridiagonal.quadrature()?,
+        };
+        traces.push(squared * nodes.iter().map(|(node, weight)| node * weight).sum::<f64>());
+        // The weights of a probe sum to one; the known zeros have their share already.
+        probes.push(nodes.into_iter().map(|(node, weight)| (node, weight * (1.0 - known_zeros))).collect());
     }
-
-    /// What is left of a direction [K m] without what all classes share.
-    fn take_out_class_mean(&self, direction: &mut [f64]) {
-        let (m, k) = (self.features(), self.classes());
-        for feature in 0..m {
-            let mean = direction.iter().skip(feature).step_by(m).sum::<f64>() / k as f64;
-            direction.iter_mut().skip(feature).step_by(m).for_each(|element| *element -= mean);
-        }
-    }
-
-    /// The Gauss quadrature of `start`'s spectral measure: (node, weight), largest node
-    /// first, weights that sum to one. Lanczos with full reorthogonalisation.
-    fn quadrature(
-        &self,
-        start: &[f64],
-        steps: usize,
-        mut after_step: impl FnMut(),
-    ) -> Result<Vec<(f64, f64)>, HessianError> {
-        let size = self.size();
-        let steps = steps.min(size);
-        let mut basis = zeros(size * steps)
-            .ok_or(HessianError::NoMemory { gigabytes: (size * steps * size_of::<f64>()) as f64 / 1e9 })?;
-        let (mut diagonal, mut beside) = (Vec::new(), Vec::new());
-        let mut current = Mat::from_fn(size, 1, |row, _| start[row]);
-        let length = current.norm_l2();
-        if length == 0.0 {
-            return Ok(vec![(0.0, 1.0)]);
-        }
-        current *= faer::Scale(length.recip());
-        while diagonal.len() < steps {
-            let column = diagonal.len();
-            let place = &mut basis[column * size..(column + 1) * size];
-            place.iter_mut().zip(current.col(0).iter()).for_each(|(place, element)| *place = *element);
-            let image = self.product(place)?;
-            after_step();
-            let mut next = Mat::from_fn(size, 1, |row, _| image[row]);
-            let alpha = product(current.transpose(), next.as_ref())[(0, 0)];
-            if !alpha.is_finite() {
-                return Err(HessianError::NotFiniteProduct);
-            }
-            diagonal.push(alpha);
-            let basis = MatRef::from_column_major_slice(&basis[..(column + 1) * size], size, column + 1);
-            // Twice is enough (Parlett, "The Symmetric Eigenvalue Problem", section 6.9).
-            for _ in 0..2 {
-                let along = product(basis.transpose(), next.as_ref());
-                next -= product(basis, along.as_ref());
-            }
-            let beta = next.norm_l2();
-            let largest = diagonal.iter().chain(&beside).fold(0.0f64, |max, x| max.max(x.abs()));
-            // The space is exhausted: what is left is rounding, and the quadrature exact.
-            if beta <= size as f64 * self.epsilon() * largest {
-                break;
-            }
-            beside.push(beta);
-            next *= faer::Scale(beta.recip());
-            current = next;
-        }
-        let count = diagonal.len();
-        let tridiagonal = Mat::from_fn(count, count, |row, column| match row.abs_diff(column) {
-            0 => diagonal[row],
-            1 => beside[row.min(column)],
-            _ => 0.0,
-        });
-        let pairs = tridiagonal
-            .self_adjoint_eigen(Side::Lower)
-            .map_err(|_| HessianError::NoConvergence { size: count })?;
-        let nodes = pairs.S().column_vector().iter().copied();
-        let weights = pairs.U().row(0).iter().map(|first| first * first);
-        let mut quadrature: Vec<_> = nodes.zip(weights).collect();
-        quadrature.reverse();
-        Ok(quadrature)
-    }
+    let (trace, trace_error) = mean_and_error(&traces);
+    Ok(Density { probes, known_zeros, trace, trace_error, products })
 }
 
 /// The mean and its standard error, which needs two values.

@@ -8,6 +8,13 @@ use crate::{Hessian, HessianError, Samples, Spectrum, subspace::product};
 /// How much two spaces of the same dimension k have in common: |A^T B|_F^2 / k for
 /// orthonormal bases A and B [n, k], the mean of the squared cosines of their
 /// principal angles. 1 for the same space, about k/n for two random ones.
+///
+/// ```
+/// use kappa_hessian::{faer::mat, overlap};
+///
+/// let (a, b) = (mat![[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], mat![[1.0, 0.0], [0.0, 0.6], [0.0, 0.8]]);
+/// assert!((overlap(a.as_ref(), b.as_ref()) - (1.0 + 0.36) / 2.0).abs() < 1e-15);
+/// ```
 pub fn overlap(a: MatRef<f64>, b: MatRef<f64>) -> f64 {
     let cosines = product(a.transpose(), b);
     cosines.squared_norm_l2() / a.ncols().min(b.ncols()) as f64
@@ -15,6 +22,12 @@ pub fn overlap(a: MatRef<f64>, b: MatRef<f64>) -> f64 {
 
 /// The share of a vector that lies in the space of the orthonormal `directions` [n, k],
 /// |V^T x|^2 / |x|^2. `None` for the zero vector.
+///
+/// ```
+/// use kappa_hessian::{faer::mat, share};
+///
+/// assert_eq!(share(mat![[1.0], [0.0]].as_ref(), &[1.0, 2.0]), Some(0.2));
+/// ```
 pub fn share(directions: MatRef<f64>, vector: &[f64]) -> Option<f64> {
     let column = MatRef::from_column_major_slice(vector, vector.len(), 1);
     let whole = column.squared_norm_l2();
@@ -36,6 +49,17 @@ pub struct Kronecker {
 
 impl Samples {
     /// Compares H with its Kronecker factorisation; `leading` are H's leading eigenvectors.
+    ///
+    /// ```
+    /// use kappa_hessian::{Samples, burn::tensor::Device};
+    ///
+    /// // Where all samples have the same probabilities it is exact.
+    /// let samples = Samples::from_slices(1, 2, &[1.0, 2.0], &[0.3, 0.7, 0.3, 0.7], &Device::flex())?;
+    /// let hessian = samples.hessian()?;
+    /// let kronecker = samples.kronecker(&hessian, hessian.eigenpairs()?.leading(1))?;
+    /// assert!(kronecker.relative_error < 1e-14);
+    /// # Ok::<(), kappa_hessian::HessianError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -97,6 +121,15 @@ impl Samples {
     /// The gradient of the mean loss for these labels, flattened class by class,
     /// mean_n (p_n - y_n) g_n^T: [K m].
     ///
+    /// ```
+    /// use kappa_hessian::{Samples, burn::tensor::Device};
+    ///
+    /// let samples = Samples::from_slices(1, 2, &[2.0], &[0.25, 0.75], &Device::flex())?;
+    /// assert_eq!(samples.gradient(&[1])?, [0.5, -0.5]);
+    /// assert_eq!(samples.loss(&[1])?, -f64::ln(0.75));
+    /// # Ok::<(), kappa_hessian::HessianError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`HessianError::WrongLabels`], [`HessianError::Device`].
@@ -147,6 +180,15 @@ impl Hessian {
     /// curvature that an optimiser with the preconditioner D sees (Cohen et al. 2022,
     /// "Adaptive Gradient Methods at the Edge of Stability", section 3).
     ///
+    /// ```
+    /// use kappa_hessian::Hessian;
+    ///
+    /// let hessian = Hessian::from_elements(1, 2, 1, f64::EPSILON, vec![1.0, -1.0, -1.0, 1.0])?;
+    /// let spectrum = hessian.preconditioned_spectrum(&[4.0, 4.0])?;
+    /// assert!((spectrum.eigenvalues()[0] - 0.5).abs() < 1e-15);
+    /// # Ok::<(), kappa_hessian::HessianError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`HessianError::WrongPreconditioner`], [`HessianError::NoConvergence`].
@@ -159,7 +201,7 @@ impl Hessian {
         let matrix = self.matrix();
         Mat::from_fn(size, size, |i, j| root[i] * matrix[(i, j)] * root[j])
             .self_adjoint_eigenvalues(Side::Lower)
-            .map(Spectrum::from_ascending)
+            .map(|eigenvalues| Spectrum::from_ascending(eigenvalues, self.epsilon()))
             .map_err(|_| HessianError::NoConvergence { size })
     }
 }

@@ -50,13 +50,26 @@ impl NullSpace {
 }
 
 impl Hessian {
-    /// All eigenpairs. `epsilon` is the unit of the arithmetic that the sums over
-    /// samples were taken in, by which zeros are counted ([`Spectrum::rank`]).
+    /// All eigenpairs. Zeros are counted by the unit of the arithmetic that the sums over
+    /// samples were taken in ([`Self::epsilon`], [`Spectrum::rank`]).
+    ///
+    /// ```
+    /// use kappa_hessian::{Samples, burn::tensor::Device};
+    ///
+    /// let (features, probabilities) = ([1.0, 0.5, 0.0, 2.0, 3.0, 1.0], [0.2, 0.3, 0.5, 0.6, 0.2, 0.2, 0.4, 0.4, 0.2]);
+    /// let samples = Samples::from_slices(2, 3, &features, &probabilities, &Device::flex())?;
+    /// let pairs = samples.hessian()?.eigenpairs()?;
+    /// assert_eq!(pairs.spectrum.eigenvalues()[4..], [0.0, 0.0], "a zero for each feature: softmax ignores a shift");
+    /// assert_eq!((pairs.null_space.explained(), pairs.spectrum.rank()), (2, 4));
+    /// assert_eq!(pairs.leading(1).nrows(), 6);
+    /// # Ok::<(), kappa_hessian::HessianError>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// [`HessianError::NoConvergence`].
-    pub fn eigenpairs(&self, epsilon: f64) -> Result<Eigenpairs, HessianError> {
+    pub fn eigenpairs(&self) -> Result<Eigenpairs, HessianError> {
+        let epsilon = self.epsilon();
         // Only what is zero in double precision is taken as zero in the computation ..
         let subspace = Subspace::of(self, f64::EPSILON)?;
         let (size, dimension) = (self.size(), subspace.dimension());
@@ -79,16 +92,16 @@ impl Hessian {
                 vector.copy_from(null_vectors.col(index - dimension));
             }
         });
-        let spectrum = Spectrum::from_eigenvalues(order.into_iter().map(value).collect());
+        let spectrum = Spectrum::from_eigenvalues(order.into_iter().map(value).collect(), epsilon);
         // .. but what the sums cannot tell from zero is counted as zero.
         let nullity =
             if epsilon > f64::EPSILON { Subspace::of(self, epsilon)?.nullity() } else { subspace.nullity() };
-        let null_space = self.null_space(&spectrum, nullity, epsilon);
+        let null_space = self.null_space(&spectrum, nullity);
         Ok(Eigenpairs { spectrum, vectors, null_space })
     }
 
     /// Why so many of this Hessian's eigenvalues are zero.
-    fn null_space(&self, spectrum: &Spectrum, nullity: usize, epsilon: f64) -> NullSpace {
+    fn null_space(&self, spectrum: &Spectrum, nullity: usize) -> NullSpace {
         let (m, contrasts) = (self.features(), self.classes() - 1);
         let summed = summed_diagonal_blocks(self);
         let silent_features = (0..m).filter(|&feature| summed[(feature, feature)] == 0.0).count();
@@ -99,7 +112,7 @@ impl Hessian {
             contrasts,
             numerical: 0,
         };
-        let zeros = self.size() - spectrum.rank(epsilon);
+        let zeros = self.size() - spectrum.rank();
         NullSpace { numerical: zeros.saturating_sub(structural.explained()), ..structural }
     }
 

@@ -1,5 +1,7 @@
 //! What can go wrong between features and spectrum.
 
+use crate::DeviceError;
+
 /// A Hessian could not be built or decomposed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,8 +31,7 @@ pub enum HessianError {
     },
     /// One block of the matrix is more than a GPU can be counted on to bind.
     #[error(
-        "{features} features make blocks of {megabytes} MB in f32, and a GPU can be counted on to bind 128 MiB: \
-         compute in f64 on a CPU backend"
+        "{features} features make blocks of {megabytes} MB in f32, and a GPU can be counted on to bind 128 MiB"
     )]
     BlockTooLarge {
         /// The number of features m.
@@ -60,6 +61,37 @@ pub enum HessianError {
         /// The element type of the probabilities.
         probabilities: String,
     },
+    /// Slices are not the rows of as many samples.
+    #[error(
+        "{features} numbers for features and {scores} for classes are not rows of {m} and of {k} for the same \
+         number of samples"
+    )]
+    WrongLength {
+        /// The number of the features' elements.
+        features: usize,
+        /// The number of the probabilities' or logits' elements.
+        scores: usize,
+        /// The expected number of features.
+        m: usize,
+        /// The expected number of classes.
+        k: usize,
+    },
+    /// A block of vectors does not belong to the operator.
+    #[error("the vectors have {found} elements, and the operator {expected} rows")]
+    WrongRows {
+        /// The number of rows of the block.
+        found: usize,
+        /// The size of the operator.
+        expected: usize,
+    },
+    /// Sums over class pairs are of other features or classes.
+    #[error("sums of {features:?} features and {classes:?} classes cannot be added")]
+    OtherSums {
+        /// The number of features m of either.
+        features: [usize; 2],
+        /// The number of classes K of either.
+        classes: [usize; 2],
+    },
     /// A matrix from elsewhere has another number of elements.
     #[error("{found} elements are no matrix of {size} x {size}")]
     WrongSize {
@@ -82,7 +114,7 @@ pub enum HessianError {
     /// A sum is not a number.
     #[error(
         "the Hessian holds a {value} at class {class}, feature {feature}: the features or the probabilities are not \
-         finite; the training may have diverged (try a smaller learning rate)"
+         finite"
     )]
     NotFinite {
         /// NaN or an infinity.
@@ -92,16 +124,11 @@ pub enum HessianError {
         /// The feature of the row.
         feature: usize,
     },
-    /// A product with H is not finite.
-    #[error(
-        "a product with the Hessian is not finite: the features or the probabilities are not; the training may \
-         have diverged (try a smaller learning rate)"
-    )]
+    /// A product with an operator is not finite.
+    #[error("a product with the Hessian is not finite: what it is made of is not")]
     NotFiniteProduct,
     /// There is no memory for the directions that a Krylov space needs.
-    #[error(
-        "{gigabytes:.1} GB could not be allocated for a Krylov space: ask for fewer eigenvalues or steps"
-    )]
+    #[error("{gigabytes:.1} GB could not be allocated for a Krylov space")]
     NoMemory {
         /// What was asked for.
         gigabytes: f64,
@@ -129,12 +156,15 @@ pub enum HessianError {
         expected: usize,
     },
     /// The device failed.
-    #[error("the device failed: {0}")]
-    Device(String),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The eigensolver did not converge.
     #[error("faer's eigensolver did not converge on this {size} x {size} matrix")]
     NoConvergence {
         /// The size of the matrix.
         size: usize,
     },
+    /// [`crate::Progress`] said so.
+    #[error("stopped")]
+    Stopped,
 }

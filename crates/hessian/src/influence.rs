@@ -15,9 +15,9 @@ use burn::tensor::{Tensor, TensorData};
 use faer::{MatRef, Side, linalg::solvers::Solve};
 
 use crate::{
-    Check, Hessian, HessianError,
-    accumulator::{too_large, zeros},
+    Check, DeviceError, Hessian, HessianError,
     evidence::summation,
+    sums::{too_large, zeros},
 };
 
 /// The distance of the shift from lambda_1, over lambda_1: so near that each
@@ -43,6 +43,24 @@ pub struct LeadingDirection {
 impl Hessian {
     /// The eigenvector of lambda_1, which must be this Hessian's own, by inverse
     /// iteration with a shift just above it.
+    ///
+    /// ```
+    /// use kappa_hessian::{Samples, burn::tensor::Device};
+    ///
+    /// let samples = Samples::from_slices(1, 2, &[1.0, 3.0], &[0.5; 4], &Device::flex())?;
+    /// let hessian = samples.hessian()?;
+    /// let lambda_1 = hessian.spectrum()?.eigenvalues()[0];
+    /// let direction = hessian.leading_direction(lambda_1)?;
+    ///
+    /// // Each sample carries p (1 - p) g^2 of it, and without the second only 1 is left of 5.
+    /// let chunk = samples.chunks()[0].clone();
+    /// let shares = direction.shares(chunk.features, chunk.probabilities)?;
+    /// assert!((shares[1] - 0.9).abs() < 1e-12);
+    /// assert!(hessian.shares_check(direction.lambda(), shares.iter().sum()).passed());
+    /// let rest = hessian.without(&[3.0], &[0.5, 0.5])?;
+    /// assert!((rest.spectrum()?.eigenvalues()[0] - lambda_1 / 5.0).abs() < 1e-14);
+    /// # Ok::<(), kappa_hessian::HessianError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -84,9 +102,9 @@ impl Hessian {
 
     /// Whether the shares of all samples add up to one: lambda_1 from the samples against
     /// lambda_1 = `lambda` from the matrix.
-    pub fn shares_check(&self, lambda: f64, sum_of_shares: f64, epsilon: f64) -> Check {
+    pub fn shares_check(&self, lambda: f64, sum_of_shares: f64) -> Check {
         // Both sums round, and a rounded sum is off by delta tr H at the most.
-        let delta = 2.0 * summation(self.samples(), self.classes(), epsilon);
+        let delta = 2.0 * summation(self.samples(), self.classes(), self.epsilon());
         Check {
             name: "shares",
             quantity: "|sum_n u_n' S_n u_n / (N lambda_1) - 1|",
@@ -146,7 +164,7 @@ impl LeadingDirection {
         let along = features.matmul(direction.transpose());
         let mean = (probabilities.clone() * along.clone()).sum_dim(1);
         let carried = (probabilities * (along - mean).powi_scalar(2)).sum_dim(1);
-        let carried = carried.try_into_data().map_err(|error| HessianError::Device(error.to_string()))?;
+        let carried = carried.try_into_data().map_err(DeviceError::new)?;
         let whole = self.samples as f64 * self.lambda;
         let share = |carried: f64| if whole > 0.0 { carried / whole } else { 0.0 };
         Ok(carried.iter::<f64>().map(share).collect())

@@ -31,44 +31,96 @@
 //!
 //! The sums S_ab are the one operation that differs by backend ([`grams`]
 //! declares it once): WGSL kernels on a GPU, faer's matrix products on a CPU.
-//! Samples come in chunks, and the chunks are added up in f64 on the host. What comes
-//! out can be held against the samples that went in ([`verify`]):
+//! Samples come in chunks, and the chunks are added up in f64 on the host.
+//!
+//! # All of it
+//!
+//! From features and probabilities, or logits, to all eigenvalues and eigenvectors, and the
+//! proof that they are right:
 //!
 //! ```
-//! use burn::tensor::{DType, Device, Tensor, activation::softmax};
-//! use kappa_hessian::{Samples, verify};
+//! use kappa_hessian::{Samples, burn::tensor::Device, verify};
 //!
-//! let device = Device::flex();
-//! let features = Tensor::<2>::from_floats([[1.0, 0.5], [0.0, 2.0], [3.0, 1.0]], &device);
-//! let logits = Tensor::<2>::from_floats([[0.0, 1.0, 2.0], [1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], &device);
+//! // Three samples of two features, and logits of three classes.
+//! let features = [1.0f32, 0.5, 0.0, 2.0, 3.0, 1.0];
+//! let logits = [0.0, 1.0, 2.0, 1.0, 0.0, 0.0, 0.5, 0.5, 0.0];
+//! let samples = Samples::from_logits(2, 3, &features, &logits, &Device::flex())?;
 //!
-//! let mut samples = Samples::new(2, 3, DType::F32)?;
-//! samples.push(features, softmax(logits, 1))?;
 //! let hessian = samples.hessian()?;
-//! let pairs = hessian.eigenpairs(samples.epsilon())?;
+//! let pairs = hessian.eigenpairs()?;
 //! assert_eq!(pairs.spectrum.eigenvalues().len(), 6);
 //! assert_eq!(pairs.null_space.explained(), 2, "softmax ignores a shift: a zero for each feature");
-//! assert!(verify(&hessian, &pairs, &samples)?.passed());
+//!
+//! let evidence = verify(&hessian, &pairs, &samples)?;
+//! assert!(evidence.passed(), "{:?}", evidence.checks);
+//! assert!(evidence.known.lambda_1 >= 5, "decimal digits, of sums in single precision");
 //! # Ok::<(), kappa_hessian::HessianError>(())
 //! ```
 //!
-//! Where H does not fit, [`Samples::leading_pairs`] and [`Samples::density`] do without it.
+//! A matrix remembers the unit of the arithmetic that it was summed in, by which zeros are
+//! told from numbers: [`Hessian::epsilon`], [`Spectrum::rank`].
+//!
+//! # Without the matrix
+//!
+//! What needs products with vectors only is written for a [`SymmetricOperator`]: [`Samples`],
+//! a [`Hessian`], a [`DenseMatrix`], or what you make one.
+//!
+//! ```
+//! use kappa_hessian::{
+//!     DensityOptions, Samples, burn::tensor::Device, density, largest_pairs, memory, smallest_pairs, verify_pairs,
+//! };
+//!
+//! let features: Vec<f64> = (0..600).map(|i| f64::from(i).sin()).collect();
+//! let logits: Vec<f64> = (0..200).map(|i| 2.0 * f64::from(i).cos()).collect();
+//! let samples = Samples::from_logits(30, 10, &features, &logits, &Device::flex())?;
+//!
+//! assert!(memory::krylov_bytes(samples.size(), 5) < 1 << 20);
+//! let pairs = largest_pairs(&samples, 5, &())?;
+//! assert!(verify_pairs(&samples, &pairs, &())?.iter().all(|check| check.passed()));
+//! let zeros = smallest_pairs(&samples, 5, &())?;
+//! assert!(zeros.eigenvalues.iter().all(|value| value.abs() < 1e-12));
+//!
+//! let density = density(&samples, DensityOptions { probes: 5, steps: 10, seed: 0 }, &())?;
+//! assert!((density.trace - samples.trace()?).abs() < 5.0 * density.trace_error);
+//! assert_eq!(density.known_zeros, 0.1);
+//! # Ok::<(), kappa_hessian::HessianError>(())
+//! ```
+//!
+//! Each takes a [`Progress`], which is told how far it is and may stop it; `()` lets it run.
+//!
+//! # And more
+//!
+//! - [`Accumulator`]: sums over chunks that come and go; [`ClassPairSums`] of several
+//!   machines are merged. [`AccumulatorWithConstant`]: the Hessians of centred or scaled
+//!   features from the same sums, and the bias.
+//! - [`Hessian::leading_direction`], [`LeadingDirection::shares`], [`Hessian::without`]: what
+//!   a single sample carries of lambda_1.
+//! - [`growing_subsets`]: how many samples a spectrum needs.
+//! - [`overlap`], [`share`], [`Samples::kronecker`], [`Samples::gradient`],
+//!   [`Hessian::preconditioned_spectrum`]: what lies in the leading directions.
+//! - [`verify_values`]: what can be checked of eigenvalues alone. [`memory`]: bytes, before
+//!   they are taken.
 //!
 //! ```text
-//! samples, accumulator, grams   samples -> sums over class pairs
-//! matrix, subspace, eigenpairs  sums -> H -> eigenpairs, with zeros by their reason
-//! spectrum                      numbers read off eigenvalues
-//! evidence                      what is checked of all that
-//! krylov, density               without H
-//! influence, directions, subsets   what a sample, a direction, a subset carries
+//! samples, accumulator, sums, grams   samples -> sums over class pairs
+//! matrix, subspace, eigenpairs        sums -> H -> eigenpairs, with zeros by their reason
+//! spectrum                            numbers read off eigenvalues
+//! operator, last_layer                what has products with vectors; H is one
+//! krylov, density, lanczos            an operator -> some eigenpairs, the density of all
+//! evidence                            what is checked of all that
+//! influence, directions, subsets      what a sample, a direction, a subset carries
+//! memory, progress, device, error     bytes, how far, what fails
 //! ```
 //!
 //! The crate knows burn's tensors and faer's matrices, and no network, data set
 //! or file: features and probabilities may come from anywhere.
 #![deny(missing_docs)]
 
+pub use {burn, faer};
+
 mod accumulator;
 mod density;
+mod device;
 mod directions;
 mod eigenpairs;
 mod error;
@@ -76,21 +128,31 @@ mod evidence;
 pub mod grams;
 mod influence;
 mod krylov;
+mod lanczos;
+mod last_layer;
 mod matrix;
+pub mod memory;
+mod operator;
+mod progress;
 mod samples;
 mod spectrum;
 mod subsets;
 mod subspace;
+mod sums;
 
-pub use accumulator::{Accumulator, FeatureMap, with_constant_feature};
-pub use density::{Density, DensityOptions};
+pub use accumulator::{Accumulator, AccumulatorWithConstant, with_constant_feature};
+pub use density::{Density, DensityOptions, density};
+pub use device::DeviceError;
 pub use directions::{Kronecker, overlap, share};
 pub use eigenpairs::{Eigenpairs, NullSpace};
 pub use error::HessianError;
-pub use evidence::{Check, Evidence, KnownDigits, verify, verify_values};
+pub use evidence::{Check, Evidence, KnownDigits, verify, verify_pairs, verify_values};
 pub use influence::LeadingDirection;
-pub use krylov::LeadingPairs;
+pub use krylov::{ExtremePairs, largest_pairs, smallest_pairs};
 pub use matrix::Hessian;
+pub use operator::{DenseMatrix, SymmetricOperator};
+pub use progress::Progress;
 pub use samples::{Chunk, Samples};
 pub use spectrum::Spectrum;
 pub use subsets::{Subset, growing_subsets};
+pub use sums::{ClassPairSums, FeatureMap};

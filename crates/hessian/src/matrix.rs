@@ -3,9 +3,9 @@
 use faer::{MatRef, Side};
 
 use crate::{
-    HessianError, Spectrum,
-    accumulator::{too_large, zeros},
+    ClassPairSums, HessianError, Spectrum,
     grams::class_pairs,
+    sums::{too_large, zeros},
 };
 
 /// The Hessian of the mean loss with respect to the last layer's weights
@@ -15,29 +15,29 @@ pub struct Hessian {
     features: usize,
     classes: usize,
     samples: usize,
+    epsilon: f64,
     /// [K m, K m], row by row; both triangles are filled.
     elements: Vec<f64>,
 }
 
 impl Hessian {
-    /// Assembles H from the sums S_ab over `samples` samples: for each class
-    /// pair a < b in order, the lower triangle of S_ab, row by row.
-    pub(crate) fn from_pair_sums(
-        features: usize,
-        classes: usize,
-        samples: usize,
-        sums: &[f64],
-    ) -> Result<Self, HessianError> {
-        let m = features;
-        let elements = (m * classes)
-            .checked_mul(m * classes)
-            .and_then(zeros)
-            .ok_or_else(|| too_large(features, classes))?;
-        let mut hessian = Self { features, classes, samples, elements };
+    /// Assembles H, the mean over the samples of `sums`.
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::NoSamples`], [`HessianError::NotFinite`] or
+    /// [`HessianError::TooLarge`].
+    pub fn from_pair_sums(sums: &ClassPairSums) -> Result<Self, HessianError> {
+        let (m, classes, samples) = (sums.features(), sums.classes(), sums.samples());
+        if samples == 0 {
+            return Err(HessianError::NoSamples);
+        }
+        let elements =
+            (m * classes).checked_mul(m * classes).and_then(zeros).ok_or_else(|| too_large(m, classes))?;
+        let mut hessian = Self { features: m, classes, samples, epsilon: sums.epsilon(), elements };
         let size = hessian.size();
         let scale = 1.0 / samples as f64;
-        let triangles = sums.chunks_exact(m * (m + 1) / 2);
-        for ((a, b), triangle) in class_pairs(classes).zip(triangles) {
+        for ((a, b), triangle) in class_pairs(classes).zip(sums.triangles()) {
             let mut sums = triangle.iter();
             for i in 0..m {
                 for (j, &sum) in (0..=i).zip(&mut sums) {
@@ -62,7 +62,19 @@ impl Hessian {
     }
 
     /// A Hessian that was computed elsewhere, to be decomposed or verified: `elements`
-    /// [K m, K m], row by row, index = k m + i, the mean over `samples`.
+    /// [K m, K m], row by row, index = k m + i, the mean over `samples`, summed in an
+    /// arithmetic of unit `epsilon` (`f64::EPSILON`, or `f32::EPSILON.into()`).
+    ///
+    /// ```
+    /// use kappa_hessian::Hessian;
+    ///
+    /// // One feature g = 2 and two classes of p = 1/2: p (1 - p) g^2 = 1.
+    /// let hessian = Hessian::from_elements(1, 2, 1, f64::EPSILON, vec![1.0, -1.0, -1.0, 1.0])?;
+    /// let spectrum = hessian.spectrum()?;
+    /// assert!((spectrum.eigenvalues()[0] - 2.0).abs() < 1e-15);
+    /// assert_eq!(spectrum.rank(), 1);
+    /// # Ok::<(), kappa_hessian::HessianError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -71,6 +83,7 @@ impl Hessian {
         features: usize,
         classes: usize,
         samples: usize,
+        epsilon: f64,
         elements: Vec<f64>,
     ) -> Result<Self, HessianError> {
         if features == 0 || classes < 2 {
@@ -80,7 +93,7 @@ impl Hessian {
         if elements.len() != size.saturating_mul(size) {
             return Err(HessianError::WrongSize { found: elements.len(), size });
         }
-        Ok(Self { features, classes, samples, elements })
+        Ok(Self { features, classes, samples, epsilon, elements })
     }
 
     fn mirror_diagonal_blocks(&mut self) {
@@ -131,6 +144,12 @@ impl Hessian {
         self.samples
     }
 
+    /// The unit of the arithmetic that the sums over samples were taken in: the distance
+    /// from 1 to the next number.
+    pub fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+
     /// All elements, row by row: [K m, K m].
     pub fn elements(&self) -> &[f64] {
         &self.elements
@@ -141,7 +160,8 @@ impl Hessian {
         self.elements.iter().step_by(self.size() + 1).sum()
     }
 
-    /// All eigenvalues, by faer's symmetric eigensolver in f64.
+    /// All eigenvalues, by faer's symmetric eigensolver in f64, which makes rounding
+    /// errors of zeros; [`Self::eigenpairs`] makes zeros of zeros.
     ///
     /// # Errors
     ///
@@ -150,7 +170,7 @@ impl Hessian {
         let size = self.size();
         MatRef::from_row_major_slice(&self.elements, size, size)
             .self_adjoint_eigenvalues(Side::Lower)
-            .map(Spectrum::from_ascending)
+            .map(|eigenvalues| Spectrum::from_ascending(eigenvalues, self.epsilon))
             .map_err(|_| HessianError::NoConvergence { size })
     }
 }

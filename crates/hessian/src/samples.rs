@@ -1,9 +1,9 @@
 //! Features and probabilities, kept to be gone through more than once.
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Element, Tensor, TensorData};
 use rayon::prelude::*;
 
-use crate::{Accumulator, Hessian, HessianError};
+use crate::{Accumulator, DeviceError, Hessian, HessianError, accumulator::BINDING_BYTES};
 
 /// Samples that a thread takes at once, at the least,
 const TASK: usize = 1024;
@@ -50,12 +50,86 @@ impl Samples {
     ///
     /// # Errors
     ///
-    /// [`HessianError::TooSmall`] for m < 1 or K < 2.
+    /// [`HessianError::TooSmall`] for m < 1 or K < 2, [`HessianError::WrongType`] for a type
+    /// that is not computed in.
     pub fn new(features: usize, classes: usize, dtype: DType) -> Result<Self, HessianError> {
         if features == 0 || classes < 2 {
             return Err(HessianError::TooSmall { features, classes });
         }
+        if !matches!(dtype, DType::F32 | DType::F64) {
+            return Err(wrong_type(dtype, dtype));
+        }
         Ok(Self { features, classes, count: 0, dtype, chunks: Vec::new() })
+    }
+
+    /// Samples of m `features` and K `classes` from slices of f32 or f64, row by row:
+    /// `feature_rows` [N, m] and `probability_rows` [N, K], put onto `device`.
+    ///
+    /// ```
+    /// use kappa_hessian::{Samples, burn::tensor::Device};
+    ///
+    /// let samples = Samples::from_slices(2, 2, &[1.0, 2.0, 0.0, 3.0], &[0.5, 0.5, 0.9, 0.1], &Device::flex())?;
+    /// assert_eq!((samples.count(), samples.epsilon()), (2, f64::EPSILON));
+    /// # Ok::<(), kappa_hessian::HessianError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`], and [`HessianError::WrongLength`] for slices that are not as many rows.
+    pub fn from_slices<T: Element>(
+        features: usize,
+        classes: usize,
+        feature_rows: &[T],
+        probability_rows: &[T],
+        device: &Device,
+    ) -> Result<Self, HessianError> {
+        let mut samples = Self::new(features, classes, T::dtype())?;
+        samples.check_lengths(feature_rows, probability_rows)?;
+        let rows = (BINDING_BYTES / (features.max(classes) * size_of::<T>())).max(1);
+        let tensor = |rows: &[T], columns: usize| {
+            let data = TensorData::new(rows.to_vec(), [rows.len() / columns, columns]);
+            Tensor::<2>::from_data(data, (device, T::dtype()))
+        };
+        let chunks = feature_rows.chunks(rows * features).zip(probability_rows.chunks(rows * classes));
+        for (feature_rows, probability_rows) in chunks {
+            samples.push(tensor(feature_rows, features), tensor(probability_rows, classes))?;
+        }
+        Ok(samples)
+    }
+
+    /// As [`Self::from_slices`] from logits [N, K], whose softmax is taken in f64.
+    ///
+    /// ```
+    /// use kappa_hessian::{Samples, burn::tensor::Device};
+    ///
+    /// let samples = Samples::from_logits(1, 2, &[3.0f32], &[0.0, 0.0], &Device::flex())?;
+    /// // p = 1/2 for either class: tr H = (1 - |p|^2) g^2.
+    /// assert_eq!(samples.trace()?, 4.5);
+    /// # Ok::<(), kappa_hessian::HessianError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_slices`].
+    pub fn from_logits<T: Element>(
+        features: usize,
+        classes: usize,
+        feature_rows: &[T],
+        logit_rows: &[T],
+        device: &Device,
+    ) -> Result<Self, HessianError> {
+        Self::new(features, classes, T::dtype())?.check_lengths(feature_rows, logit_rows)?;
+        let probabilities: Vec<T> = logit_rows.chunks_exact(classes).flat_map(softmax).collect();
+        Self::from_slices(features, classes, feature_rows, &probabilities, device)
+    }
+
+    fn check_lengths<T>(&self, feature_rows: &[T], score_rows: &[T]) -> Result<(), HessianError> {
+        let (features, scores, m, k) = (feature_rows.len(), score_rows.len(), self.features, self.classes);
+        let whole = features.is_multiple_of(m) && scores.is_multiple_of(k);
+        if !whole || features / m != scores / k {
+            return Err(HessianError::WrongLength { features, scores, m, k });
+        }
+        Ok(())
     }
 
     /// Adds samples: features [n, m] and probabilities [n, K].
@@ -65,10 +139,11 @@ impl Samples {
     /// [`HessianError::WrongShape`], [`HessianError::WrongType`].
     pub fn push(&mut self, features: Tensor<2>, probabilities: Tensor<2>) -> Result<(), HessianError> {
         let chunk = Chunk { features, probabilities };
-        self.count += chunk.check(self.features, self.classes)?;
+        let count = chunk.check(self.features, self.classes)?;
         if chunk.features.dtype() != self.dtype {
             return Err(chunk.wrong_type());
         }
+        self.count += count;
         self.chunks.push(chunk);
         Ok(())
     }
@@ -93,13 +168,15 @@ impl Samples {
         &self.chunks
     }
 
+    /// K m.
+    pub fn size(&self) -> usize {
+        self.features * self.classes
+    }
+
     /// The unit of the arithmetic that the samples are in: the distance from 1 to
     /// the next number.
     pub fn epsilon(&self) -> f64 {
-        match self.dtype {
-            DType::F64 => f64::EPSILON,
-            _ => f32::EPSILON.into(),
-        }
+        unit(self.dtype)
     }
 
     /// The exact Hessian of their mean loss.
@@ -109,9 +186,7 @@ impl Samples {
     /// As [`Accumulator::add`] and [`Accumulator::finish`].
     pub fn hessian(&self) -> Result<Hessian, HessianError> {
         let mut sums = Accumulator::new(self.features, self.classes)?;
-        for Chunk { features, probabilities } in self.chunks.iter().cloned() {
-            sums.add(features, probabilities)?;
-        }
+        sums.add_samples(self)?;
         sums.finish()
     }
 
@@ -169,11 +244,32 @@ impl Chunk {
     }
 
     fn wrong_type(&self) -> HessianError {
-        HessianError::WrongType {
-            features: self.features.dtype().name().to_owned(),
-            probabilities: self.probabilities.dtype().name().to_owned(),
-        }
+        wrong_type(self.features.dtype(), self.probabilities.dtype())
     }
+}
+
+fn wrong_type(features: DType, probabilities: DType) -> HessianError {
+    HessianError::WrongType {
+        features: features.name().to_owned(),
+        probabilities: probabilities.name().to_owned(),
+    }
+}
+
+/// The distance from 1 to the next number of a type that is computed in.
+pub(crate) fn unit(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::EPSILON,
+        _ => f32::EPSILON.into(),
+    }
+}
+
+/// The softmax of one sample's logits, in f64.
+fn softmax<T: Element>(logits: &[T]) -> Vec<T> {
+    let logits = || logits.iter().map(|logit| logit.elem::<f64>());
+    let largest = logits().fold(f64::NEG_INFINITY, f64::max);
+    let powers: Vec<f64> = logits().map(|logit| (logit - largest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|power| T::from_elem(power / sum)).collect()
 }
 
 /// The class that a sample most likely is of.
@@ -192,10 +288,10 @@ pub(crate) fn uncertainty(p: &[f64]) -> f64 {
 
 /// A tensor's elements, row by row, in f64.
 pub(crate) fn doubles(tensor: Tensor<2>) -> Result<Vec<f64>, HessianError> {
-    let data = tensor.try_into_data().map_err(|error| HessianError::Device(error.to_string()))?;
+    let data = tensor.try_into_data().map_err(DeviceError::new)?;
     // burn's own conversion goes element by element through a match.
     Ok(match data.as_slice::<f32>() {
         Ok(single) => single.iter().map(|&x| f64::from(x)).collect(),
-        Err(_) => data.try_into_vec::<f64>().map_err(|error| HessianError::Device(error.to_string()))?,
+        Err(_) => data.try_into_vec::<f64>().map_err(DeviceError::new)?,
     })
 }

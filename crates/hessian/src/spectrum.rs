@@ -1,22 +1,34 @@
 //! Eigenvalues and the numbers read off them.
 
-/// The eigenvalues of a symmetric matrix, from the largest down.
+/// The eigenvalues of a symmetric matrix, from the largest down, and the unit of the
+/// arithmetic that the matrix was summed in, by which zeros are told from numbers.
+///
+/// ```
+/// use kappa_hessian::Spectrum;
+///
+/// let spectrum = Spectrum::from_eigenvalues(vec![1.0, 4.0, 1e-9], f32::EPSILON.into());
+/// assert_eq!(spectrum.lambda(1), Some(4.0));
+/// assert_eq!(spectrum.ratio(1, 2), Some(4.0));
+/// assert_eq!(spectrum.rank(), 2, "1e-9 of 4 is below what single precision tells from zero");
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spectrum {
     eigenvalues: Vec<f64>,
+    epsilon: f64,
 }
 
 impl Spectrum {
     /// From eigenvalues in ascending order, as faer gives them.
-    pub(crate) fn from_ascending(mut eigenvalues: Vec<f64>) -> Self {
+    pub(crate) fn from_ascending(mut eigenvalues: Vec<f64>, epsilon: f64) -> Self {
         eigenvalues.reverse();
-        Self { eigenvalues }
+        Self { eigenvalues, epsilon }
     }
 
-    /// From eigenvalues in any order.
-    pub fn from_eigenvalues(mut eigenvalues: Vec<f64>) -> Self {
+    /// From eigenvalues in any order, of a matrix that was summed in an arithmetic of unit
+    /// `epsilon`.
+    pub fn from_eigenvalues(mut eigenvalues: Vec<f64>, epsilon: f64) -> Self {
         eigenvalues.sort_by(|a, b| b.total_cmp(a));
-        Self { eigenvalues }
+        Self { eigenvalues, epsilon }
     }
 
     /// All eigenvalues, largest first: lambda_1, lambda_2, ..
@@ -78,19 +90,23 @@ impl Spectrum {
         self.eigenvalues.iter().sum()
     }
 
-    /// The eigenvalue below which there is only rounding: size x `epsilon` x
-    /// the largest magnitude, `epsilon` being the unit of the arithmetic that
-    /// the matrix was summed in. The convention of LAPACK's users (MATLAB's and
-    /// numpy's rank).
-    pub fn rank_tolerance(&self, epsilon: f64) -> f64 {
+    /// The unit of the arithmetic that the matrix was summed in.
+    pub fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+
+    /// The eigenvalue below which there is only rounding: size x epsilon x the largest
+    /// magnitude, epsilon being the unit of the arithmetic that the matrix was summed in.
+    /// The convention of LAPACK's users (MATLAB's and numpy's rank).
+    pub fn rank_tolerance(&self) -> f64 {
         let largest = self.eigenvalues.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
-        self.eigenvalues.len() as f64 * epsilon * largest
+        self.eigenvalues.len() as f64 * self.epsilon * largest
     }
 
     /// The numerical rank: how many eigenvalues are larger in magnitude than
     /// [`Self::rank_tolerance`].
-    pub fn rank(&self, epsilon: f64) -> usize {
-        let tolerance = self.rank_tolerance(epsilon);
+    pub fn rank(&self) -> usize {
+        let tolerance = self.rank_tolerance();
         self.eigenvalues.iter().filter(|value| value.abs() > tolerance).count()
     }
 }
@@ -104,7 +120,7 @@ mod tests {
     use super::*;
 
     fn twelve() -> Spectrum {
-        Spectrum::from_ascending((0..12).map(f64::from).collect())
+        Spectrum::from_ascending((0..12).map(f64::from).collect(), f64::EPSILON)
     }
 
     #[test]
@@ -125,14 +141,14 @@ mod tests {
         assert_eq!(spectrum.kappa(1.0), Some(12.0));
         assert_eq!(spectrum.kappa_prime(0.0), Some(11.0 / 2.0));
         assert_eq!(spectrum.kappa_prime(1.0), Some(4.0));
-        let short = Spectrum::from_ascending(vec![1.0, 2.0]);
+        let short = Spectrum::from_ascending(vec![1.0, 2.0], f64::EPSILON);
         assert_eq!(short.kappa_prime(0.0), None);
     }
 
     #[test]
     fn rank_counts_what_stands_above_rounding() {
-        let spectrum = Spectrum::from_ascending(vec![-1e-16, 1e-17, 1e-10, 0.5, 1.0]);
-        assert_eq!(spectrum.rank(f64::EPSILON), 3);
-        assert_eq!(spectrum.rank(f64::from(f32::EPSILON)), 2);
+        let values = vec![-1e-16, 1e-17, 1e-10, 0.5, 1.0];
+        assert_eq!(Spectrum::from_ascending(values.clone(), f64::EPSILON).rank(), 3);
+        assert_eq!(Spectrum::from_ascending(values, f32::EPSILON.into()).rank(), 2);
     }
 }

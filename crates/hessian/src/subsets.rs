@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Accumulator, HessianError, Samples, Spectrum, samples::Chunk};
+use crate::{Accumulator, HessianError, Progress, Samples, Spectrum, progress::advance, samples::Chunk};
 
 /// The spectra of random subsets of one size.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,16 +19,28 @@ pub struct Subset {
 /// of each size, drawn without replacement. Those of one repeat contain each other:
 /// they are the beginnings of one random order, so a repeat costs one pass.
 ///
-/// `after_spectrum` is called after each spectrum.
+/// `progress` is told of each spectrum.
+///
+/// ```
+/// use kappa_hessian::{Samples, burn::tensor::Device, growing_subsets};
+///
+/// let features: Vec<f64> = (0..20).map(|n| f64::from(n).sin()).collect();
+/// let logits: Vec<f64> = (0..20).map(|n| f64::from(n).cos()).collect();
+/// let samples = Samples::from_logits(2, 2, &features, &logits, &Device::flex())?;
+/// let subsets = growing_subsets(&samples, 3, 0, &())?;
+/// assert_eq!(subsets.iter().map(|subset| subset.samples).collect::<Vec<_>>(), [1, 2, 5]);
+/// assert!(subsets.iter().all(|subset| subset.spectra.len() == 3));
+/// # Ok::<(), kappa_hessian::HessianError>(())
+/// ```
 ///
 /// # Errors
 ///
-/// As [`Accumulator::add`] and [`crate::Hessian::spectrum`].
+/// As [`Accumulator::add`] and [`crate::Hessian::spectrum`], and [`HessianError::Stopped`].
 pub fn growing_subsets(
     samples: &Samples,
     repeats: usize,
     seed: u64,
-    mut after_spectrum: impl FnMut(),
+    progress: &dyn Progress,
 ) -> Result<Vec<Subset>, HessianError> {
     let mut sizes: Vec<usize> = (1..=6).rev().map(|halvings| samples.count() >> halvings).collect();
     sizes.retain(|&size| size > 0);
@@ -46,7 +58,7 @@ pub fn growing_subsets(
             samples.add_rows(&mut sums, &order[taken..subset.samples])?;
             taken = subset.samples;
             subset.spectra.push(sums.finish()?.spectrum()?);
-            after_spectrum();
+            advance(progress, 1)?;
         }
     }
     Ok(subsets)

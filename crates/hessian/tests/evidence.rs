@@ -25,7 +25,7 @@ const SHAPES: [[usize; 3]; 9] = [
 
 fn evidence(set: &SampleSet) -> (Hessian, Eigenpairs, Evidence) {
     let hessian = set.hessian().unwrap();
-    let pairs = hessian.eigenpairs(set.epsilon()).unwrap();
+    let pairs = hessian.eigenpairs().unwrap();
     let evidence = verify(&hessian, &pairs, set).unwrap();
     (hessian, pairs, evidence)
 }
@@ -156,7 +156,7 @@ fn degenerate_samples_pass() {
         samples.logits = z.repeat(40);
     });
     let (_, pairs, _) = assert_passes(&duplicated, "one sample, forty times");
-    assert_eq!(pairs.spectrum.rank(f64::EPSILON), 2);
+    assert_eq!(pairs.spectrum.rank(), 2);
     assert_passes(&made(2, 9, 3, |_| ()), "fewer samples than features");
     assert_passes(&made(30, 7, 2, |_| ()), "two classes");
     assert_passes(&made(30, 1, 5, |_| ()), "one feature");
@@ -204,8 +204,8 @@ impl Right {
     fn with_elements(mut self, change: impl Fn(&mut [f64])) -> Self {
         let mut elements = self.hessian.elements().to_vec();
         change(&mut elements);
-        self.hessian = Hessian::from_elements(6, 4, 200, elements).unwrap();
-        self.pairs = self.hessian.eigenpairs(f64::EPSILON).unwrap();
+        self.hessian = Hessian::from_elements(6, 4, 200, f64::EPSILON, elements).unwrap();
+        self.pairs = self.hessian.eigenpairs().unwrap();
         self
     }
 }
@@ -230,7 +230,7 @@ fn a_wrong_eigenvalue_fails() {
     let mut right = Right::new();
     let mut values = right.pairs.spectrum.eigenvalues().to_vec();
     values[2] *= 1.0 + 1e-9;
-    right.pairs.spectrum = kappa_hessian::Spectrum::from_eigenvalues(values);
+    right.pairs.spectrum = kappa_hessian::Spectrum::from_eigenvalues(values, f64::EPSILON);
     assert!(right.failed().contains(&"residual".to_owned()));
 }
 
@@ -267,7 +267,7 @@ fn eigenvalues_whose_squares_do_not_add_up_fail() {
     let moved = values[0] * 1e-4;
     values[0] += moved;
     values[1] -= moved;
-    right.pairs.spectrum = kappa_hessian::Spectrum::from_eigenvalues(values);
+    right.pairs.spectrum = kappa_hessian::Spectrum::from_eigenvalues(values, f64::EPSILON);
     let failed = right.failed();
     assert!(
         failed.contains(&"Frobenius norm".to_owned()) && !failed.contains(&"trace".to_owned()),

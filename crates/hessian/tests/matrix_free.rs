@@ -5,7 +5,11 @@ mod common;
 
 use burn::tensor::{DType, Device};
 use common::{Samples, relative_error};
-use kappa_hessian::{DensityOptions, HessianError, Samples as SampleSet};
+use faer::MatRef;
+use kappa_hessian::{
+    DensityOptions, HessianError, Samples as SampleSet, SymmetricOperator, density, largest_pairs,
+    smallest_pairs, verify_pairs,
+};
 use proptest::prelude::*;
 
 fn set(samples: &Samples) -> SampleSet {
@@ -21,9 +25,16 @@ fn a_product_is_the_explicit_sum_times_the_direction() {
         let hessian = samples.kronecker_sum();
         let expected: Vec<f64> =
             hessian.chunks(size).map(|row| row.iter().zip(&direction).map(|(h, v)| h * v).sum()).collect();
-        let found = set(&samples).product(&direction).unwrap();
+        let direction = MatRef::from_column_major_slice(&direction, size, 1);
+        let product = |operator: &dyn SymmetricOperator| -> Vec<f64> {
+            operator.product(direction).unwrap().col(0).iter().copied().collect()
+        };
         // Sums of at most 130 terms in f64.
-        assert!(relative_error(&found, &expected) < 1e-12, "{n} {m} {k}");
+        assert!(relative_error(&product(&set(&samples)), &expected) < 1e-12, "{n} {m} {k}");
+        assert!(
+            relative_error(&product(&set(&samples).hessian().unwrap()), &expected) < 1e-12,
+            "{n} {m} {k}"
+        );
     }
 }
 
@@ -34,13 +45,18 @@ fn dense(set: &SampleSet) -> Vec<f64> {
 
 #[track_caller]
 fn assert_leading(set: &SampleSet, what: &str) {
-    let found = set.leading_pairs(10, &|| ()).unwrap();
+    let found = largest_pairs(set, 10, &()).unwrap();
     let expected = dense(set);
     for (rank, (found, expected_value)) in found.eigenvalues.iter().zip(&expected).enumerate() {
         let error = (found - expected_value).abs();
         assert!(error <= 1e-6 * expected[0], "{what}: lambda_{}: {found} {expected_value}", rank + 1);
     }
-    assert!(found.residuals.iter().all(|&residual| residual <= 1e-6), "{what}: {:?}", found.residuals);
+    assert_eq!(found.residual_bound, 1e-6);
+    assert!(found.passed(), "{what}: {:?}", found.residuals);
+    let checks = verify_pairs(set, &found, &()).unwrap();
+    let names = ["residual", "orthogonality", "symmetry", "semi-definite", "null"];
+    assert_eq!(checks.iter().map(|check| check.name).collect::<Vec<_>>(), names);
+    assert!(checks.iter().all(|check| check.passed()), "{what}: {checks:?}");
 }
 
 #[test]
@@ -55,7 +71,7 @@ fn eigenvalues_that_occur_several_times_are_all_found() {
     let mut samples = Samples::new(300, 60, 8, 35);
     samples.logits.fill(0.0);
     // Every eigenvalue of E[g g'] / 8, seven times.
-    let found = set(&samples).leading_pairs(10, &|| ()).unwrap();
+    let found = largest_pairs(&set(&samples), 10, &()).unwrap();
     let sevenfold =
         found.eigenvalues[..7].iter().all(|value| (value / found.eigenvalues[0] - 1.0).abs() < 1e-6);
     assert!(sevenfold && found.eigenvalues[7] < 0.9 * found.eigenvalues[0], "{:?}", found.eigenvalues);
@@ -66,7 +82,7 @@ fn eigenvalues_that_occur_several_times_are_all_found() {
 fn a_hessian_of_low_rank_has_zeros_below_it() {
     // One sample: rank K - 1.
     let samples = Samples::new(1, 40, 3, 36);
-    let found = set(&samples).leading_pairs(10, &|| ()).unwrap();
+    let found = largest_pairs(&set(&samples), 10, &()).unwrap();
     assert!(found.eigenvalues[1] > 1e-6 * found.eigenvalues[0]);
     assert!(found.eigenvalues[2..].iter().all(|value| value.abs() < 1e-12 * found.eigenvalues[0]));
 }
@@ -75,22 +91,25 @@ fn a_hessian_of_low_rank_has_zeros_below_it() {
 fn a_hessian_of_zeros_has_zeros() {
     let mut samples = Samples::new(30, 40, 3, 37);
     samples.features.fill(0.0);
-    assert_eq!(set(&samples).leading_pairs(10, &|| ()).unwrap().eigenvalues, [0.0; 10]);
+    assert_eq!(largest_pairs(&set(&samples), 10, &()).unwrap().eigenvalues, [0.0; 10]);
 }
 
 #[test]
 fn features_that_are_not_finite_are_an_error() {
     let mut samples = Samples::new(30, 40, 3, 38);
     samples.features[7] = f64::NAN;
-    assert!(matches!(set(&samples).leading_pairs(10, &|| ()), Err(HessianError::NotFiniteProduct)));
+    assert!(matches!(largest_pairs(&set(&samples), 10, &()), Err(HessianError::NotFiniteProduct)));
     let options = DensityOptions { probes: 1, steps: 5, seed: 0 };
-    assert!(matches!(set(&samples).density(options, || ()), Err(HessianError::NotFiniteProduct)));
+    assert!(matches!(density(&set(&samples), options, &()), Err(HessianError::NotFiniteProduct)));
 }
 
 #[test]
 fn single_precision_finds_them_to_single_precision() {
     let samples = Samples::new(500, 30, 10, 39);
-    let found = samples.set(&Device::flex(), DType::F32, 64).leading_pairs(10, &|| ()).unwrap();
+    let single = samples.set(&Device::flex(), DType::F32, 64);
+    let found = largest_pairs(&single, 10, &()).unwrap();
+    assert_eq!(found.residual_bound, 1e-4);
+    assert!(found.passed(), "{:?}", found.residuals);
     for (found, expected) in found.eigenvalues.iter().zip(dense(&set(&samples))) {
         assert!((found - expected).abs() < 2e-5 * found.max(expected), "{found} {expected}");
     }
@@ -101,7 +120,7 @@ fn the_densitys_moments_are_the_matrixs_within_their_error() {
     let samples = Samples::new(400, 25, 6, 40);
     let set = set(&samples);
     let options = DensityOptions { probes: 30, steps: 20, seed: 1 };
-    let density = set.density(options, || ()).unwrap();
+    let density = density(&set, options, &()).unwrap();
     let spectrum = set.hessian().unwrap().spectrum().unwrap();
     let size = spectrum.eigenvalues().len() as f64;
     let error = (density.trace - spectrum.trace()).abs();
@@ -132,7 +151,7 @@ fn a_density_of_all_steps_is_exact_for_its_probe() {
     // One feature: two eigenvalues besides the shift's zero, so two nodes and no more.
     let samples = Samples::new(20, 1, 3, 41);
     let set = set(&samples);
-    let density = set.density(DensityOptions { probes: 3, steps: 10, seed: 2 }, || ()).unwrap();
+    let density = density(&set, DensityOptions { probes: 3, steps: 10, seed: 2 }, &()).unwrap();
     let spectrum = set.hessian().unwrap().spectrum().unwrap();
     for nodes in &density.probes {
         for (node, _) in nodes {
@@ -140,9 +159,26 @@ fn a_density_of_all_steps_is_exact_for_its_probe() {
             assert!(nearest < 1e-13, "{node} {spectrum:?}");
         }
         let weights: f64 = nodes.iter().map(|(_, weight)| weight).sum();
-        assert!((weights + density.shift - 1.0).abs() < 1e-13);
+        assert!((weights + density.known_zeros - 1.0).abs() < 1e-13);
     }
-    assert!((density.shift - 1.0 / 3.0).abs() < 1e-15);
+    assert!((density.known_zeros - 1.0 / 3.0).abs() < 1e-15);
+}
+
+#[test]
+fn the_smallest_are_the_zeros_that_are_known_and_what_comes_after_them() {
+    let samples = Samples::new(500, 30, 3, 42);
+    let set = set(&samples);
+    let zeros = smallest_pairs(&set, 30, &()).unwrap();
+    let lambda_1 = dense(&set)[0];
+    // Nothing but rounding of products of 500 terms.
+    assert!(zeros.eigenvalues.iter().all(|value| value.abs() < 1e-13 * lambda_1), "{:?}", zeros.eigenvalues);
+    assert_eq!(zeros.products, 30, "no search");
+    let beyond = smallest_pairs(&set, 32, &()).unwrap();
+    let spectrum = set.hessian().unwrap().spectrum().unwrap();
+    for (found, expected) in beyond.eigenvalues.iter().zip(spectrum.eigenvalues().iter().rev()) {
+        assert!((found - expected).abs() <= 1e-6 * lambda_1, "{found} {expected}");
+    }
+    assert!(verify_pairs(&set, &beyond, &()).unwrap().iter().all(|check| check.passed()));
 }
 
 proptest! {
@@ -151,7 +187,7 @@ proptest! {
     #[test]
     fn the_largest_are_found_on_any_shape(n in 1usize..60, m in 1usize..40, k in 2usize..9, seed in 0u64..1000) {
         let set = set(&Samples::new(n, m, k, seed));
-        let found = set.leading_pairs(10, &|| ()).unwrap();
+        let found = largest_pairs(&set, 10, &()).unwrap();
         let spectrum = set.hessian().unwrap().spectrum().unwrap();
         let lambda_1 = spectrum.lambda(1).unwrap();
         for (found, expected) in found.eigenvalues.iter().zip(spectrum.eigenvalues()) {

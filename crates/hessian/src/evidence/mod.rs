@@ -15,13 +15,16 @@
 //! |dH|_2 <= delta mean_n tr(S_n) |g_n|^2 = delta tr H .
 //! ```
 
+mod last_layer;
+mod operator;
 mod reference;
-mod subject;
 
 use std::time::Instant;
 
 use crate::{Eigenpairs, Hessian, HessianError, Samples, Spectrum};
-use subject::Subject;
+use last_layer::LastLayerChecks;
+
+pub use operator::verify_pairs;
 
 /// Stages between H and the check of an eigenpair, as counted above.
 const STAGES: f64 = 5.0;
@@ -81,6 +84,20 @@ impl Evidence {
 /// Checks `hessian` and its `pairs` against each other, and both against the
 /// `samples` that they were computed from.
 ///
+/// ```
+/// use kappa_hessian::{Samples, burn::tensor::Device, verify};
+///
+/// let samples = Samples::from_slices(1, 2, &[1.0, 2.0], &[0.5, 0.5, 0.9, 0.1], &Device::flex())?;
+/// let hessian = samples.hessian()?;
+/// let mut pairs = hessian.eigenpairs()?;
+/// assert!(verify(&hessian, &pairs, &samples)?.passed());
+///
+/// pairs.vectors[(0, 0)] *= 1.001;
+/// let evidence = verify(&hessian, &pairs, &samples)?;
+/// assert!(evidence.checks.iter().any(|check| check.name == "residual" && !check.passed()));
+/// # Ok::<(), kappa_hessian::HessianError>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`HessianError::Device`] if the samples cannot be read, and
@@ -97,35 +114,43 @@ pub fn verify(hessian: &Hessian, pairs: &Eigenpairs, samples: &Samples) -> Resul
             k,
         });
     }
-    let subject = Subject::new(hessian, pairs, samples)?;
-    let blocks = subject.rounding_of_blocks();
+    let checks = LastLayerChecks::new(hessian, pairs, samples)?;
+    let blocks = checks.rounding_of_blocks();
     let rounding = blocks.0;
-    let checks = vec![
-        subject.probabilities(),
-        subject.symmetry(),
-        subject.shift(),
-        subject.residual(),
-        subject.orthogonality(),
-        semi_definite(&pairs.spectrum, subject.scale, subject.solver() + subject.sums()),
-        subject.trace(),
-        frobenius(hessian, &pairs.spectrum, subject.solver()),
-        subject.products(),
-        subject.fisher(),
-        subject.blocks(blocks),
+    let results = vec![
+        checks.probabilities(),
+        checks.symmetry(),
+        checks.shift(),
+        checks.residual(),
+        checks.orthogonality(),
+        semi_definite(&pairs.spectrum, checks.scale, checks.solver() + checks.sums()),
+        checks.trace(),
+        frobenius(hessian, &pairs.spectrum, checks.solver()),
+        checks.products(),
+        checks.fisher(),
+        checks.blocks(blocks),
     ];
-    let known = subject.known_digits(rounding);
-    Ok(Evidence { checks, rounding, known, seconds: start.elapsed().as_secs_f64() })
+    let known = checks.known_digits(rounding);
+    Ok(Evidence { checks: results, rounding, known, seconds: start.elapsed().as_secs_f64() })
 }
 
 /// What can be checked of eigenvalues alone, at little cost: that none is negative, and
 /// that they add up to the trace and their squares to the squared Frobenius norm.
-/// `epsilon` is the unit of the arithmetic of the sums over samples.
-pub fn verify_values(hessian: &Hessian, spectrum: &Spectrum, epsilon: f64) -> Vec<Check> {
+///
+/// ```
+/// use kappa_hessian::{Samples, burn::tensor::Device, verify_values};
+///
+/// let samples = Samples::from_slices(1, 2, &[1.0, 2.0], &[0.5, 0.5, 0.9, 0.1], &Device::flex())?;
+/// let hessian = samples.hessian()?;
+/// assert!(verify_values(&hessian, &hessian.spectrum()?).iter().all(|check| check.passed()));
+/// # Ok::<(), kappa_hessian::HessianError>(())
+/// ```
+pub fn verify_values(hessian: &Hessian, spectrum: &Spectrum) -> Vec<Check> {
     let lambda_1 = spectrum.lambda(1).unwrap_or(0.0);
     let scale = if lambda_1 > 0.0 { lambda_1 } else { f64::MIN_POSITIVE };
     let (size, trace) = (hessian.size() as f64, hessian.trace());
     let solver = STAGES * size * f64::EPSILON;
-    let sums = summation(hessian.samples(), hessian.classes(), epsilon) * trace / scale;
+    let sums = summation(hessian.samples(), hessian.classes(), hessian.epsilon()) * trace / scale;
     vec![
         semi_definite(spectrum, scale, solver + sums),
         Check {

@@ -18,7 +18,7 @@ use burn::{
 
 use super::{
     ClassPairGrams, cpu,
-    plan::{GRID, INVOCATIONS, Limits, Plan},
+    launch::{GRID, INVOCATIONS, LaunchPlan, Limits},
 };
 
 /// Invocations of a workgroup of sum_parts.wgsl.
@@ -32,7 +32,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn class_pair_grams(plan: &Plan) -> Self {
+    fn class_pair_grams(plan: &LaunchPlan) -> Self {
         Self {
             name: "class_pair_grams",
             source: include_str!("../../../../shaders/class_pair_grams.wgsl"),
@@ -105,7 +105,7 @@ impl ClassPairGrams for CubeBackend {
             workgroup_bytes: properties.hardware.max_shared_memory_size,
             binding_bytes: usize::try_from(properties.memory.max_page_size).unwrap_or(usize::MAX),
         };
-        let plan = Plan::new(samples, m, pairs, limits);
+        let plan = LaunchPlan::new(samples, m, pairs, limits);
 
         let launch = |kernel: Kernel, grid: [usize; 3], threads: usize, buffers: Vec<Handle>| {
             let [x, y, z] = grid.map(|n| n as u32);
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_kernels_constants_take_their_values() {
-        let plan = Plan::new(7, 3, 1, Limits { workgroup_bytes: 32 << 10, binding_bytes: 128 << 20 });
+        let plan = LaunchPlan::new(7, 3, 1, Limits { workgroup_bytes: 32 << 10, binding_bytes: 128 << 20 });
         let kernel = Kernel::class_pair_grams(&plan);
         for (name, value) in plan.constants() {
             let declared =

@@ -14,7 +14,7 @@ mod cpu;
 #[cfg(feature = "wgpu")]
 mod gpu;
 #[cfg(feature = "wgpu")]
-mod plan;
+mod launch;
 
 #[cfg(feature = "wgpu")]
 use burn::tensor::Shape;
@@ -81,6 +81,15 @@ impl ClassPairGrams for burn::backend::NdArray {
 
 /// [`ClassPairGrams::class_pair_grams`] on tensors of whatever device they are on: features
 /// [N, m] and probabilities [N, K] of one type, f32 or f64, with none of N, m and `pairs` zero.
+///
+/// ```
+/// use kappa_hessian::{burn::tensor::{Device, Tensor}, grams::{class_pair_grams, class_pairs, pairs}};
+///
+/// let features = Tensor::<2>::from_floats([[2.0], [4.0]], &Device::flex());
+/// let probabilities = Tensor::<2>::from_floats([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]], &Device::flex());
+/// let sums = class_pair_grams(features, probabilities, 0, pairs(3)).into_data().to_vec::<f32>().unwrap();
+/// assert_eq!(class_pairs(3).zip(sums).collect::<Vec<_>>(), [((0, 1), 2.0), ((0, 2), 2.0), ((1, 2), 2.0)]);
+/// ```
 pub fn class_pair_grams(
     features: Tensor<2>,
     probabilities: Tensor<2>,

@@ -41,7 +41,7 @@ pub(super) struct Limits {
 
 /// A launch of class_pair_grams.wgsl. The first four are constants of its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct LaunchPlan {
     pub depth: usize,
     pub pairs_a_pass: usize,
     pub span: usize,
@@ -60,7 +60,7 @@ pub(super) struct Plan {
     pub part_elements: usize,
 }
 
-impl Plan {
+impl LaunchPlan {
     /// For `samples` samples, m = `features` features and `pairs` class pairs, none of them 0.
     pub fn new(samples: usize, features: usize, pairs: usize, limits: Limits) -> Self {
         let blocks_a_side = features.div_ceil(BLOCK);
@@ -146,7 +146,7 @@ mod tests {
     fn a_launch_stays_inside_the_limits() {
         for limits in [SMALLEST, LARGER] {
             for [samples, features, pairs] in SIZES {
-                let plan = Plan::new(samples, features, pairs, limits);
+                let plan = LaunchPlan::new(samples, features, pairs, limits);
                 let context = format!("{samples} {features} {pairs}: {plan:?}");
                 assert!(plan.part_elements * plan.parts * 4 <= limits.binding_bytes, "{context}");
                 assert!(workgroup_bytes(plan.depth, plan.span) <= limits.workgroup_bytes, "{context}");
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn every_block_sample_and_pair_is_somebodys() {
         for [samples, features, pairs] in SIZES {
-            let plan = Plan::new(samples, features, pairs, SMALLEST);
+            let plan = LaunchPlan::new(samples, features, pairs, SMALLEST);
             let context = format!("{samples} {features} {pairs}: {plan:?}");
             assert!(plan.items <= INVOCATIONS && plan.items > 0, "{context}");
             let tiles = (1..).find(|&tiles| triangle(tiles) == plan.regions).unwrap();
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn memory_is_filled_to_a_half_of_what_a_workgroup_may_have() {
         let depth = |kibibytes: usize| {
-            Plan::new(60_000, 100, 45, Limits { workgroup_bytes: kibibytes << 10, ..SMALLEST }).depth
+            LaunchPlan::new(60_000, 100, 45, Limits { workgroup_bytes: kibibytes << 10, ..SMALLEST }).depth
         };
         assert_eq!([16, 32, 48, 64].map(depth), [8, 16, 32, 32]);
     }

@@ -1,25 +1,22 @@
 //! The checks that need eigenvectors or samples, one method each, its bound beside it.
 
-use faer::{
-    Accum, Mat, MatRef, Par,
-    linalg::matmul::triangular::{self, BlockStructure},
-};
+use faer::Mat;
 
 use super::{
-    Check, KnownDigits, STAGES, ratio,
+    Check, KnownDigits, STAGES,
+    operator::{distance_from_orthonormal, irregular_direction, largest_residual},
+    ratio,
     reference::{Reference, worst},
     relative, sum_of_errors, summation,
 };
-use crate::{
-    Eigenpairs, Hessian, HessianError, Samples, grams::class_pairs, krylov::irregular, subspace::product,
-};
+use crate::{Eigenpairs, Hessian, HessianError, Samples, grams::class_pairs, subspace::product};
 
 /// The eigenvectors that are held against the samples one by one, counted from 0: those
 /// of lambda_1 and lambda_10.
 const HELD: [usize; 2] = [0, 9];
 
 /// What is checked, with what several checks need.
-pub(super) struct Subject<'a> {
+pub(super) struct LastLayerChecks<'a> {
     hessian: &'a Hessian,
     pairs: &'a Eigenpairs,
     epsilon: f64,
@@ -38,16 +35,14 @@ pub(super) struct Subject<'a> {
     reference: Reference,
 }
 
-impl<'a> Subject<'a> {
+impl<'a> LastLayerChecks<'a> {
     pub fn new(hessian: &'a Hessian, pairs: &'a Eigenpairs, samples: &Samples) -> Result<Self, HessianError> {
         let size = hessian.size();
         let held: Vec<usize> = HELD.into_iter().filter(|&column| column < size).collect();
-        // And one direction that has something of every eigenvector, of length one.
-        let irregular = irregular(size, 0.0);
-        let length = irregular.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let irregular = irregular_direction(size, 0.0);
         let directions = Mat::from_fn(size, held.len() + 1, |row, column| match held.get(column) {
             Some(&eigenvector) => pairs.vectors[(row, eigenvector)],
-            None => irregular[row] / length,
+            None => irregular[row],
         });
         let class_pairs = telling_pairs(hessian);
         let reference = Reference::new(samples, directions.as_ref(), &class_pairs)?;
@@ -118,18 +113,11 @@ impl<'a> Subject<'a> {
     }
 
     pub fn residual(&self) -> Check {
-        let columns = self.images.col_iter().zip(self.pairs.vectors.col_iter());
-        let value = columns
-            .zip(self.pairs.spectrum.eigenvalues())
-            .map(|((image, vector), lambda)| {
-                image
-                    .iter()
-                    .zip(vector.iter())
-                    .map(|(image, v)| (image - lambda * v).powi(2))
-                    .sum::<f64>()
-                    .sqrt()
-            })
-            .fold(0.0, worst);
+        let value = largest_residual(
+            self.images.as_ref(),
+            self.pairs.vectors.as_ref(),
+            self.pairs.spectrum.eigenvalues(),
+        );
         Check {
             name: "residual",
             quantity: "max_i |H v_i - lambda_i v_i| / lambda_1",
@@ -139,23 +127,10 @@ impl<'a> Subject<'a> {
     }
 
     pub fn orthogonality(&self) -> Check {
-        let vectors = self.pairs.vectors.as_ref();
-        let mut products = Mat::zeros(vectors.ncols(), vectors.ncols());
-        triangular::matmul(
-            products.as_mut(),
-            BlockStructure::TriangularLower,
-            Accum::Replace,
-            vectors.transpose(),
-            BlockStructure::Rectangular,
-            vectors,
-            BlockStructure::Rectangular,
-            1.0,
-            Par::rayon(0),
-        );
         Check {
             name: "orthogonality",
             quantity: "max_ij |V'V - I|",
-            value: distance_from_identity(products.as_ref()),
+            value: distance_from_orthonormal(self.pairs.vectors.as_ref()),
             bound: self.solver(),
         }
     }
@@ -249,17 +224,6 @@ fn telling_pairs(hessian: &Hessian) -> Vec<(usize, usize)> {
 fn trace_of_block(hessian: &Hessian, (a, b): (usize, usize)) -> f64 {
     let (m, matrix) = (hessian.features(), hessian.matrix());
     (0..m).map(|i| -matrix[(a * m + i, b * m + i)]).sum()
-}
-
-/// max_ij |A - I| over the lower triangle.
-fn distance_from_identity(matrix: MatRef<f64>) -> f64 {
-    let columns = matrix.col_iter().enumerate();
-    columns
-        .flat_map(|(j, column)| {
-            let below = column.iter().enumerate().skip(j);
-            below.map(move |(i, x)| (x - if i == j { 1.0 } else { 0.0 }).abs())
-        })
-        .fold(0.0, worst)
 }
 
 /// Decimal digits of a number whose relative error is `error`.
