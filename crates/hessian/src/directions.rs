@@ -34,12 +34,12 @@ pub fn share(directions: MatRef<f64>, vector: &[f64]) -> Option<f64> {
     (whole > 0.0).then(|| product(directions.transpose(), column).squared_norm_l2() / whole)
 }
 
-/// How far the Kronecker factorisation E[S] (x) E[g g^T] is from H = E[S (x) g g^T]
+/// How far the Kronecker factorisation `E[S] (x) E[g g^T]` is from `H = E[S (x) g g^T]`
 /// (Martens and Grosse 2015, "Optimizing Neural Networks with Kronecker-factored
 /// Approximate Curvature", section 3.1, here for the last layer, exactly).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Kronecker {
-    /// |E[S] (x) E[g g^T] - H|_F / |H|_F.
+    /// `|E[S] (x) E[g g^T] - H|_F / |H|_F`.
     pub relative_error: f64,
     /// The overlap of the spaces of their ten leading eigenvectors ([`overlap`]).
     pub overlap: f64,
@@ -151,7 +151,7 @@ impl Samples {
         Ok(sum.col_iter().flat_map(|class| class.iter().map(move |sum| sum / count)).collect())
     }
 
-    /// The mean loss for these labels, -mean_n ln p_n[y_n], in nats.
+    /// The mean loss for these labels, `-mean_n ln p_n[y_n]`, in nats.
     ///
     /// # Errors
     ///

@@ -114,7 +114,7 @@ impl Hessian {
     }
 
     /// The mean over the other N - 1 samples: without the one of these features
-    /// [m] and probabilities [K].
+    /// `[m]` and probabilities `[K]`.
     ///
     /// # Errors
     ///
@@ -146,7 +146,7 @@ impl LeadingDirection {
     }
 
     /// The share of lambda_1 that each of these samples carries: features [n, m],
-    /// probabilities [n, K] -> [n]. Over all N samples of H they sum to one.
+    /// probabilities [n, K] -> `[n]`. Over all N samples of H they sum to one.
     ///
     /// # Errors
     ///

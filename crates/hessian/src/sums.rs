@@ -37,9 +37,9 @@ pub struct ClassPairSums {
 /// An affine map of the features, g'_i = scale_i (g_i - shift_i).
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureMap {
-    /// What is taken from each feature: [m].
+    /// What is taken from each feature, m numbers.
     pub shift: Vec<f64>,
-    /// What the difference is multiplied by: [m].
+    /// What the difference is multiplied by, m numbers.
     pub scale: Vec<f64>,
 }
 

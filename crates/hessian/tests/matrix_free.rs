@@ -110,6 +110,7 @@ fn single_precision_finds_them_to_single_precision() {
     let found = largest_pairs(&single, 10, &()).unwrap();
     assert_eq!(found.residual_bound, 1e-4);
     assert!(found.passed(), "{:?}", found.residuals);
+    assert!(verify_pairs(&single, &found, &()).unwrap().iter().all(|check| check.passed()));
     for (found, expected) in found.eigenvalues.iter().zip(dense(&set(&samples))) {
         assert!((found - expected).abs() < 2e-5 * found.max(expected), "{found} {expected}");
     }
