@@ -13,15 +13,16 @@ use kappa_hessian::{
     largest_pairs, smallest_pairs, verify_pairs,
 };
 
-/// A diagonal, by its elements.
+/// A diagonal, by its elements, of which the first may be known to be zero.
 struct Diagonal {
     values: Vec<f64>,
     semi_definite: bool,
+    known_zeros: usize,
 }
 
 impl Diagonal {
     fn new(values: impl IntoIterator<Item = f64>) -> Self {
-        Self { values: values.into_iter().collect(), semi_definite: false }
+        Self { values: values.into_iter().collect(), semi_definite: false, known_zeros: 0 }
     }
 
     fn known_semi_definite(self) -> Self {
@@ -44,6 +45,14 @@ impl SymmetricOperator for Diagonal {
 
     fn is_semi_definite(&self) -> bool {
         self.semi_definite
+    }
+
+    fn known_nullity(&self) -> usize {
+        self.known_zeros
+    }
+
+    fn take_out_null(&self, block: MatMut<'_, f64>) {
+        block.subrows_mut(0, self.known_zeros).fill(0.0);
     }
 }
 
@@ -194,6 +203,15 @@ fn of_nothing_they_are_zero() {
         assert_both_ends(&Diagonal::new(vec![0.0; size]), vec![0.0; size]);
         assert_both_ends(&Diagonal::new(vec![0.0; size]).known_semi_definite(), vec![0.0; size]);
     }
+}
+
+#[test]
+fn zeros_that_are_known_are_given_once_and_not_searched_for() {
+    // So large that nothing is decomposed whole.
+    let values: Vec<f64> = (0..1100).map(|i| if i < 3 { 0.0 } else { f64::from(i).sqrt() }).collect();
+    let matrix = Diagonal { known_zeros: 3, ..Diagonal::new(values.clone()).known_semi_definite() };
+    assert_pairs(&matrix, &smallest_pairs(&matrix, 5, &()).unwrap(), &values[..5]);
+    assert_eq!(smallest_pairs(&matrix, 3, &()).unwrap().products, 3);
 }
 
 #[test]
