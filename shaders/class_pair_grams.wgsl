@@ -24,7 +24,7 @@
 // Grid: x = chunk of a region's blocks, and region; y = part.
 // All buffers are read_write, since they may share one allocation.
 
-// The host sets these four for each launch (crates/hessian/src/grams/plan.rs).
+// The host sets these four for each launch (crates/hessian/src/grams/launch.rs).
 const DEPTH: u32 = 8u;                      // samples in workgroup memory at a time
 const PAIRS: u32 = 5u;                      // class pairs of an invocation, 1 to 5
 const SPAN: u32 = 8u;                       // groups of pairs that a workgroup may meet
