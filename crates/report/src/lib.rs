@@ -4,7 +4,7 @@
 //! evidence   reads what the runs left: metrics, spectra, findings
 //! band       the median and the extremes over the seeds
 //! paper      what the paper reports
-//! figures    charts as SVG, PNG and CSV
+//! figures    charts as SVG and CSV, and as PNG with the feature `png`
 //! tables     the numbers of the report's tables, each with the files that it is from
 //! page       report.md and report.html
 //! spectrum   the data of the page's interactive view
@@ -71,8 +71,7 @@ pub fn write_report(study: &StudyDir) -> Result<PathBuf, ReportError> {
     let figures = figures::all(&evidence)?;
     let mut files = Checksums::default();
     for figure in &figures {
-        for (extension, bytes) in [("svg", figure.svg.as_bytes()), ("png", &figure.png), ("csv", &figure.csv)]
-        {
+        for (extension, bytes) in figure.files() {
             files.write_file(&folder, &format!("figures/{}.{extension}", figure.name), bytes)?;
         }
     }

@@ -1,12 +1,11 @@
 //! report.md and report.html.
 
 use askama::Template;
-use plotly::Plot;
 
 use crate::{
     ReportError,
     evidence::{Evidence, Point},
-    figures::Figure,
+    figures::{Figure, NETWORKS},
     spectrum::SpectrumView,
     tables::Tables,
 };
@@ -138,10 +137,10 @@ struct Html<'a> {
     figures: &'a [Figure],
     style: &'static str,
     script: &'static str,
-    plotly: String,
     view: String,
     seeds: Vec<u64>,
-    variants: [Vec<&'a str>; 2],
+    /// Each with its variants.
+    networks: Vec<(&'static str, Vec<&'a str>)>,
     last_epoch: usize,
 }
 
@@ -159,25 +158,17 @@ pub fn html(evidence: &Evidence, tables: &Tables, figures: &[Figure]) -> Result<
         figures,
         style: include_str!("../templates/page.css"),
         script: include_str!("../templates/page.js"),
-        plotly: plotly_source()?,
         seeds: view.seeds.clone(),
-        variants: [0, 1].map(|network| evidence.chosen.variants(network)),
+        networks: NETWORKS
+            .into_iter()
+            .enumerate()
+            .map(|(network, name)| (name, evidence.chosen.variants(network)))
+            .collect(),
         last_epoch: view.epochs.len().saturating_sub(1),
         // In a script element a `<` could end it.
         view: serde_json::to_string(&view).map_err(failed)?.replace('<', "\\u003c"),
     };
     page.render().map_err(failed)
-}
-
-/// plotly.js alone: the crate's sources are two script elements, of which the
-/// second, for formulas in labels, is left out.
-fn plotly_source() -> Result<String, ReportError> {
-    let sources = Plot::offline_js_sources();
-    let end = "</script>";
-    match sources.find(end) {
-        Some(at) => Ok(sources[..at + end.len()].to_owned()),
-        None => Err(ReportError::Page("plotly's sources are not as they were".to_owned())),
-    }
 }
 
 fn failed(error: impl std::fmt::Display) -> ReportError {
@@ -188,6 +179,11 @@ impl Figure {
     /// Its number, or its name.
     fn title(&self) -> String {
         self.name.replace("figure-", "Figure ")
+    }
+
+    /// The file that a document shows.
+    fn picture(&self) -> String {
+        format!("figures/{}.{}", self.name, if self.png.is_some() { "png" } else { "svg" })
     }
 
     /// The drawing to stand in a page: as wide as there is room.

@@ -1,33 +1,77 @@
-//! The data of the page's view of the whole spectrum: every eigenvalue of every
-//! seed, variant and epoch at the chosen point.
+//! The data of the page's view of the whole spectrum: every eigenvalue that is drawn, of
+//! every seed, variant and epoch at the chosen point.
+//!
+//! A view shows a logarithm to a pixel, and no eigenvalue below rounding
+//! (size x 2^-52 x lambda_1); no more is stored. With S = seeds x variants x epochs
+//! spectra, in the order [seed, variant, epoch], the bytes are, all little endian,
+//!
+//! ```text
+//! counts  u32 [S]       how many eigenvalues of each spectrum are above rounding
+//! top     f32 [S, 10]   the ten largest as they are, for the table; zero where there are fewer
+//! steps   u8  [2, n]    the low bytes of n = sum of counts numbers, then their high bytes
+//! ```
+//!
+//! The r-th number of a spectrum is k_r - k_(r-1), k_r being log10(lambda_1 / lambda_r)
+//! in units of 1/[`STEPS_A_DECADE`], rounded, and k_0 = 0. So lambda_r is told to 0.06 %,
+//! a hundredth of a pixel on an axis of 40 pixels a decade. Neighbours are near each other: the
+//! numbers are small, and compress (zlib, RFC 1950) to less than a byte. Base64 makes text of it.
+
+use std::io::Write;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use flate2::{Compression, write::ZlibEncoder};
 use serde::Serialize;
 
-use crate::{ReportError, evidence::Evidence, figures::NETWORKS};
+use crate::{
+    ReportError,
+    evidence::Evidence,
+    figures::{NETWORKS, looks},
+};
+
+/// Steps of the logarithm to base ten that are told apart.
+const STEPS_A_DECADE: f64 = 2000.0;
+/// Eigenvalues that are stored as they are.
+const TOP: usize = 10;
 
 /// What the page's script reads.
 #[derive(Debug, Serialize)]
 pub struct SpectrumView {
+    /// The networks, and how each is drawn.
+    pub networks: Vec<Network>,
     /// The seeds.
     pub seeds: Vec<u64>,
     /// What was probed, FC's first.
     pub variants: Vec<Variant>,
     /// The epochs.
     pub epochs: Vec<usize>,
-    /// Eigenvalues of one spectrum.
-    pub size: usize,
-    /// f32, little endian, in base64: [seed, variant, epoch, rank].
-    pub eigenvalues: String,
+    /// [`STEPS_A_DECADE`].
+    pub steps_a_decade: f64,
+    /// The bytes that this module's description is of, compressed, in base64.
+    pub spectra: String,
+}
+
+/// How a network is drawn.
+#[derive(Debug, Serialize)]
+pub struct Network {
+    /// Its name.
+    pub name: &'static str,
+    /// "#0072b2", say.
+    pub colour: String,
+    /// "solid", "dashed" or "dotted".
+    pub stroke: &'static str,
+    /// "disc", "square", "triangle" or "cross".
+    pub marker: &'static str,
 }
 
 /// One thing that was probed.
 #[derive(Debug, Serialize)]
 pub struct Variant {
-    /// "FC" or "FC+BN".
-    pub network: &'static str,
+    /// Which network.
+    pub network: usize,
     /// "plain", "centred", ..; "running", ..
     pub name: String,
+    /// Eigenvalues of one spectrum, those below rounding included.
+    pub size: usize,
 }
 
 impl SpectrumView {
@@ -35,32 +79,134 @@ impl SpectrumView {
     pub fn new(evidence: &Evidence) -> Result<Self, ReportError> {
         let chosen = &evidence.chosen;
         let mut variants = Vec::new();
-        for (network, name) in NETWORKS.into_iter().enumerate() {
-            let names = chosen.variants(network).into_iter();
-            variants.extend(names.map(|variant| Variant { network: name, name: variant.to_owned() }));
+        for network in 0..NETWORKS.len() {
+            for name in chosen.variants(network) {
+                let row = chosen.runs(network).next().and_then(|run| run.spectra_of(name).next());
+                variants.push(Variant {
+                    network,
+                    name: name.to_owned(),
+                    size: row.map_or(0, |row| row.size),
+                });
+            }
         }
         let first = chosen.pairs.first().map(|pair| &pair.runs[0]);
         let epochs: Vec<usize> =
             first.map(|run| run.spectra_of("plain").map(|row| row.epoch).collect()).unwrap_or_default();
-        let size = first.and_then(|run| run.spectra.first()).map_or(0, |row| row.size);
-        let mut bytes = Vec::new();
+        let mut packed = Packed::default();
         for pair in &chosen.pairs {
             let rows = [pair.runs[0].directory.eigenvalues()?, pair.runs[1].directory.eigenvalues()?];
             for variant in &variants {
-                let network = usize::from(variant.network != NETWORKS[0]);
                 for &epoch in &epochs {
-                    let spectra = &pair.runs[network].spectra;
+                    let spectra = &pair.runs[variant.network].spectra;
                     let row =
                         spectra.iter().position(|row| row.variant == variant.name && row.epoch == epoch);
-                    let values = row.and_then(|row| rows[network].get(row));
-                    for rank in 0..size {
-                        let value = values.and_then(|values| values.get(rank)).copied().unwrap_or(f64::NAN);
-                        bytes.extend((value as f32).to_le_bytes());
-                    }
+                    let values = row.and_then(|row| rows[variant.network].get(row));
+                    packed.add(values.map_or(&[], Vec::as_slice));
                 }
             }
         }
-        let seeds = chosen.pairs.iter().map(|pair| pair.seed).collect();
-        Ok(Self { seeds, variants, epochs, size, eigenvalues: STANDARD.encode(bytes) })
+        let failed = |error: std::io::Error| ReportError::Page(error.to_string());
+        Ok(Self {
+            networks: (0..NETWORKS.len()).map(network).collect(),
+            seeds: chosen.pairs.iter().map(|pair| pair.seed).collect(),
+            variants,
+            epochs,
+            steps_a_decade: STEPS_A_DECADE,
+            spectra: STANDARD.encode(packed.compressed().map_err(failed)?),
+        })
+    }
+}
+
+fn network(network: usize) -> Network {
+    let (colour, stroke, marker) = looks(network);
+    let (r, g, b) = (colour.0, colour.1, colour.2);
+    Network {
+        name: NETWORKS[network],
+        colour: format!("#{r:02x}{g:02x}{b:02x}"),
+        stroke: stroke.name(),
+        marker: marker.name(),
+    }
+}
+
+/// Spectra, one behind the other.
+#[derive(Default)]
+struct Packed {
+    counts: Vec<u32>,
+    top: Vec<f32>,
+    steps: Vec<u16>,
+}
+
+impl Packed {
+    /// A spectrum, its eigenvalues from the largest down; none if there is none.
+    fn add(&mut self, eigenvalues: &[f64]) {
+        let largest = eigenvalues.first().copied().unwrap_or(0.0);
+        let floor = eigenvalues.len() as f64 * f64::EPSILON * largest;
+        let drawn = || eigenvalues.iter().take_while(|&&value| value > floor);
+        // No step is larger than from lambda_1 to the floor: 15.7 decades, 31,400 steps.
+        let mut before = 0.0;
+        self.steps.extend(drawn().map(|value| {
+            let place = ((largest / value).log10() * STEPS_A_DECADE).round();
+            let step = place - before;
+            before = place;
+            step as u16
+        }));
+        self.counts.push(drawn().count() as u32);
+        let top = drawn().map(|&value| value as f32).chain(std::iter::repeat(0.0));
+        self.top.extend(top.take(TOP));
+    }
+
+    fn compressed(&self) -> std::io::Result<Vec<u8>> {
+        let mut bytes: Vec<u8> = self.counts.iter().flat_map(|count| count.to_le_bytes()).collect();
+        bytes.extend(self.top.iter().flat_map(|value| value.to_le_bytes()));
+        for byte in [0, 1] {
+            bytes.extend(self.steps.iter().map(|step| step.to_le_bytes()[byte]));
+        }
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(&bytes)?;
+        encoder.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_each_eigenvalue_to_a_step_and_the_largest_as_they_are() {
+        let falling =
+            |count: usize| -> Vec<f64> { (0..count).map(|r| 3.7 * 0.77f64.powi(r as i32)).collect() };
+        // Down to 3e-11, with zeros behind; nothing; one.
+        let mut whole = falling(98);
+        whole.extend([0.0, -1e-17]);
+        let spectra = [whole, vec![], falling(1)];
+        let mut packed = Packed::default();
+        spectra.iter().for_each(|spectrum| packed.add(spectrum));
+        let mut bytes = Vec::new();
+        flate2::read::ZlibDecoder::new(&packed.compressed().unwrap()[..]).read_to_end(&mut bytes).unwrap();
+
+        let word = |at: usize| <[u8; 4]>::try_from(&bytes[at..at + 4]).unwrap();
+        let counts: Vec<u32> = (0..3).map(|spectrum| u32::from_le_bytes(word(4 * spectrum))).collect();
+        assert_eq!(counts, [98, 0, 1]);
+        let top: Vec<f32> = (0..30).map(|place| f32::from_le_bytes(word(12 + 4 * place))).collect();
+        let steps = &bytes[12 + 120..];
+        let half = steps.len() / 2;
+        let mut at = 0;
+        for (index, spectrum) in spectra.iter().enumerate() {
+            let mut place = 0;
+            for rank in 0..counts[index] as usize {
+                place += usize::from(steps[at]) + 256 * usize::from(steps[half + at]);
+                at += 1;
+                let told = spectrum[0] * 10f64.powf(-(place as f64) / STEPS_A_DECADE);
+                // Half a step of the logarithm, 10^(1/4000).
+                assert!((told / spectrum[rank]).log10().abs() <= 0.5 / STEPS_A_DECADE + 1e-12);
+            }
+            for rank in 0..10 {
+                let expected = if rank < counts[index] as usize { spectrum[rank] as f32 } else { 0.0 };
+                assert_eq!(top[10 * index + rank], expected);
+            }
+        }
+        assert_eq!(at, half);
     }
 }

@@ -1,93 +1,179 @@
 "use strict";
-// The view of the spectrum: every eigenvalue of the chosen seed, epoch and variants.
-(() => {
+// The view of the spectrum: the eigenvalues above rounding of the chosen seed, epoch and variants.
+(async () => {
   const element = (id) => document.getElementById(id);
   const view = JSON.parse(element("view").textContent);
-  const bytes = Uint8Array.from(atob(view.eigenvalues), (character) => character.charCodeAt(0));
-  const eigenvalues = new Float32Array(bytes.buffer);
-  const looks = {
-    "FC": { colour: "#0072b2", symbol: "circle", dash: "solid" },
-    "FC+BN": { colour: "#d55e00", symbol: "square-open", dash: "dash" },
+
+  // How the spectra are packed is told in crates/report/src/spectrum.rs.
+  const packed = new Blob([Uint8Array.from(atob(view.spectra), (character) => character.charCodeAt(0))]);
+  const inflated = packed.stream().pipeThrough(new DecompressionStream("deflate"));
+  const buffer = await new Response(inflated).arrayBuffer();
+  const total = view.seeds.length * view.variants.length * view.epochs.length;
+  const counts = new Uint32Array(buffer, 0, total);
+  const top = new Float32Array(buffer, 4 * total, 10 * total);
+  const steps = new Uint8Array(buffer, 44 * total);
+  const starts = [0];
+  for (const count of counts) starts.push(starts.at(-1) + count);
+  const spectrum = (seed, variant, epoch) => {
+    const index = (seed * view.variants.length + variant) * view.epochs.length + epoch;
+    let place = 0;
+    return Array.from({ length: counts[index] }, (_, rank) => {
+      const at = starts[index] + rank;
+      place += steps[at] + 256 * steps[steps.length / 2 + at];
+      return rank < 10 ? top[10 * index + rank] : top[10 * index] * 10 ** (-place / view.steps_a_decade);
+    });
   };
 
-  // eigenvalues is [seed, variant, epoch, rank].
-  const spectrum = (seed, variant, epoch) => {
-    const start = ((seed * view.variants.length + variant) * view.epochs.length + epoch) * view.size;
-    return eigenvalues.subarray(start, start + view.size);
+  const superscript = (power) => String(power).replace(/./g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit] ?? "⁻");
+  const subscript = (rank) => String(rank).replace(/./g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
+  const digits = (value, count) => {
+    if (!Number.isFinite(value)) return "–";
+    const [digit, power] = value.toExponential(count - 1).split("e");
+    return power >= -4 && power < 6 ? value.toPrecision(count) : `${digit}·10${superscript(Number(power))}`;
   };
-  const variantOf = (network, name) =>
-    view.variants.findIndex((variant) => variant.network === network && variant.name === name);
-  // What is zero up to rounding: size x epsilon x lambda_1, epsilon being that of f64.
-  const aboveRounding = (values) => {
-    const floor = values.length * Number.EPSILON * values[0];
-    return Array.from(values, (value) => (value > floor ? value : null));
+
+  // Drawing: an element of SVG, a line's stroke, a marker about a point.
+  const svg = (name, attributes, ...children) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
   };
-  const short = (value) => (Number.isFinite(value) ? value.toPrecision(4) : "–");
+  const dashes = { solid: "none", dashed: "9 6", dotted: "2 3" };
+  const marker = (kind, x, y, r) => ({
+    disc: `M${x - r},${y}a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0z`,
+    square: `M${x - r},${y - r}h${2 * r}v${2 * r}h${-2 * r}z`,
+    triangle: `M${x},${y - r}l${r},${2 * r}h${-2 * r}z`,
+    cross: `M${x - r},${y - r}l${2 * r},${2 * r}m0,${-2 * r}l${-2 * r},${2 * r}`,
+  })[kind];
+  const filled = (look) => (["disc", "triangle"].includes(look.marker) ? look.colour : "none");
+  const markers = (look, points, r, width) => svg("path", {
+    d: points.map(([x, y]) => marker(look.marker, x, y, r)).join(""),
+    fill: filled(look), stroke: look.colour, "stroke-width": width,
+  });
+  const line = (look, points) => svg("path", {
+    class: "line", d: points.map(([x, y], index) => `${index ? "L" : "M"}${x.toFixed(1)},${y.toFixed(1)}`).join(""),
+    fill: "none", stroke: look.colour, "stroke-dasharray": dashes[look.stroke],
+  });
 
   // One range for all epochs, so that what moves is the spectrum and not the axis.
-  const rangeOf = (shown) => {
-    let [low, high] = [Infinity, 0];
-    for (const { seed, variant } of shown) {
-      for (let epoch = 0; epoch < view.epochs.length; epoch++) {
-        for (const value of aboveRounding(spectrum(seed, variant, epoch))) {
-          if (value !== null) [low, high] = [Math.min(low, value), Math.max(high, value)];
-        }
-      }
+  const ranges = new Map();
+  const rangeOf = (seed, variant) => {
+    const key = `${seed} ${variant}`;
+    if (!ranges.has(key)) {
+      const ends = view.epochs.map((_, epoch) => spectrum(seed, variant, epoch)).filter((values) => values.length);
+      ranges.set(key, [Math.min(...ends.map((values) => values.at(-1))), Math.max(...ends.map((values) => values[0]))]);
     }
-    return high > 0 ? [Math.log10(low) - 0.3, Math.log10(high) + 0.5] : [-1, 1];
+    return ranges.get(key);
   };
 
+  const margin = { left: 62, right: 14, top: 10, bottom: 46 };
+  let hovered = () => null;
   const draw = () => {
     const epoch = Number(element("epoch").value);
     const seed = Number(element("seed").value);
+    const logarithmic = element("ranks").value === "log";
     element("epoch-shown").textContent = view.epochs[epoch];
-    const shown = [["FC", "fc"], ["FC+BN", "bn"]]
-      .map(([network, id]) => ({ network, seed, variant: variantOf(network, element(id).value) }))
-      .filter(({ variant }) => variant >= 0);
-    const ranks = Array.from({ length: view.size }, (_, index) => index + 1);
-    const traces = [];
-    const rows = [];
-    const marked = [0, 9].map((rank) => shown.map(({ variant }) => spectrum(seed, variant, epoch)[rank] ?? 0));
-    for (const { network, variant } of shown) {
-      const look = looks[network];
-      const name = `${network}, ${view.variants[variant].name}`;
-      const values = aboveRounding(spectrum(seed, variant, epoch));
-      traces.push({
-        x: ranks, y: values, name, mode: "lines+markers", type: "scatter",
-        line: { color: look.colour, dash: look.dash, width: 1 },
-        marker: { color: look.colour, symbol: look.symbol, size: 4 },
-        hovertemplate: `${name}<br>λ<sub>%{x}</sub> = %{y:.4g}<extra></extra>`,
-      });
-      traces.push({
-        x: [1, 10], y: [values[0], values[9] ?? null], text: ["λ₁", "λ₁₀"], mode: "markers+text", type: "scatter",
-        // The larger of two marks has its name above, the smaller below, so that neither hides the other's.
-        textposition: marked.map((marks, index) =>
-          [values[0], values[9]][index] >= Math.max(...marks) ? "top right" : "bottom left"),
-        textfont: { color: look.colour, size: 14 }, cliponaxis: false,
-        marker: { color: look.colour, symbol: look.symbol, size: 12, line: { width: 2, color: look.colour } },
-        showlegend: false, hoverinfo: "skip",
-      });
-      const count = values.filter((value) => value !== null).length;
-      rows.push([name, short(values[0]), short(values[9]), short(values[0] / values[9]), `${count} of ${view.size}`]);
+    const shown = view.networks.map((look, network) => {
+      const name = element(`network-${network}`).value;
+      const variant = view.variants.findIndex((variant) => variant.network === network && variant.name === name);
+      return { look, variant, name: `${look.name}, ${name}` };
+    }).filter(({ variant }) => variant >= 0);
+    for (const one of shown) one.values = spectrum(seed, one.variant, epoch);
+
+    // Where a rank and an eigenvalue are drawn.
+    const plot = element("plot");
+    const [width, height] = [plot.clientWidth, plot.clientHeight];
+    const ends = shown.map(({ variant }) => rangeOf(seed, variant));
+    const low = Math.min(...ends.map((end) => end[0])), high = Math.max(...ends.map((end) => end[1]));
+    const y = high > 0 && low < Infinity ? [Math.log10(low) - 0.3, Math.log10(high) + 0.5] : [-1, 1];
+    const last = Math.max(2, ...shown.map(({ variant }) => view.variants[variant].size));
+    const scaled = (rank) => (logarithmic ? Math.log10(rank) : rank);
+    const room = 0.04 * (scaled(last) - scaled(1));
+    const x = [scaled(1) - room, scaled(last) + room];
+    const place = (rank, value) => [
+      margin.left + ((scaled(rank) - x[0]) / (x[1] - x[0])) * (width - margin.left - margin.right),
+      margin.top + ((y[1] - Math.log10(value)) / (y[1] - y[0])) * (height - margin.top - margin.bottom),
+    ];
+
+    // Axes.
+    const picture = svg("svg", { role: "img", width, height, "aria-label":
+      `Eigenvalues by rank after epoch ${view.epochs[epoch]} with seed ${view.seeds[seed]}: ${shown.map((one) => one.name).join("; ")}` });
+    const bottom = height - margin.bottom;
+    const text = (content, at, anchor, more = {}) => svg("text", { x: at[0], y: at[1], "text-anchor": anchor, ...more }, content);
+    const decades = Math.max(1, Math.ceil((y[1] - y[0]) / 8));
+    for (let power = Math.ceil(y[0] / decades) * decades; power <= y[1]; power += decades) {
+      const [, at] = place(1, 10 ** power);
+      picture.append(svg("path", { class: "grid", d: `M${margin.left},${at}H${width - margin.right}` }),
+        text(`10${superscript(power)}`, [margin.left - 6, at + 4], "end"));
     }
-    Plotly.react("plot", traces, {
-      margin: { l: 60, r: 10, t: 10, b: 45 },
-      xaxis: { title: { text: "rank" }, type: element("ranks").value, autorange: true },
-      yaxis: { title: { text: "eigenvalue" }, type: "log", range: rangeOf(shown), exponentformat: "power" },
-      legend: { orientation: "h", y: 1.12 },
-      font: { family: "system-ui, DejaVu Sans, sans-serif" },
-    }, { responsive: true, displayModeBar: false });
-    element("numbers").tBodies[0].replaceChildren(...rows.map((row) => {
-      const line = document.createElement("tr");
-      line.replaceChildren(...row.map((cell) => {
-        const box = document.createElement("td");
-        box.textContent = cell;
-        return box;
-      }));
-      return line;
+    const most = width < 500 ? 4 : 8;
+    const step = [1, 2, 5].flatMap((digit) => [0, 1, 2, 3, 4, 5].map((power) => digit * 10 ** power))
+      .filter((step) => last / step <= most).reduce((a, b) => Math.min(a, b));
+    const ranks = logarithmic
+      ? [0, 1, 2, 3, 4, 5].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power))
+      : Array.from({ length: most + 1 }, (_, index) => Math.max(1, index * step));
+    for (const rank of ranks.filter((rank) => rank <= last)) {
+      const [at] = place(rank, 1);
+      picture.append(svg("path", { class: "grid", d: `M${at},${margin.top}V${bottom}` }), text(rank, [at, bottom + 18], "middle"));
+    }
+    picture.append(text("rank", [(margin.left + width) / 2, height - 6], "middle"),
+      text("eigenvalue", [14, (margin.top + bottom) / 2], "middle", { transform: `rotate(-90 14 ${(margin.top + bottom) / 2})` }));
+
+    // The spectra; of the larger of two marks the name stands above, of the smaller below.
+    for (const { look, values } of shown) {
+      const points = values.map((value, index) => place(index + 1, value));
+      picture.append(line(look, points), markers(look, points, 2, 1));
+    }
+    for (const { look, values } of shown) {
+      for (const rank of [1, 10].filter((rank) => rank <= values.length)) {
+        const value = values[rank - 1];
+        const above = shown.every((other) => (other.values[rank - 1] ?? 0) <= value);
+        const [px, py] = place(rank, value);
+        picture.append(markers(look, [[px, py]], 6, 2),
+          text(`λ${subscript(rank)}`, above ? [px + 8, py - 8] : [px - 8, py + 18], above ? "start" : "end", { class: "mark", fill: look.colour }));
+      }
+    }
+    const tip = svg("g", { class: "tip" });
+    picture.append(tip);
+    plot.replaceChildren(picture);
+    element("legend").replaceChildren(...shown.map(({ look, name }) => {
+      const entry = document.createElement("span");
+      entry.append(svg("svg", { width: 40, height: 14, "aria-hidden": true }, line(look, [[0, 7], [40, 7]]), markers(look, [[20, 7]], 4, 1.5)), ` ${name}`);
+      return entry;
+    }));
+
+    // The nearest rank, and of its eigenvalues the nearest one.
+    hovered = ([px, py]) => {
+      tip.replaceChildren();
+      const part = x[0] + ((px - margin.left) / (width - margin.left - margin.right)) * (x[1] - x[0]);
+      const rank = Math.max(1, Math.round(logarithmic ? 10 ** part : part));
+      const there = shown.filter(({ values }) => rank <= values.length)
+        .map((one) => ({ ...one, at: place(rank, one.values[rank - 1]) }))
+        .reduce((a, b) => (a && Math.abs(a.at[1] - py) <= Math.abs(b.at[1] - py) ? a : b), null);
+      if (!there) return;
+      const told = `${there.name}: λ${subscript(rank)} = ${digits(there.values[rank - 1], rank <= 10 ? 4 : 3)}`;
+      const left = there.at[0] < width / 2;
+      const label = text(told, [there.at[0] + (left ? 10 : -10), there.at[1] - 10], left ? "start" : "end");
+      tip.append(markers(there.look, [there.at], 5, 2), label);
+      const box = label.getBBox();
+      label.before(svg("rect", { x: box.x - 4, y: box.y - 2, width: box.width + 8, height: box.height + 4, rx: 3 }));
+    };
+
+    element("numbers").tBodies[0].replaceChildren(...shown.map(({ name, variant, values }) => {
+      const row = document.createElement("tr");
+      const cells = [name, digits(values[0], 4), digits(values[9], 4), digits(values[0] / values[9], 4), `${values.length} of ${view.variants[variant].size}`];
+      row.append(...cells.map((cell) => Object.assign(document.createElement("td"), { textContent: cell })));
+      return row;
     }));
   };
 
-  for (const id of ["epoch", "seed", "fc", "bn", "ranks"]) element(id).addEventListener("input", draw);
-  draw();
+  const controls = ["epoch", "seed", "ranks", ...view.networks.map((_, network) => `network-${network}`)];
+  for (const id of controls) element(id).addEventListener("input", draw);
+  element("plot").addEventListener("pointermove", (event) => {
+    const box = element("plot").getBoundingClientRect();
+    hovered([event.clientX - box.left, event.clientY - box.top]);
+  });
+  element("plot").addEventListener("pointerleave", () => hovered([NaN, NaN]));
+  new ResizeObserver(draw).observe(element("plot"));
 })();

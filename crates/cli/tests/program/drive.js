@@ -12,7 +12,7 @@ const look = async (width) => {
   await pause(500);
   const inside = frame.contentDocument;
   const find = (id) => inside.getElementById(id);
-  const drawn = () => [...inside.querySelectorAll("#plot .scatterlayer path.js-line")].map((path) => path.getAttribute("d"));
+  const drawn = () => [...inside.querySelectorAll("#plot path.line")].map((path) => path.getAttribute("d"));
   const numbers = () => [...find("numbers").tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent));
   const set = async (id, value) => {
     find(id).value = value;
@@ -24,8 +24,8 @@ const look = async (width) => {
   for (const details of inside.querySelectorAll("details")) details.open = true;
   seen.first = await set("epoch", "0");
   seen.seed = await set("seed", "1");
-  seen.centred = await set("fc", "centred");
-  seen.dataset = await set("bn", "dataset");
+  seen.centred = await set("network-0", "centred");
+  seen.dataset = await set("network-1", "dataset");
   await set("epoch", find("epoch").max);
   // What sticks out: of the page, of its plot, of its figures. Wide tables scroll in their own boxes.
   const root = inside.documentElement;

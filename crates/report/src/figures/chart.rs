@@ -28,6 +28,17 @@ pub enum Stroke {
     Dotted,
 }
 
+impl Stroke {
+    /// The name that the page's script knows it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Solid => "solid",
+            Self::Dashed => "dashed",
+            Self::Dotted => "dotted",
+        }
+    }
+}
+
 /// What stands on some of a line's points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Marker {
@@ -36,6 +47,19 @@ pub enum Marker {
     Square,
     Triangle,
     Cross,
+}
+
+impl Marker {
+    /// The name that the page's script knows it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Disc => "disc",
+            Self::Square => "square",
+            Self::Triangle => "triangle",
+            Self::Cross => "cross",
+        }
+    }
 }
 
 /// A line of a figure.

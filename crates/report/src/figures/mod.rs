@@ -6,6 +6,7 @@
 
 mod axis;
 mod chart;
+#[cfg(feature = "png")]
 mod raster;
 pub mod single;
 
@@ -38,14 +39,22 @@ pub struct Figure {
     pub caption: String,
     /// As SVG.
     pub svg: String,
-    /// The same as PNG.
-    pub png: Vec<u8>,
+    /// The same as PNG, in a build that makes them.
+    pub png: Option<Vec<u8>>,
     /// What is drawn, number by number.
     pub csv: Vec<u8>,
 }
 
+impl Figure {
+    /// Its files: extension and content.
+    pub fn files(&self) -> Vec<(&'static str, &[u8])> {
+        let png = self.png.as_deref().map(|png| ("png", png));
+        [("svg", self.svg.as_bytes()), ("csv", self.csv.as_slice())].into_iter().chain(png).collect()
+    }
+}
+
 /// A figure, to be drawn.
-struct Plan {
+struct Drawing {
     name: &'static str,
     caption: String,
     panels: Vec<Panel>,
@@ -54,28 +63,32 @@ struct Plan {
 /// Draws all figures that the study has numbers for.
 pub fn all(evidence: &Evidence) -> Result<Vec<Figure>, ReportError> {
     let chosen = &evidence.chosen;
-    let mut plans = vec![
+    let mut drawings = vec![
         against_seconds(chosen, "figure-1", "training", |row| row.train_accuracy),
         against_seconds(chosen, "figure-2", "validation", |row| row.validation_accuracy),
         kappa_prime(chosen),
     ];
     for (network, numbers) in [(0, [4, 5]), (1, [6, 7])] {
-        plans.push(course(chosen, numbers[0], network, Course::Accuracy));
-        plans.push(course(chosen, numbers[1], network, Course::Loss));
+        drawings.push(by_split(chosen, numbers[0], network, Quantity::Accuracy));
+        drawings.push(by_split(chosen, numbers[1], network, Quantity::Loss));
     }
-    plans.extend([ten_largest(chosen), controls(chosen), along_learning_rate(evidence), widths(evidence)]);
+    drawings.extend([ten_largest(chosen), controls(chosen), along_learning_rate(evidence), widths(evidence)]);
     // A sweep that was left out leaves nothing to draw.
-    let drawable =
-        |plan: &Plan| plan.panels.iter().any(|panel| panel.lines.iter().any(|line| !line.points.is_empty()));
-    plans.into_iter().filter(drawable).map(Plan::draw).collect()
+    let drawable = |drawing: &Drawing| {
+        drawing.panels.iter().any(|panel| panel.lines.iter().any(|line| !line.points.is_empty()))
+    };
+    drawings.into_iter().filter(drawable).map(Drawing::draw).collect()
 }
 
-impl Plan {
+impl Drawing {
     fn draw(self) -> Result<Figure, ReportError> {
         let failed = |problem: String| ReportError::Figure { name: self.name.to_owned(), problem };
         let size = if self.panels.len() > 1 { HALF } else { PANEL };
         let svg = chart::draw(&self.panels, size).map_err(failed)?;
-        let png = raster::png(&svg).map_err(failed)?;
+        #[cfg(feature = "png")]
+        let png = Some(raster::png(&svg).map_err(failed)?);
+        #[cfg(not(feature = "png"))]
+        let png = None;
         let csv = csv_of(&self.panels).map_err(|error| failed(error.to_string()))?;
         Ok(Figure { name: self.name.to_owned(), caption: self.caption, svg, png, csv })
     }
@@ -107,18 +120,18 @@ fn csv_of(panels: &[Panel]) -> Result<Vec<u8>, csv::Error> {
     writer.into_inner().map_err(|error| error.into_error().into())
 }
 
+/// A network's colour, stroke and marker.
+pub fn looks(network: usize) -> (RGBColor, Stroke, Marker) {
+    match network {
+        0 => (COLOURS[0], Stroke::Solid, Marker::Disc),
+        _ => (COLOURS[1], Stroke::Dashed, Marker::Square),
+    }
+}
+
 /// The line of a network: its colour, stroke and marker.
 fn line(network: usize, label: &str, points: Vec<(f64, Band)>) -> Line {
-    let bn = network == 1;
-    Line {
-        label: label.to_owned(),
-        colour: COLOURS[network.min(1)],
-        stroke: if bn { Stroke::Dashed } else { Stroke::Solid },
-        marker: if bn { Marker::Square } else { Marker::Disc },
-        width: 2,
-        shaded: true,
-        points,
-    }
+    let (colour, stroke, marker) = looks(network);
+    Line { label: label.to_owned(), colour, stroke, marker, width: 2, shaded: true, points }
 }
 
 fn by_epoch(points: Vec<(usize, Band)>) -> Vec<(f64, Band)> {
@@ -143,14 +156,14 @@ fn against_seconds(
     name: &'static str,
     split: &str,
     accuracy: fn(&EpochMetrics) -> f64,
-) -> Plan {
+) -> Drawing {
     let lines = (0..2).map(|network| {
         let seconds = point.metric(network, |row| row.training_seconds);
         let accuracies = point.metric(network, accuracy);
         let points = seconds.iter().zip(accuracies).map(|((_, s), (_, a))| (s.median, percent(a)));
         line(network, NETWORKS[network], points.collect())
     });
-    Plan {
+    Drawing {
         name,
         caption: format!(
             "Accuracy on the {split} split against the seconds spent in training steps (wall clock, evaluation left \
@@ -168,13 +181,13 @@ fn against_seconds(
 }
 
 /// Figure 3: kappa' per epoch.
-fn kappa_prime(point: &Point) -> Plan {
+fn kappa_prime(point: &Point) -> Drawing {
     let lines = (0..2).map(|network| {
         let variant = point.variants(network).first().copied().unwrap_or_default();
         let points = point.spectral(network, variant, SpectraRow::kappa_prime);
         line(network, NETWORKS[network], by_epoch(points))
     });
-    Plan {
+    Drawing {
         name: "figure-3",
         caption: format!(
             "The pseudo-condition number κ′ = λ₁/λ₁₀ of the Hessian over the training split, per epoch (0: before \
@@ -192,19 +205,19 @@ fn kappa_prime(point: &Point) -> Plan {
 }
 
 #[derive(Clone, Copy)]
-enum Course {
+enum Quantity {
     Accuracy,
     Loss,
 }
 
 /// Figures 4 to 7: accuracy or loss per epoch of one network, on training and validation.
-fn course(point: &Point, number: usize, network: usize, course: Course) -> Plan {
+fn by_split(point: &Point, number: usize, network: usize, quantity: Quantity) -> Drawing {
     type Number = fn(&EpochMetrics) -> f64;
-    let (what, unit, numbers): (_, _, [Number; 2]) = match course {
-        Course::Accuracy => {
+    let (what, unit, numbers): (_, _, [Number; 2]) = match quantity {
+        Quantity::Accuracy => {
             ("accuracy", "%", [|row| 100.0 * row.train_accuracy, |row| 100.0 * row.validation_accuracy])
         }
-        Course::Loss => ("loss", "nats", [|row| row.train_loss, |row| row.validation_loss]),
+        Quantity::Loss => ("loss", "nats", [|row| row.train_loss, |row| row.validation_loss]),
     };
     let name = match number {
         4 => "figure-4",
@@ -222,7 +235,7 @@ fn course(point: &Point, number: usize, network: usize, course: Course) -> Plan 
                 by_epoch(point.metric(network, number)),
             )
         });
-    Plan {
+    Drawing {
         name,
         caption: format!(
             "{} of {} per epoch on the training and the validation split; {}. From metrics.csv.",
@@ -240,7 +253,7 @@ fn course(point: &Point, number: usize, network: usize, course: Course) -> Plan 
 }
 
 /// Figure 8: the ten largest eigenvalues per epoch, a panel for each network.
-fn ten_largest(point: &Point) -> Plan {
+fn ten_largest(point: &Point) -> Drawing {
     let panel = |network: usize| {
         let variant = point.variants(network).first().copied().unwrap_or_default();
         let lines = (1..=10).map(|rank| {
@@ -265,7 +278,7 @@ fn ten_largest(point: &Point) -> Plan {
             lines: lines.collect(),
         }
     };
-    Plan {
+    Drawing {
         name: "figure-8",
         caption: format!(
             "The ten largest eigenvalues of the Hessian per epoch (FC+BN by its running statistics); {}. From top in \
@@ -287,7 +300,7 @@ fn with_common_range(mut panels: Vec<Panel>) -> Vec<Panel> {
 }
 
 /// Figure 9: lambda_1 and kappa' of FC with its features centred and scaled, beside both networks.
-fn controls(point: &Point) -> Plan {
+fn controls(point: &Point) -> Drawing {
     let looks = [
         ("plain", "FC", Stroke::Solid, Marker::Disc),
         ("unit_mean_square", "FC, unit mean square", Stroke::Dotted, Marker::Cross),
@@ -314,7 +327,7 @@ fn controls(point: &Point) -> Plan {
             })
             .collect(),
     });
-    Plan {
+    Drawing {
         name: "figure-9",
         caption: format!(
             "What batch norm's effect is made of: λ₁ and κ′ of FC as it is, with its features scaled to unit mean \
@@ -327,7 +340,7 @@ fn controls(point: &Point) -> Plan {
 }
 
 /// Figure 10: lambda_1 and kappa' at the end along the learning rate.
-fn along_learning_rate(evidence: &Evidence) -> Plan {
+fn along_learning_rate(evidence: &Evidence) -> Drawing {
     let chosen_l2 = evidence.chosen.findings.l2;
     let mut points: Vec<&Point> = evidence.points().filter(|point| point.findings.l2 == chosen_l2).collect();
     points.sort_by(|a, b| a.findings.learning_rate.total_cmp(&b.findings.learning_rate));
@@ -358,7 +371,7 @@ fn along_learning_rate(evidence: &Evidence) -> Plan {
             .filter(|line| !line.points.is_empty())
             .collect(),
     });
-    Plan {
+    Drawing {
         name: "figure-10",
         caption: format!(
             "λ₁ and κ′ after the last epoch along the learning rate, by each kind of batch norm statistics; {}. From \
@@ -370,7 +383,7 @@ fn along_learning_rate(evidence: &Evidence) -> Plan {
 }
 
 /// Figure 11: zeros against the width.
-fn widths(evidence: &Evidence) -> Plan {
+fn widths(evidence: &Evidence) -> Drawing {
     let lines = (0..2).map(|network| {
         let points = evidence.widths.iter().filter_map(|pair| {
             let run = pair.runs.get(network)?;
@@ -379,7 +392,7 @@ fn widths(evidence: &Evidence) -> Plan {
         });
         line(network, NETWORKS[network], points.collect())
     });
-    Plan {
+    Drawing {
         name: "figure-11",
         caption: "Eigenvalues that are zero up to rounding, after the last epoch, against the number of hidden units; \
                   one seed. From size - rank in spectra.json."
