@@ -1,11 +1,12 @@
 //! From a study's directory to Table 1, figures, and one page that tells it all.
 //!
 //! ```text
-//! evidence   reads what the runs left: metrics, spectra, findings
+//! results    reads what the runs left: metrics, spectra, findings
 //! band       the median and the extremes over the seeds
 //! paper      what the paper reports
 //! figures    charts as SVG and CSV, and as PNG with the feature `png`
 //! tables     the numbers of the report's tables, each with the files that it is from
+//! lead       what was found, in three sentences
 //! page       report.md and report.html
 //! spectrum   the data of the page's interactive view
 //! ```
@@ -15,10 +16,11 @@
 #![deny(missing_docs)]
 
 mod band;
-mod evidence;
 mod figures;
+mod lead;
 mod page;
 mod paper;
+mod results;
 mod spectrum;
 mod tables;
 
@@ -28,7 +30,7 @@ pub use crate::figures::single::{density_plot, gap_plot, subsets_plot};
 
 use kappa_run::{Checksums, RunError, StudyDir};
 
-use crate::evidence::Evidence;
+use crate::results::StudyResults;
 
 /// A report could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,9 @@ pub enum ReportError {
     /// The findings name no run.
     #[error("the study in {0} has no runs at its chosen point")]
     NoRuns(PathBuf),
+    /// The findings have another number of runs a seed than the study has arms.
+    #[error("the findings in {0} are not of the arms of its study.toml")]
+    OtherArms(PathBuf),
     /// A chart could not be drawn.
     #[error("figure {name} cannot be drawn: {problem}")]
     Figure {
@@ -62,23 +67,23 @@ pub enum ReportError {
 ///
 /// [`ReportError`].
 pub fn write_report(study: &StudyDir) -> Result<PathBuf, ReportError> {
-    let evidence = Evidence::read(study)?;
+    let results = StudyResults::read(study)?;
     let _lock = study.lock()?;
     let folder = study.report();
     let drawn = folder.join("figures");
     std::fs::create_dir_all(&drawn).map_err(|source| RunError::Write { path: drawn.clone(), source })?;
 
-    let figures = figures::all(&evidence)?;
+    let figures = figures::all(&results)?;
     let mut files = Checksums::default();
     for figure in &figures {
         for (extension, bytes) in figure.files() {
             files.write_file(&folder, &format!("figures/{}.{extension}", figure.name), bytes)?;
         }
     }
-    let tables = tables::Tables::new(&evidence);
+    let tables = tables::Tables::new(&results);
     files.write_file(&folder, "table-1.csv", &tables.table_1_csv()?)?;
-    files.write_file(&folder, "report.md", page::markdown(&evidence, &tables, &figures)?.as_bytes())?;
-    files.write_file(&folder, "report.html", page::html(&evidence, &tables, &figures)?.as_bytes())?;
+    files.write_file(&folder, "report.md", page::markdown(&results, &tables, &figures)?.as_bytes())?;
+    files.write_file(&folder, "report.html", page::html(&results, &tables, &figures)?.as_bytes())?;
     files.write(&folder)?;
     Ok(folder)
 }

@@ -1,11 +1,13 @@
 //! report.md and report.html.
 
 use askama::Template;
+use kappa_run::Variant;
 
 use crate::{
     ReportError,
-    evidence::{Evidence, Point},
-    figures::{Figure, NETWORKS},
+    figures::Figure,
+    lead,
+    results::{Arms, Point, Run, StudyResults},
     spectrum::SpectrumView,
     tables::Tables,
 };
@@ -15,8 +17,16 @@ struct Head {
     name: String,
     data: String,
     splits: String,
+    /// The arms' names.
+    arms: Vec<String>,
+    /// The one that the others are compared with.
+    reference: String,
+    /// The others.
+    other: String,
     networks: String,
     chosen: String,
+    /// What was found, in short.
+    found: Vec<String>,
     /// Why this is not the paper's own recipe, where that is to be said.
     inferred: bool,
     seeds: usize,
@@ -37,19 +47,17 @@ fn version(with: &kappa_run::Provenance) -> String {
 }
 
 impl Head {
-    fn new(evidence: &Evidence) -> Self {
-        let (config, manifest) = (&evidence.config, &evidence.manifest);
+    fn new(results: &StudyResults) -> Self {
+        let (config, manifest) = (&results.config, &results.manifest);
         let recipe = &config.recipe;
-        let findings = &evidence.chosen.findings;
+        let findings = &results.chosen.findings;
         let batch = match recipe.training.batch_size {
             kappa_run::BatchSize::Full => "the whole training split (one step an epoch)".to_owned(),
             kappa_run::BatchSize::Samples(size) => size.to_string(),
         };
-        let runs = evidence.chosen.pairs.iter().flat_map(|pair| &pair.runs);
+        let arms = &results.arms;
         let with = manifest.sessions.first().map(|session| &session.with);
-        let probed = |run: &crate::evidence::Run| {
-            run.variants().first().map_or(0, |variant| run.spectra_of(variant).count())
-        };
+        let probed = |run: &Run| run.variants().first().map_or(0, |&variant| run.spectra_of(variant).count());
         Self {
             name: config.name.clone(),
             data: manifest.data.clone(),
@@ -57,26 +65,33 @@ impl Head {
                 "{} / {} / {} images for training, validation and test",
                 recipe.data.train, recipe.data.validation, recipe.data.test
             ),
+            arms: arms.in_order().map(|arm| arms.name(arm).to_owned()).collect(),
+            reference: arms.reference().to_owned(),
+            other: arms.other().to_owned(),
             networks: format!(
-                "{} inputs, {} hidden units (ReLU), {} classes; FC+BN has batch norm after the ReLU",
-                manifest.inputs, recipe.network.hidden, manifest.classes
+                "{} inputs, {} hidden units (ReLU), {} classes{}",
+                manifest.inputs,
+                recipe.network.hidden,
+                manifest.classes,
+                differences(results)
             ),
+            found: lead::paragraphs(results),
             chosen: format!(
                 "Adam, learning rate {:e}, L2 {:e}, batches of {batch}",
                 findings.learning_rate, findings.l2
             ),
             inferred: recipe.training.batch_size == kappa_run::BatchSize::Full,
-            seeds: evidence.chosen.pairs.len(),
+            seeds: results.chosen.seeds.len(),
             epochs: recipe.training.epochs.get(),
-            hessians: runs.clone().map(probed).sum(),
+            hessians: results.chosen.all_runs().map(probed).sum(),
             machine: with.map_or_else(String::new, |with| format!("{} on {}", with.backend, with.device)),
             version: with.map_or_else(String::new, version),
-            cost: cost(evidence),
-            checked: checked(evidence),
-            runs: evidence
+            cost: cost(results),
+            checked: checked(results),
+            runs: results
                 .points()
                 .map(|point| {
-                    let names = point.pairs.iter().flat_map(|pair| &pair.runs).map(|run| run.name.clone());
+                    let names = point.all_runs().map(|run| run.name.clone());
                     [point.findings.point.clone(), names.collect::<Vec<_>>().join(", ")]
                 })
                 .collect(),
@@ -84,9 +99,15 @@ impl Head {
     }
 }
 
+/// "; FC+BN sets network.hidden=50", of each arm that sets anything.
+fn differences(results: &StudyResults) -> String {
+    let arms = results.config.arms.iter().filter(|arm| !arm.set.is_empty());
+    arms.map(|arm| format!("; {} sets {}", arm.name, arm.settings().join(", "))).collect()
+}
+
 /// How many spectra were checked, and what did not pass.
-fn checked(evidence: &Evidence) -> String {
-    let runs = evidence.points().flat_map(|point| &point.pairs).flat_map(|pair| &pair.runs);
+fn checked(results: &StudyResults) -> String {
+    let runs = results.points().flat_map(Point::all_runs);
     let (mut spectra, mut checks, mut failed) = (0, 0, Vec::new());
     for run in runs {
         for row in &run.spectra {
@@ -104,16 +125,15 @@ fn checked(evidence: &Evidence) -> String {
 }
 
 /// Where the time went, from what the runs say of themselves.
-fn cost(evidence: &Evidence) -> String {
+fn cost(results: &StudyResults) -> String {
     let of = |point: &Point| {
-        let runs = point.pairs.iter().flat_map(|pair| &pair.runs);
-        runs.fold((0.0, 0.0), |(training, spectra), run| {
+        point.all_runs().fold((0.0, 0.0), |(training, spectra), run| {
             let last = run.metrics.last().map_or(0.0, |row| row.seconds);
             (training + last, spectra + run.spectra_seconds)
         })
     };
-    let (training, spectra) = of(&evidence.chosen);
-    let sweep = evidence.sweep.iter().map(of).fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let (training, spectra) = of(&results.chosen);
+    let sweep = results.sweep.iter().map(of).fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     format!(
         "at the chosen point {training:.0} s for training and evaluation and {spectra:.0} s for the spectra; along the \
          sweeps {:.0} s and {:.0} s",
@@ -140,35 +160,36 @@ struct Html<'a> {
     view: String,
     seeds: Vec<u64>,
     /// Each with its variants.
-    networks: Vec<(&'static str, Vec<&'a str>)>,
+    arms: Vec<(&'a str, Vec<Variant>)>,
     last_epoch: usize,
 }
 
 /// report.md.
-pub fn markdown(evidence: &Evidence, tables: &Tables, figures: &[Figure]) -> Result<String, ReportError> {
-    Markdown { head: Head::new(evidence), tables, figures }.render().map_err(failed)
+pub fn markdown(results: &StudyResults, tables: &Tables, figures: &[Figure]) -> Result<String, ReportError> {
+    Markdown { head: Head::new(results), tables, figures }.render().map_err(failed)
 }
 
 /// report.html, with everything in it.
-pub fn html(evidence: &Evidence, tables: &Tables, figures: &[Figure]) -> Result<String, ReportError> {
-    let view = SpectrumView::new(evidence)?;
+pub fn html(results: &StudyResults, tables: &Tables, figures: &[Figure]) -> Result<String, ReportError> {
+    let view = SpectrumView::new(results)?;
     let page = Html {
-        head: Head::new(evidence),
+        head: Head::new(results),
         tables,
         figures,
         style: include_str!("../templates/page.css"),
         script: include_str!("../templates/page.js"),
         seeds: view.seeds.clone(),
-        networks: NETWORKS
-            .into_iter()
-            .enumerate()
-            .map(|(network, name)| (name, evidence.chosen.variants(network)))
-            .collect(),
+        arms: in_order(&results.arms, &results.chosen),
         last_epoch: view.epochs.len().saturating_sub(1),
         // In a script element a `<` could end it.
         view: serde_json::to_string(&view).map_err(failed)?.replace('<', "\\u003c"),
     };
     page.render().map_err(failed)
+}
+
+/// The arms, the reference first, each with its variants.
+fn in_order<'a>(arms: &'a Arms, chosen: &Point) -> Vec<(&'a str, Vec<Variant>)> {
+    arms.in_order().map(|arm| (arms.name(arm), chosen.variants(arm))).collect()
 }
 
 fn failed(error: impl std::fmt::Display) -> ReportError {

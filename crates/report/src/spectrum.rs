@@ -20,12 +20,13 @@ use std::io::Write;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use flate2::{Compression, write::ZlibEncoder};
+use kappa_run::{SpectraRow, Variant};
 use serde::Serialize;
 
 use crate::{
     ReportError,
-    evidence::Evidence,
-    figures::{NETWORKS, looks},
+    figures::{Marker, Stroke, looks},
+    results::StudyResults,
 };
 
 /// Steps of the logarithm to base ten that are told apart.
@@ -36,12 +37,12 @@ const TOP: usize = 10;
 /// What the page's script reads.
 #[derive(Debug, Serialize)]
 pub struct SpectrumView {
-    /// The networks, and how each is drawn.
-    pub networks: Vec<Network>,
+    /// The arms, the reference first, and how each is drawn.
+    pub arms: Vec<ArmView>,
     /// The seeds.
     pub seeds: Vec<u64>,
-    /// What was probed, FC's first.
-    pub variants: Vec<Variant>,
+    /// What was probed, the reference's first.
+    pub variants: Vec<VariantView>,
     /// The epochs.
     pub epochs: Vec<usize>,
     /// [`STEPS_A_DECADE`].
@@ -50,65 +51,66 @@ pub struct SpectrumView {
     pub spectra: String,
 }
 
-/// How a network is drawn.
+/// How an arm is drawn.
 #[derive(Debug, Serialize)]
-pub struct Network {
+pub struct ArmView {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// "#0072b2", say.
     pub colour: String,
     /// "solid", "dashed" or "dotted".
-    pub stroke: &'static str,
+    pub stroke: Stroke,
     /// "disc", "square", "triangle" or "cross".
-    pub marker: &'static str,
+    pub marker: Marker,
 }
 
 /// One thing that was probed.
 #[derive(Debug, Serialize)]
-pub struct Variant {
-    /// Which network.
-    pub network: usize,
+pub struct VariantView {
+    /// Which of the arms.
+    pub arm: usize,
     /// "plain", "centred", ..; "running", ..
-    pub name: String,
+    pub name: Variant,
     /// Eigenvalues of one spectrum, those below rounding included.
     pub size: usize,
 }
 
 impl SpectrumView {
     /// All spectra of the chosen point.
-    pub fn new(evidence: &Evidence) -> Result<Self, ReportError> {
-        let chosen = &evidence.chosen;
+    pub fn new(results: &StudyResults) -> Result<Self, ReportError> {
+        let (chosen, arms) = (&results.chosen, &results.arms);
+        let order: Vec<usize> = arms.in_order().collect();
         let mut variants = Vec::new();
-        for network in 0..NETWORKS.len() {
-            for name in chosen.variants(network) {
-                let row = chosen.runs(network).next().and_then(|run| run.spectra_of(name).next());
-                variants.push(Variant {
-                    network,
-                    name: name.to_owned(),
-                    size: row.map_or(0, |row| row.size),
-                });
+        for (index, &arm) in order.iter().enumerate() {
+            for name in chosen.variants(arm) {
+                let row = chosen.runs(arm).next().and_then(|run| run.spectra_of(name).next());
+                variants.push(VariantView { arm: index, name, size: row.map_or(0, |row| row.size) });
             }
         }
-        let first = chosen.pairs.first().map(|pair| &pair.runs[0]);
-        let epochs: Vec<usize> =
-            first.map(|run| run.spectra_of("plain").map(|row| row.epoch).collect()).unwrap_or_default();
+        let first = chosen.runs(arms.reference).next();
+        let epochs: Vec<usize> = first.map_or_else(Vec::new, |run| {
+            let as_it_is = run.variants().into_iter().take(1);
+            as_it_is.flat_map(|variant| run.spectra_of(variant).map(|row| row.epoch)).collect()
+        });
         let mut packed = Packed::default();
-        for pair in &chosen.pairs {
-            let rows = [pair.runs[0].directory.eigenvalues()?, pair.runs[1].directory.eigenvalues()?];
-            for variant in &variants {
-                for &epoch in &epochs {
-                    let spectra = &pair.runs[variant.network].spectra;
-                    let row =
-                        spectra.iter().position(|row| row.variant == variant.name && row.epoch == epoch);
-                    let values = row.and_then(|row| rows[variant.network].get(row));
-                    packed.add(values.map_or(&[], Vec::as_slice));
+        for seed in &chosen.seeds {
+            for (index, &arm) in order.iter().enumerate() {
+                let Some(run) = seed.runs.get(arm) else { continue };
+                let eigenvalues = run.directory.eigenvalues()?;
+                for variant in variants.iter().filter(|variant| variant.arm == index) {
+                    for &epoch in &epochs {
+                        let is_it = |row: &SpectraRow| row.variant == variant.name && row.epoch == epoch;
+                        let row = run.spectra.iter().position(is_it);
+                        let values = row.and_then(|row| eigenvalues.get(row));
+                        packed.add(values.map_or(&[], Vec::as_slice));
+                    }
                 }
             }
         }
         let failed = |error: std::io::Error| ReportError::Page(error.to_string());
         Ok(Self {
-            networks: (0..NETWORKS.len()).map(network).collect(),
-            seeds: chosen.pairs.iter().map(|pair| pair.seed).collect(),
+            arms: order.iter().enumerate().map(|(place, &arm)| arm_view(arms.name(arm), place)).collect(),
+            seeds: chosen.seeds.iter().map(|seed| seed.seed).collect(),
             variants,
             epochs,
             steps_a_decade: STEPS_A_DECADE,
@@ -117,15 +119,10 @@ impl SpectrumView {
     }
 }
 
-fn network(network: usize) -> Network {
-    let (colour, stroke, marker) = looks(network);
+fn arm_view(name: &str, place: usize) -> ArmView {
+    let (colour, stroke, marker) = looks(place);
     let (r, g, b) = (colour.0, colour.1, colour.2);
-    Network {
-        name: NETWORKS[network],
-        colour: format!("#{r:02x}{g:02x}{b:02x}"),
-        stroke: stroke.name(),
-        marker: marker.name(),
-    }
+    ArmView { name: name.to_owned(), colour: format!("#{r:02x}{g:02x}{b:02x}"), stroke, marker }
 }
 
 /// Spectra, one behind the other.

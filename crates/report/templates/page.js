@@ -74,9 +74,9 @@
     const seed = Number(element("seed").value);
     const logarithmic = element("ranks").value === "log";
     element("epoch-shown").textContent = view.epochs[epoch];
-    const shown = view.networks.map((look, network) => {
-      const name = element(`network-${network}`).value;
-      const variant = view.variants.findIndex((variant) => variant.network === network && variant.name === name);
+    const shown = view.arms.map((look, arm) => {
+      const name = element(`arm-${arm}`).value;
+      const variant = view.variants.findIndex((variant) => variant.arm === arm && variant.name === name);
       return { look, variant, name: `${look.name}, ${name}` };
     }).filter(({ variant }) => variant >= 0);
     for (const one of shown) one.values = spectrum(seed, one.variant, epoch);
@@ -168,7 +168,7 @@
     }));
   };
 
-  const controls = ["epoch", "seed", "ranks", ...view.networks.map((_, network) => `network-${network}`)];
+  const controls = ["epoch", "seed", "ranks", ...view.arms.map((_, arm) => `arm-${arm}`)];
   for (const id of controls) element(id).addEventListener("input", draw);
   element("plot").addEventListener("pointermove", (event) => {
     const box = element("plot").getBoundingClientRect();

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Quantity, Variant, When};
+
 /// The version of `findings.json`'s schema.
-pub const FINDINGS_VERSION: u32 = 2;
+pub const FINDINGS_VERSION: u32 = 3;
 
 /// What a study found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,7 +19,7 @@ pub struct Findings {
     /// The chosen point first, then those along the sweeps.
     pub points: Vec<PointFindings>,
     /// Runs of growing width at the chosen point, and with its first seed.
-    pub widths: Vec<PairedRuns>,
+    pub widths: Vec<RunNames>,
 }
 
 impl Findings {
@@ -34,7 +36,7 @@ pub struct GridPoint {
     pub learning_rate: f64,
     /// The L2 parameter.
     pub l2: f64,
-    /// FC's run there.
+    /// The reference's run there.
     pub run: String,
     /// Its accuracy on the validation split at the end; none if the training diverged.
     pub validation_accuracy: Option<f64>,
@@ -49,13 +51,13 @@ pub struct PointFindings {
     pub learning_rate: f64,
     /// The L2 parameter.
     pub l2: f64,
-    /// The runs, a pair for each seed.
-    pub pairs: Vec<PairedRuns>,
+    /// The runs, those of one seed together.
+    pub seeds: Vec<RunNames>,
     /// Why there is nothing to judge, if the training diverged.
     pub diverged: Option<String>,
     /// All verdicts, by claim.
     pub verdicts: Vec<Verdict>,
-    /// What batch norm's effects on the spectrum are made of.
+    /// What the arms' effects on the spectrum are made of.
     pub explanations: Vec<Explanation>,
 }
 
@@ -63,24 +65,36 @@ impl PointFindings {
     /// One word on a claim, of which there may be several verdicts: theirs if they
     /// agree, and else mixed; none if there is none. Controls have no say.
     pub fn word(&self, claim: u8) -> Option<Word> {
-        let mut words =
-            self.verdicts.iter().filter(|v| v.claim == claim && !v.control).map(|verdict| verdict.word);
-        let first = words.next()?;
-        Some(if words.all(|word| word == first) { first } else { Word::Mixed })
+        common(self.verdicts.iter().filter(|verdict| verdict.claim == claim))
+    }
+
+    /// The same of one arm.
+    pub fn word_of(&self, claim: u8, arm: &str) -> Option<Word> {
+        common(self.verdicts.iter().filter(|verdict| verdict.claim == claim && verdict.arm == arm))
+    }
+
+    /// The verdict on a number of an arm's spectrum, in its variant, beside the reference's, if
+    /// there is one.
+    pub fn spectral(&self, arm: &str, comparison: Comparison) -> Option<&Verdict> {
+        self.verdicts.iter().find(|verdict| verdict.arm == arm && verdict.spectral == Some(comparison))
     }
 }
 
-/// FC and FC+BN from the same start, with the same batches.
+fn common<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Option<Word> {
+    let mut words = verdicts.filter(|verdict| !verdict.control).map(|verdict| verdict.word);
+    let first = words.next()?;
+    Some(if words.all(|word| word == first) { first } else { Word::Mixed })
+}
+
+/// The runs of all arms from the same start, with the same batches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PairedRuns {
+pub struct RunNames {
     /// Their seed.
     pub seed: u64,
-    /// Hidden units of both.
+    /// Features of the reference's last layer.
     pub hidden: usize,
-    /// The name of FC's run directory.
-    pub fc: String,
-    /// The name of FC+BN's.
-    pub bn: String,
+    /// The names of their directories, in the order of the arms.
+    pub runs: Vec<String>,
 }
 
 /// One word on a claim.
@@ -122,6 +136,8 @@ pub struct Estimate {
 pub struct Verdict {
     /// The claim's number in the list of the study, 1 to 8.
     pub claim: u8,
+    /// The arm that it is claimed of.
+    pub arm: String,
     /// What is claimed, of which quantity.
     pub what: String,
     /// The unit of the effect.
@@ -132,31 +148,50 @@ pub struct Verdict {
     /// In how many seeds the effect is above zero.
     pub holding: usize,
     /// Whether it goes beyond what the paper claims: other statistics than those of
-    /// inference, the same training loss, FC with other features.
+    /// inference, the same training loss, a reference with other features.
     pub control: bool,
+    /// Which numbers are compared, if they are of the spectrum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spectral: Option<Comparison>,
     /// The verdict.
     pub word: Word,
 }
 
-/// What the step from FC to FC+BN is made of, for one number of the spectrum: in
+/// Which numbers of the spectrum a verdict compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The number.
+    pub quantity: Quantity,
+    /// What of the arm was probed.
+    pub variant: Variant,
+    /// What of the reference.
+    pub reference: Variant,
+    /// Of which epochs.
+    pub when: When,
+}
+
+/// What the step from the reference to an arm is made of, for one number of the spectrum: in
 /// powers of ten (log10 before/after), so that the parts add up to the whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// "lambda_1" or "kappa'".
-    pub quantity: String,
-    /// By which statistics FC+BN was probed.
-    pub statistics: String,
-    /// "before training", "at the end" or "over the epochs" (the mean of all trained ones).
-    pub when: String,
-    /// From FC to FC+BN: the sum of the next three.
+    /// The number.
+    pub quantity: Quantity,
+    /// The arm.
+    pub arm: String,
+    /// What of the arm was probed.
+    pub statistics: Variant,
+    /// Of which epochs.
+    pub when: When,
+    /// From the reference to the arm: the sum of the next three.
     pub whole: Estimate,
-    /// From FC to FC with its features centred.
+    /// From the reference to the reference with its features centred.
     pub centring: Estimate,
-    /// From there to FC with its features standardised.
+    /// From there to the reference with its features standardised.
     pub scaling: Estimate,
-    /// From there to FC+BN: that it learned otherwise, its own scale and shift.
+    /// From there to the arm: that it learned otherwise, its own scale and shift.
     pub rest: Estimate,
-    /// From FC to FC with its features scaled to unit mean square and not centred.
+    /// From the reference to the reference with its features scaled to unit mean square and not
+    /// centred.
     pub scaling_alone: Estimate,
 }
 
@@ -168,18 +203,20 @@ mod tests {
     fn a_claim_has_the_word_that_its_verdicts_share() {
         let verdict = |claim, word, control| Verdict {
             claim,
+            arm: format!("arm of {claim}"),
             what: String::new(),
             unit: String::new(),
             estimate: Estimate { effects: vec![], mean: 0.0, interval: None },
             holding: 0,
             control,
+            spectral: None,
             word,
         };
         let findings = PointFindings {
             point: String::new(),
             learning_rate: 0.1,
             l2: 0.0,
-            pairs: vec![],
+            seeds: vec![],
             diverged: None,
             verdicts: vec![
                 verdict(1, Word::Holds, false),
@@ -193,5 +230,7 @@ mod tests {
         };
         let words = [1, 2, 3, 4].map(|claim| findings.word(claim));
         assert_eq!(words, [Some(Word::Holds), Some(Word::Mixed), None, None]);
+        assert_eq!(findings.word_of(1, "arm of 1"), Some(Word::Holds));
+        assert_eq!(findings.word_of(1, "arm of 2"), None);
     }
 }

@@ -48,18 +48,20 @@ mod write;
 
 pub use checksum::{read_from_anywhere, read_sealed, write_sealed};
 pub use config::{
-    AdamConfig, BatchSize, Config, DataConfig, GridConfig, NetworkConfig, Order, Reduction, Scaling, StudyConfig, SweepConfig, TrainingConfig,
+    AdamConfig, Arm, BatchSize, Config, DataConfig, GridConfig, NetworkConfig, Order, Reduction, Scaling,
+    StudyConfig, SweepConfig, TrainingConfig,
 };
 pub use directory::RunDir;
 pub use error::RunError;
 pub use findings::{
-    Estimate, Explanation, FINDINGS_VERSION, Findings, GridPoint, PairedRuns, PointFindings, Verdict, Word,
+    Comparison, Estimate, Explanation, FINDINGS_VERSION, Findings, GridPoint, PointFindings, RunNames,
+    Verdict, Word,
 };
 pub use lock::Lock;
 pub use manifest::{Exit, FileChecksum, MANIFEST_VERSION, Manifest, Provenance, Session};
 pub use matrix_free::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free};
 pub use metrics::EpochMetrics;
-pub use names::{Backend, Precision, Split, Variant};
+pub use names::{Backend, Precision, Quantity, Split, Variant, When};
 pub use request::{DensityRequest, Request};
 pub use saved::SavedSpectrum;
 pub use spectrum::{

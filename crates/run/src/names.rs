@@ -87,6 +87,44 @@ impl From<Statistics> for Variant {
     }
 }
 
+/// A number of a spectrum that claims are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Quantity {
+    /// The largest eigenvalue.
+    #[serde(rename = "lambda_1")]
+    Lambda1,
+    /// lambda_1 over lambda_10.
+    #[serde(rename = "kappa'")]
+    KappaPrime,
+}
+
+/// Of which epochs a number of a spectrum is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum When {
+    /// Of the initial weights.
+    #[serde(rename = "before training")]
+    BeforeTraining,
+    /// Of the last epoch.
+    #[serde(rename = "at the end")]
+    AtTheEnd,
+    /// The mean of all trained ones.
+    #[serde(rename = "over the epochs")]
+    OverTheEpochs,
+    /// The worst of all trained ones.
+    #[serde(rename = "at every epoch")]
+    AtEveryEpoch,
+    /// Where the training losses are the same.
+    #[serde(rename = "at the same training loss")]
+    AtTheSameLoss,
+}
+
+impl Variant {
+    /// Whether a network is taken as it is: by the statistics of inference, if it has any.
+    pub fn is_as_it_is(self) -> bool {
+        matches!(self, Self::Plain | Self::Running)
+    }
+}
+
 impl fmt::Display for Precision {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(formatter)
@@ -111,6 +149,18 @@ impl fmt::Display for Variant {
     }
 }
 
+impl fmt::Display for Quantity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +172,10 @@ mod tests {
         assert_eq!([Precision::F32, Precision::F64].map(|name| name.to_string()), ["f32", "f64"]);
         assert_eq!(Backend::Ndarray.to_string(), "ndarray");
         assert_eq!(Split::Validation.to_string(), "validation");
+        assert_eq!(
+            [Quantity::Lambda1, Quantity::KappaPrime].map(|name| name.to_string()),
+            ["lambda_1", "kappa'"]
+        );
+        assert_eq!(When::AtTheSameLoss.to_string(), "at the same training loss");
     }
 }

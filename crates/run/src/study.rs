@@ -19,7 +19,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CheckRecord, FINDINGS_VERSION, Findings, Lock, Precision, RunDir, RunError, SavedTensor, StudyConfig, Variant,
+    CheckRecord, FINDINGS_VERSION, Findings, Lock, Precision, Quantity, RunDir, RunError, SavedTensor,
+    StudyConfig, Variant,
     checksum::{read_sealed, seal, write_sealed},
     json::{read_json, write_json},
     lock::LOCK,
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// The version of `spectra.json`'s schema.
-pub const SPECTRA_VERSION: u32 = 4;
+pub const SPECTRA_VERSION: u32 = 5;
 
 const CONFIG: &str = "study.toml";
 const RUNS: &str = "runs";
@@ -58,9 +59,7 @@ pub struct RunSpectra {
 pub struct SpectraRow {
     /// Epochs of training.
     pub epoch: usize,
-    /// What was probed. FC: "plain", or its features "centred", "standardised" or
-    /// scaled to "unit_mean_square". FC+BN: the statistics, "running", "dataset" or "batch",
-    /// or "folded", the same function as by the running ones without batch norm.
+    /// What was probed.
     pub variant: Variant,
     /// lambda_1 .. lambda_20, or as many as there are.
     pub top: Vec<f64>,
@@ -107,6 +106,14 @@ impl SpectraRow {
     /// lambda_1 / lambda_10, if there are ten and the tenth is not zero.
     pub fn kappa_prime(&self) -> Option<f64> {
         kappa_prime(&self.top)
+    }
+
+    /// The number that claims are about.
+    pub fn number(&self, quantity: Quantity) -> Option<f64> {
+        match quantity {
+            Quantity::Lambda1 => self.lambda(1),
+            Quantity::KappaPrime => self.kappa_prime(),
+        }
     }
 }
 

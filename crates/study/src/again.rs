@@ -41,5 +41,5 @@ pub fn spectra_again(
     let statistics = plan::statistics(&manifest.config.training);
     let rows = spectra(&network, &split, epoch, precision, &statistics)
         .map_err(|source| StudyError::Probe { run: run.path().to_owned(), epoch, source })?;
-    Ok(rows.into_iter().map(|(row, eigenvalues)| (row.variant, eigenvalues)).collect())
+    Ok(rows.into_iter().map(|(row, eigenvalues)| (row.variant.to_string(), eigenvalues)).collect())
 }

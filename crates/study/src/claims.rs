@@ -1,4 +1,4 @@
-//! The paper's claims, and what paired runs say of each.
+//! The paper's claims, and what runs with paired seeds say of each.
 //!
 //! A claim is turned into one number a seed, its effect, which is above zero where
 //! the claim holds. Over the seeds there is the mean, its 95 % confidence interval
@@ -25,7 +25,13 @@ pub fn estimate(effects: Vec<f64>) -> Option<Estimate> {
 }
 
 /// Judges the effects of the seeds; `None` as for [`estimate`].
-pub fn verdict(claim: u8, what: impl Into<String>, unit: &str, effects: Vec<f64>) -> Option<Verdict> {
+pub fn verdict(
+    claim: u8,
+    arm: &str,
+    what: impl Into<String>,
+    unit: &str,
+    effects: Vec<f64>,
+) -> Option<Verdict> {
     let estimate = estimate(effects)?;
     let seeds = estimate.effects.len();
     let holding = estimate.effects.iter().filter(|&&effect| effect > 0.0).count();
@@ -34,7 +40,17 @@ pub fn verdict(claim: u8, what: impl Into<String>, unit: &str, effects: Vec<f64>
         interval if holding == 0 && interval.is_none_or(|[_, high]| high <= 0.0) => Word::Fails,
         _ => Word::Mixed,
     };
-    Some(Verdict { claim, what: what.into(), unit: unit.to_owned(), estimate, holding, control: false, word })
+    Some(Verdict {
+        claim,
+        arm: arm.to_owned(),
+        what: what.into(),
+        unit: unit.to_owned(),
+        estimate,
+        holding,
+        control: false,
+        spectral: None,
+        word,
+    })
 }
 
 /// mean +- t s / sqrt(n), with t the 0.975 quantile of Student's law with n - 1
@@ -52,7 +68,7 @@ mod tests {
     use super::*;
 
     fn judged(effects: &[f64]) -> Verdict {
-        verdict(1, "made up", "points", effects.to_vec()).unwrap()
+        verdict(1, "arm", "made up", "points", effects.to_vec()).unwrap()
     }
 
     #[test]
@@ -99,7 +115,7 @@ mod tests {
 
     #[test]
     fn nothing_is_judged_by_nothing() {
-        assert!(verdict(1, "x", "", vec![]).is_none());
-        assert!(verdict(1, "x", "", vec![1.0, f64::NAN]).is_none());
+        assert!(verdict(1, "arm", "x", "", vec![]).is_none());
+        assert!(verdict(1, "arm", "x", "", vec![1.0, f64::NAN]).is_none());
     }
 }

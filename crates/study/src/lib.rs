@@ -1,4 +1,4 @@
-//! The experiment: networks x grid x paired seeds, a probe per epoch, the verdicts.
+//! The experiment: arms x grid x paired seeds, a probe per epoch, the verdicts.
 //!
 //! A [`probe`] takes a trained network and a split, and gives the samples that the
 //! Hessian of the mean loss with respect to the last layer is made of:
@@ -8,10 +8,10 @@
 //! H = 1/N sum_n (diag(p_n) - p_n p_n^T) (x) g_n g_n^T
 //! ```
 //!
-//! A study ([`run_study`]) trains FC along a grid and chooses the best point, trains
-//! FC and FC+BN there with paired seeds, probes every epoch, does the same along the
-//! learning rate, L2 and the width, and judges the paper's claims by what it found
-//! ([`claims`]).
+//! A study ([`run_study`]) compares arms: one recipe, of which each arm sets some values. It
+//! trains the reference, one of them, along a grid and chooses the best point, trains all
+//! arms there with paired seeds, probes every epoch, does the same along the learning rate,
+//! L2 and the width, and judges the paper's claims by what it found ([`claims`]).
 #![deny(missing_docs)]
 
 mod again;
@@ -24,7 +24,7 @@ mod statistics;
 mod study;
 
 pub use again::spectra_again;
-pub use judge::{Pair, RunRecord, explain, judge};
+pub use judge::{ArmNames, RunRecord, SeedRuns, explain, judge};
 pub use probe::{Folded, Precision, ProbeError, ProbeOptions, fold, probe};
 pub use spectra::check_record;
 pub use statistics::BatchNormStatistics;

@@ -1,65 +1,86 @@
 //! Which runs a study needs, and what each is called.
 
-use kappa_run::{BatchSize, Config, StudyConfig, TrainingConfig};
+use kappa_run::{BatchSize, Config, RunError, StudyConfig, TrainingConfig};
 
 use crate::BatchNormStatistics;
 
-/// One run of a study: the recipe with these values.
+/// One run of a study: an arm with these values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
-    /// Whether there is batch norm.
-    pub batch_norm: bool,
+    /// The place of its arm in the study.
+    pub arm: usize,
     /// The learning rate.
     pub learning_rate: f64,
     /// The L2 parameter.
     pub l2: f64,
-    /// Hidden units.
-    pub hidden: usize,
+    /// Hidden units of the last hidden layer; the arm's own if none.
+    pub hidden: Option<usize>,
     /// The seed.
     pub seed: u64,
 }
 
-impl Point {
-    /// The name of its run directory, the same for the same values.
-    pub fn name(&self) -> String {
-        format!(
-            "{}_lr{:e}_l2-{:e}_m{}_s{}",
-            if self.batch_norm { "fc-bn" } else { "fc" },
-            self.learning_rate,
-            self.l2,
-            self.hidden,
-            self.seed
-        )
+/// A study's arms, each with its configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arms {
+    configs: Vec<Config>,
+    reference: usize,
+}
+
+impl Arms {
+    /// Those of `study`.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Config`] names the arm whose values do not fit the recipe.
+    pub fn new(study: &StudyConfig) -> Result<Self, RunError> {
+        let configs = study.arms.iter().map(|arm| study.config_of(arm)).collect::<Result<_, _>>()?;
+        Ok(Self { configs, reference: study.reference_index() })
     }
 
-    /// Its configuration.
-    pub fn config(&self, study: &StudyConfig) -> Config {
-        let mut config = study.recipe.clone();
-        config.name = if self.batch_norm { "fc-bn" } else { "fc" }.to_owned();
-        config.seed = self.seed;
-        config.network.hidden = self.hidden;
-        config.network.batch_norm = self.batch_norm.then_some(study.batch_norm);
-        config.training.adam.learning_rate = self.learning_rate;
-        config.training.l2 = self.l2;
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.configs.len()
+    }
+
+    /// The configuration of the run at `point`.
+    pub fn config(&self, point: Point) -> Config {
+        let mut config = self.configs[point.arm].clone();
+        config.seed = point.seed;
+        config.network.hidden = self.hidden(point);
+        config.training.adam.learning_rate = point.learning_rate;
+        config.training.l2 = point.l2;
         config
     }
 
-    /// The same point for both networks, FC first.
-    pub fn both(self) -> [Self; 2] {
-        [false, true].map(|batch_norm| Self { batch_norm, ..self })
+    /// Hidden units of the last hidden layer at `point`.
+    pub fn hidden(&self, point: Point) -> usize {
+        point.hidden.unwrap_or(self.configs[point.arm].network.hidden)
+    }
+
+    /// The name of the run directory of `point`, the same for the same values.
+    pub fn name(&self, point: Point) -> String {
+        format!(
+            "{}_lr{:e}_l2-{:e}_m{}_s{}",
+            self.configs[point.arm].name,
+            point.learning_rate,
+            point.l2,
+            self.hidden(point),
+            point.seed
+        )
+    }
+
+    /// The same point for every arm, in their order.
+    pub fn all(&self, point: Point) -> impl Iterator<Item = Point> + use<> {
+        (0..self.count()).map(move |arm| Point { arm, ..point })
     }
 }
 
-/// FC along the grid, with the first seed.
+/// The reference along the grid, with the first seed.
 pub fn grid(study: &StudyConfig) -> Vec<Point> {
+    let arm = study.reference_index();
     let points = study.grid.learning_rates.iter().flat_map(|&learning_rate| {
-        study.grid.l2.iter().map(move |&l2| Point {
-            batch_norm: false,
-            learning_rate,
-            l2,
-            hidden: study.recipe.network.hidden,
-            seed: study.recipe.seed,
-        })
+        let at = move |&l2: &f64| Point { arm, learning_rate, l2, hidden: None, seed: study.recipe.seed };
+        study.grid.l2.iter().map(at)
     });
     points.collect()
 }
@@ -93,15 +114,15 @@ pub fn sweep(study: &StudyConfig, chosen: Point) -> Vec<SweepPoint> {
 }
 
 /// The widths at which the singularity is counted, ascending, the chosen one included.
-pub fn widths(study: &StudyConfig, chosen: Point) -> Vec<Point> {
+pub fn widths(study: &StudyConfig, arms: &Arms, chosen: Point) -> Vec<Point> {
     let mut widths: Vec<usize> = study.sweep.widths.iter().map(|width| width.get()).collect();
-    widths.push(chosen.hidden);
+    widths.push(arms.hidden(chosen));
     widths.sort_unstable();
     widths.dedup();
-    widths.into_iter().map(|hidden| Point { hidden, ..chosen }).collect()
+    widths.into_iter().map(|hidden| Point { hidden: Some(hidden), ..chosen }).collect()
 }
 
-/// By which statistics FC+BN is probed. A full batch is the whole split, so that
+/// By which statistics a network that has any is probed. A full batch is the whole split, so that
 /// its statistics are the split's.
 pub fn statistics(training: &TrainingConfig) -> Vec<BatchNormStatistics> {
     let mut statistics = vec![BatchNormStatistics::Running, BatchNormStatistics::Dataset];
@@ -115,20 +136,45 @@ pub fn statistics(training: &TrainingConfig) -> Vec<BatchNormStatistics> {
 mod tests {
     use super::*;
 
-    const CHOSEN: Point = Point { batch_norm: false, learning_rate: 3e-4, l2: 0.0, hidden: 7, seed: 0 };
+    const STUDY: &str = include_str!("../../../configs/paper.toml");
+    const CHOSEN: Point = Point { arm: 0, learning_rate: 3e-4, l2: 0.0, hidden: Some(7), seed: 0 };
+
+    fn paper(settings: &[&str]) -> StudyConfig {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("paper.toml");
+        std::fs::write(&path, STUDY).unwrap();
+        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        StudyConfig::load(&path, &settings).unwrap()
+    }
 
     #[test]
     fn names_tell_every_value_apart() {
-        assert_eq!(CHOSEN.name(), "fc_lr3e-4_l2-0e0_m7_s0");
+        let arms = Arms::new(&paper(&[])).unwrap();
+        assert_eq!(arms.name(CHOSEN), "fc_lr3e-4_l2-0e0_m7_s0");
         let others = [
-            Point { batch_norm: true, ..CHOSEN },
+            Point { arm: 1, ..CHOSEN },
             Point { learning_rate: 3e-5, ..CHOSEN },
             Point { l2: 1e-5, ..CHOSEN },
-            Point { hidden: 8, ..CHOSEN },
+            Point { hidden: Some(8), ..CHOSEN },
+            Point { hidden: None, ..CHOSEN },
             Point { seed: 1, ..CHOSEN },
         ];
         for other in others {
-            assert_ne!(other.name(), CHOSEN.name());
+            assert_ne!(arms.name(other), arms.name(CHOSEN));
         }
+        assert_eq!(arms.name(Point { arm: 1, ..CHOSEN }), "fc-bn_lr3e-4_l2-0e0_m7_s0");
+    }
+
+    #[test]
+    fn the_grid_trains_the_reference_and_the_widths_hold_its_own() {
+        let study = paper(&["reference=FC+BN"]);
+        let arms = Arms::new(&study).unwrap();
+        let grid = grid(&study);
+        assert!(grid.iter().all(|point| point.arm == 1));
+        let widths = widths(&study, &arms, grid[0]);
+        assert_eq!(widths.iter().map(|point| point.hidden).collect::<Vec<_>>(), [25, 50, 100, 200].map(Some));
+        // The chosen width by its number is the run that has it from the recipe.
+        assert_eq!(arms.name(widths[2]), arms.name(grid[0]));
+        assert_eq!(arms.config(widths[2]), arms.config(grid[0]));
     }
 }

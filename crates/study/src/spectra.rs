@@ -9,7 +9,7 @@
 use burn::tensor::{Tensor, activation::relu};
 use kappa_hessian::{Accumulator, Check, FeatureMap, Hessian, Spectrum, verify_values};
 use kappa_model::TwoLayerNet;
-use kappa_run::{CheckRecord, Influence, SpectraRow};
+use kappa_run::{CheckRecord, Influence, SpectraRow, Variant};
 use kappa_trainer::DeviceSplit;
 
 use crate::{
@@ -78,13 +78,13 @@ impl Subject<'_> {
         }
         let m = shape.hidden;
         let hessian = sums.finish_mapped(&FeatureMap { shift: vec![0.0; m], scale: vec![1.0; m] })?;
-        let (mut row, spectrum) = self.row(&hessian, statistics.name())?;
+        let (mut row, spectrum) = self.row(&hessian, statistics.variant())?;
         let (influence, check) = self.influence(&network, statistics, &hessian, &spectrum)?;
         row.influence = Some(influence);
         row.checks.push(check);
         let mut rows = vec![(row, spectrum.eigenvalues().to_vec())];
         if let Some(map) = folding(&network)?.filter(|_| statistics == BatchNormStatistics::Running) {
-            let (row, spectrum) = self.row(&sums.finish_mapped(&map)?, "folded")?;
+            let (row, spectrum) = self.row(&sums.finish_mapped(&map)?, Variant::Folded)?;
             rows.push((row, spectrum.eigenvalues().to_vec()));
         }
         Ok(rows)
@@ -117,16 +117,16 @@ impl Subject<'_> {
         let size_scale = mean_square.iter().map(|&square| inverse_root(square)).collect();
         let (zeros, ones) = (vec![0.0; m], vec![1.0; m]);
         let maps = [
-            ("plain", zeros.clone(), ones.clone()),
-            ("centred", mean.clone(), ones),
-            ("standardised", mean, deviation_scale),
-            ("unit_mean_square", zeros, size_scale),
+            (Variant::Plain, zeros.clone(), ones.clone()),
+            (Variant::Centred, mean.clone(), ones),
+            (Variant::Standardised, mean, deviation_scale),
+            (Variant::UnitMeanSquare, zeros, size_scale),
         ];
         maps.into_iter()
             .map(|(variant, shift, scale)| {
                 let hessian = sums.finish_mapped(&FeatureMap { shift, scale })?;
                 let (mut row, spectrum) = self.row(&hessian, variant)?;
-                if variant == "plain" {
+                if variant == Variant::Plain {
                     let (influence, check) =
                         self.influence(self.network, plain.statistics, &hessian, &spectrum)?;
                     row.influence = Some(influence);
@@ -141,11 +141,11 @@ impl Subject<'_> {
         ProbeOptions { precision: self.precision, bias: false, statistics }
     }
 
-    fn row(&self, hessian: &Hessian, variant: &str) -> Result<(SpectraRow, Spectrum), ProbeError> {
+    fn row(&self, hessian: &Hessian, variant: Variant) -> Result<(SpectraRow, Spectrum), ProbeError> {
         let spectrum = hessian.spectrum()?;
         let row = SpectraRow {
             epoch: self.epoch,
-            variant: variant.to_owned(),
+            variant,
             top: top(&spectrum),
             lambda_min: spectrum.lambda_min().unwrap_or(0.0),
             trace: hessian.trace(),

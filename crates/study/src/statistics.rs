@@ -26,6 +26,15 @@ impl BatchNormStatistics {
         }
     }
 
+    /// What a study calls a spectrum by these statistics.
+    pub(crate) fn variant(self) -> kappa_run::Variant {
+        match self {
+            Self::Running => kappa_run::Variant::Running,
+            Self::Batch(_) => kappa_run::Variant::Batch,
+            Self::Dataset => kappa_run::Variant::Dataset,
+        }
+    }
+
     /// The network to probe a split with: its own, or one whose running statistics
     /// are those of the split, whose W1 x + b1 are `preactivations`.
     pub(crate) fn prepare(self, network: TwoLayerNet, preactivations: &[Tensor<2>]) -> TwoLayerNet {

@@ -14,16 +14,16 @@ use std::{
 use burn::module::Module;
 use kappa_data::DataSet;
 use kappa_run::{
-    EpochMetrics, FINDINGS_VERSION, Findings, GridPoint, PairedRuns, PointFindings, RunDir, RunError,
+    EpochMetrics, FINDINGS_VERSION, Findings, GridPoint, PointFindings, RunDir, RunError, RunNames,
     RunSpectra, SPECTRA_VERSION, StudyConfig, StudyDir,
 };
 use kappa_trainer::{CheckpointError, Machine, Observer, TrainError, load_checkpoint, train};
 
 use crate::{
-    BatchNormStatistics, Pair, Precision, ProbeError, RunRecord,
+    ArmNames, Precision, ProbeError, RunRecord, SeedRuns,
     again::training_split,
     explain, judge,
-    plan::{self, Point},
+    plan::{self, Arms, Point},
     spectra::spectra,
 };
 
@@ -126,7 +126,7 @@ struct Runner<'a> {
     machine: &'a Machine,
     precision: Precision,
     directory: StudyDir,
-    statistics: Vec<BatchNormStatistics>,
+    arms: Arms,
     observer: &'a mut dyn StudyObserver,
     checked: Checked,
 }
@@ -146,9 +146,11 @@ pub fn run_study(
 ) -> Result<StudyResult, StudyError> {
     let directory = StudyDir::create(root, study)?;
     let lock = directory.lock()?;
-    let statistics = plan::statistics(&study.recipe.training);
+    let arms = Arms::new(study)?;
+    let names = ArmNames { names: study.arm_names(), reference: study.reference_index() };
     let checked = Checked::default();
-    let mut runner = Runner { study, set, machine, precision, directory, statistics, observer, checked };
+    let mut runner = Runner { study, set, machine, precision, directory, arms, observer, checked };
+    let count = runner.arms.count();
     let mut stages = Vec::new();
     let mut timed = |name, start: Instant| stages.push((name, start.elapsed().as_secs_f64()));
 
@@ -162,42 +164,44 @@ pub fn run_study(
     timed("grid", start);
 
     let start = Instant::now();
-    runner.observer.stage("paired seeds", 2 * study.seeds.get());
-    let pairs = plan::seeds(study)
-        .map(|seed| runner.pair(Point { seed, ..chosen }, Probed::EveryEpoch))
+    runner.observer.stage("paired seeds", count * study.seeds.get());
+    let seeds = plan::seeds(study)
+        .map(|seed| runner.seed_runs(Point { seed, ..chosen }, Probed::EveryEpoch))
         .collect::<Result<Vec<_>, _>>()?;
     timed("paired seeds", start);
 
     let start = Instant::now();
-    let widths = plan::widths(study, chosen);
-    runner.observer.stage("widths", 2 * widths.len());
-    let at_widths =
-        widths.iter().map(|&point| runner.pair(point, Probed::LastEpoch)).collect::<Result<Vec<_>, _>>()?;
+    let widths = plan::widths(study, &runner.arms, chosen);
+    runner.observer.stage("widths", count * widths.len());
+    let at_widths = widths
+        .iter()
+        .map(|&point| runner.seed_runs(point, Probed::LastEpoch))
+        .collect::<Result<Vec<_>, _>>()?;
     timed("widths", start);
 
     let mut points = vec![PointFindings {
-        verdicts: judge(&pairs, &at_widths, &study.accuracies, set.classes),
-        explanations: explain(&pairs),
-        ..findings("chosen", chosen, study)
+        verdicts: judge(&seeds, &at_widths, &names, &study.accuracies, set.classes),
+        explanations: explain(&seeds, &names),
+        ..runner.findings("chosen", chosen)
     }];
     let start = Instant::now();
     let sweep = plan::sweep(study, chosen);
-    runner.observer.stage("sweep", 2 * sweep.len() * study.seeds.get());
+    runner.observer.stage("sweep", count * sweep.len() * study.seeds.get());
     for sweep in sweep {
-        let pairs: Result<Vec<_>, _> = plan::seeds(study)
-            .map(|seed| runner.pair(Point { seed, ..sweep.point }, Probed::LastEpoch))
+        let seeds: Result<Vec<_>, _> = plan::seeds(study)
+            .map(|seed| runner.seed_runs(Point { seed, ..sweep.point }, Probed::LastEpoch))
             .collect();
-        let found = findings(&sweep.label, sweep.point, study);
-        points.push(match pairs {
-            Ok(pairs) => PointFindings {
-                verdicts: judge(&pairs, &[], &study.accuracies, set.classes),
-                explanations: explain(&pairs),
+        let found = runner.findings(&sweep.label, sweep.point);
+        points.push(match seeds {
+            Ok(seeds) => PointFindings {
+                verdicts: judge(&seeds, &[], &names, &study.accuracies, set.classes),
+                explanations: explain(&seeds, &names),
                 ..found
             },
             // A point far from the chosen one may diverge; that is a finding, not a failure.
             Err(StudyError::Train(error @ TrainError::Diverged { .. })) => {
                 tracing::warn!("{}: {error}", sweep.label);
-                PointFindings { pairs: Vec::new(), diverged: Some(error.to_string()), ..found }
+                PointFindings { seeds: Vec::new(), diverged: Some(error.to_string()), ..found }
             }
             Err(error) => return Err(error),
         });
@@ -209,46 +213,50 @@ pub fn run_study(
         kappa_version: machine.provenance.kappa_version.clone(),
         grid,
         points,
-        widths: widths.into_iter().map(paired_runs).collect(),
+        widths: widths.into_iter().map(|point| runner.run_names(point)).collect(),
     };
     runner.directory.write_findings(&findings)?;
     drop(lock);
     Ok(StudyResult { directory: runner.directory, findings, stages, checked: runner.checked })
 }
 
-/// Where `point` is and which runs are there; nothing judged yet.
-fn findings(label: &str, point: Point, study: &StudyConfig) -> PointFindings {
-    PointFindings {
-        point: label.to_owned(),
-        learning_rate: point.learning_rate,
-        l2: point.l2,
-        pairs: plan::seeds(study).map(|seed| paired_runs(Point { seed, ..point })).collect(),
-        diverged: None,
-        verdicts: Vec::new(),
-        explanations: Vec::new(),
-    }
-}
-
-fn paired_runs(point: Point) -> PairedRuns {
-    let [fc, bn] = point.both().map(|point| point.name());
-    PairedRuns { seed: point.seed, hidden: point.hidden, fc, bn }
-}
-
 impl Runner<'_> {
+    /// Where `point` is and which runs are there; nothing judged yet.
+    fn findings(&self, label: &str, point: Point) -> PointFindings {
+        let seeds = plan::seeds(self.study);
+        PointFindings {
+            point: label.to_owned(),
+            learning_rate: point.learning_rate,
+            l2: point.l2,
+            seeds: seeds.map(|seed| self.run_names(Point { seed, ..point })).collect(),
+            diverged: None,
+            verdicts: Vec::new(),
+            explanations: Vec::new(),
+        }
+    }
+
+    /// The names of the runs of all arms at `point`, which is one of the reference.
+    fn run_names(&self, point: Point) -> RunNames {
+        let runs = self.arms.all(point).map(|point| self.arms.name(point)).collect();
+        RunNames { seed: point.seed, hidden: self.arms.hidden(point), runs }
+    }
+
     /// Tells the observer how much is left, if `chosen` is the point.
     fn plan(&mut self, chosen: Point) {
         let seeds = |point: Point| plan::seeds(self.study).map(move |seed| Point { seed, ..point });
         let mut runs: Vec<(Point, Probed)> =
             plan::grid(self.study).into_iter().map(|point| (point, Probed::No)).collect();
-        let mut add = |point: Point, probed| runs.extend(point.both().map(|point| (point, probed)));
+        let mut add = |point: Point, probed| runs.extend(self.arms.all(point).map(|point| (point, probed)));
         seeds(chosen).for_each(|point| add(point, Probed::EveryEpoch));
-        plan::widths(self.study, chosen).into_iter().for_each(|point| add(point, Probed::LastEpoch));
+        plan::widths(self.study, &self.arms, chosen)
+            .into_iter()
+            .for_each(|point| add(point, Probed::LastEpoch));
         for sweep in plan::sweep(self.study, chosen) {
             seeds(sweep.point).for_each(|point| add(point, Probed::LastEpoch));
         }
         let mut work: HashMap<String, usize> = HashMap::new();
         for (point, probed) in runs {
-            let most = work.entry(point.name()).or_default();
+            let most = work.entry(self.arms.name(point)).or_default();
             *most = (*most).max(self.work_left(point, probed));
         }
         self.observer.planned(work.values().sum());
@@ -257,7 +265,7 @@ impl Runner<'_> {
     /// What training and probing `point` still takes.
     fn work_left(&self, point: Point, probed: Probed) -> usize {
         let epochs = self.study.recipe.training.epochs.get() + 1;
-        let run = RunDir::open(&self.directory.runs().join(point.name())).ok();
+        let run = RunDir::open(&self.directory.runs().join(self.arms.name(point))).ok();
         let trained = run.as_ref().is_some_and(|run| run.manifest().is_ok_and(|run| run.is_finished()));
         let spectra = match probed {
             _ if run.is_some_and(|run| matches!(run.spectra(), Ok(Some(_)))) => 0,
@@ -268,7 +276,7 @@ impl Runner<'_> {
         if trained { SPECTRA_WORK * spectra } else { epochs + SPECTRA_WORK * spectra }
     }
 
-    /// Trains FC along the grid; the best is that of the highest validation
+    /// Trains the reference along the grid; the best is that of the highest validation
     /// accuracy, and of two equal ones that of the lower validation loss.
     fn choose(&mut self) -> Result<(Point, Vec<GridPoint>), StudyError> {
         let points = plan::grid(self.study);
@@ -277,9 +285,9 @@ impl Runner<'_> {
         let mut tried = Vec::new();
         let mut problem = String::new();
         for point in points {
-            let (learning_rate, l2) = (point.learning_rate, point.l2);
+            let (learning_rate, l2, run) = (point.learning_rate, point.l2, self.arms.name(point));
             let mut note = |validation_accuracy| {
-                tried.push(GridPoint { learning_rate, l2, run: point.name(), validation_accuracy });
+                tried.push(GridPoint { learning_rate, l2, run: run.clone(), validation_accuracy });
             };
             match self.trained(point) {
                 Ok((_, metrics)) => {
@@ -303,15 +311,16 @@ impl Runner<'_> {
         Ok((chosen, tried))
     }
 
-    /// Both networks at `point`, trained and probed.
-    fn pair(&mut self, point: Point, probed: Probed) -> Result<Pair, StudyError> {
-        let [fc, bn] = point.both();
-        Ok(Pair { seed: point.seed, fc: self.recorded(fc, probed)?, bn: self.recorded(bn, probed)? })
+    /// All arms at `point`, trained and probed.
+    fn seed_runs(&mut self, point: Point, probed: Probed) -> Result<SeedRuns, StudyError> {
+        let runs =
+            self.arms.all(point).map(|point| self.recorded(point, probed)).collect::<Result<_, _>>()?;
+        Ok(SeedRuns { seed: point.seed, runs })
     }
 
     /// The run of `point`, trained now or found finished, and its last metrics.
     fn trained(&mut self, point: Point) -> Result<(RunDir, EpochMetrics), StudyError> {
-        let (runs, name) = (self.directory.runs(), point.name());
+        let (runs, name) = (self.directory.runs(), self.arms.name(point));
         let found = match RunDir::find(&runs.join(&name))? {
             Some(run) if run.manifest()?.is_finished() => Some(run),
             _ => None,
@@ -320,7 +329,7 @@ impl Runner<'_> {
         let run = match found {
             Some(run) => run,
             None => {
-                let config = point.config(self.study);
+                let config = self.arms.config(point);
                 let mut epochs = Epochs(&mut *self.observer);
                 train(&config, self.set, self.machine, &runs, Some(&name), &mut epochs)?
             }
@@ -337,7 +346,7 @@ impl Runner<'_> {
             Some(spectra) => spectra,
             None => self.probe(&run, point, probed)?,
         };
-        self.checked.add(&point.name(), &spectra);
+        self.checked.add(&self.arms.name(point), &spectra);
         Ok(RunRecord { metrics: run.metrics()?, spectra: spectra.rows })
     }
 
@@ -346,7 +355,9 @@ impl Runner<'_> {
         let start = Instant::now();
         let device = &self.machine.device;
         let _lock = run.lock()?;
-        let split = training_split(self.set, &point.config(self.study), device)?;
+        let config = self.arms.config(point);
+        let split = training_split(self.set, &config, device)?;
+        let statistics = plan::statistics(&config.training);
         let mut epochs = run.epochs()?;
         if probed == Probed::LastEpoch {
             epochs = epochs.split_off(epochs.len().saturating_sub(1));
@@ -354,7 +365,7 @@ impl Runner<'_> {
         let (mut rows, mut eigenvalues) = (Vec::new(), Vec::new());
         for &epoch in &epochs {
             let network = load_checkpoint(&run.checkpoint_path(epoch), device)?.valid();
-            let found = spectra(&network, &split, epoch, self.precision, &self.statistics)
+            let found = spectra(&network, &split, epoch, self.precision, &statistics)
                 .map_err(|source| StudyError::Probe { run: run.path().to_owned(), epoch, source })?;
             for (row, values) in found {
                 rows.push(row);
@@ -365,7 +376,10 @@ impl Runner<'_> {
                 return Err(TrainError::Stopped.into());
             }
         }
-        let precision = self.precision.name().to_owned();
+        let precision = match self.precision {
+            Precision::F32 => kappa_run::Precision::F32,
+            Precision::F64 => kappa_run::Precision::F64,
+        };
         let seconds = start.elapsed().as_secs_f64();
         let spectra = RunSpectra { schema_version: SPECTRA_VERSION, precision, seconds, rows };
         run.write_spectra(&spectra, &eigenvalues)?;

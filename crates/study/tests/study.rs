@@ -9,7 +9,7 @@ use burn::{
 };
 use kappa_data::{DataSet, LabelledImages};
 use kappa_hessian::Accumulator;
-use kappa_run::{EpochMetrics, Findings, RunDir, SpectraRow, StudyConfig, StudyDir};
+use kappa_run::{EpochMetrics, Findings, RunDir, SpectraRow, StudyConfig, StudyDir, Variant};
 use kappa_study::{Precision, StudyObserver, run_study};
 use kappa_trainer::{Machine, load_checkpoint};
 
@@ -23,9 +23,11 @@ l2 = [0.0]
 [sweep]
 l2 = [0.1]
 widths = [3]
-[batch_norm]
-epsilon = 1e-5
-momentum = 0.1
+[[arms]]
+name = "FC"
+[[arms]]
+name = "FC+BN"
+set.network.batch_norm.epsilon = 1e-5
 [recipe]
 name = "fc"
 [recipe.data]
@@ -110,7 +112,7 @@ fn a_study_is_whole_and_goes_on_where_it_stopped() {
     let mut first = Counted::default();
     let (directory, result) = run(&study, root.path(), &mut first);
     // The grid's 2, of which the chosen one is found again among the 2 x 2 paired runs; width 3 for
-    // both networks; L2 = 0.1 for both and two seeds.
+    // both arms; L2 = 0.1 for both and two seeds.
     assert_eq!(first.trained.len(), 2 + 3 + 2 + 4, "{:?}", first.trained);
     assert_eq!(result.grid.len(), 2);
     let points: Vec<_> = result.points.iter().map(|point| point.point.as_str()).collect();
@@ -121,8 +123,8 @@ fn a_study_is_whole_and_goes_on_where_it_stopped() {
     }
     let (study_dir, _) = StudyDir::open(&directory).unwrap();
     assert_eq!(study_dir.findings().unwrap(), result, "read as it was written");
-    for pair in &result.points[0].pairs {
-        assert!(study_dir.run(&pair.fc).is_ok() && study_dir.run(&pair.bn).is_ok());
+    for seed in &result.points[0].seeds {
+        assert!(seed.runs.len() == 2 && seed.runs.iter().all(|run| study_dir.run(run).is_ok()));
     }
 
     // Every probed run has a row for each epoch and variant, with all their eigenvalues.
@@ -187,7 +189,7 @@ fn assert_spectrum(
     let mut sums = Accumulator::new(5, 4).unwrap();
     sums.add(features, probabilities.clone()).unwrap();
     let expected = sums.finish().unwrap().spectrum().unwrap();
-    let row = rows.iter().find(|row| row.epoch == 3 && row.variant == variant).unwrap();
+    let row = rows.iter().find(|row| row.epoch == 3 && row.variant.to_string() == variant).unwrap();
     for (a, b) in row.top.iter().zip(expected.eigenvalues()) {
         assert!((a - b).abs() < tolerance * expected.eigenvalues()[0], "{variant}: {a} {b}");
     }
@@ -275,7 +277,7 @@ fn each_statistics_normalises_by_what_it_says() {
 fn the_most_influential_sample_is_the_one_without_which_the_spectrum_changes_as_told() {
     let root = tempfile::tempdir().unwrap();
     let (run, rows) = chosen_run(root.path(), "fc");
-    let row = rows.iter().find(|row| row.epoch == 3 && row.variant == "plain").unwrap();
+    let row = rows.iter().find(|row| row.epoch == 3 && row.variant == Variant::Plain).unwrap();
     let influence = row.influence.as_ref().unwrap();
     // Without each sample in turn, from the features of the others.
     let network = load_checkpoint(&run.checkpoint_path(3), &Device::flex()).unwrap().valid();
@@ -311,4 +313,34 @@ fn the_most_influential_sample_is_the_one_without_which_the_spectrum_changes_as_
         }
         None => assert!(influence.share < 0.05),
     }
+}
+
+#[test]
+fn three_arms_are_trained_from_the_same_start_and_judged_beside_the_reference() {
+    let root = tempfile::tempdir().unwrap();
+    let more =
+        "[[arms]]\nname = \"FC, Kaiming\"\nset.network.initialisation = \"kaiming_uniform\"\n[recipe]\n";
+    let study = config(root.path(), &short().replace("[recipe]\n", more));
+    let (directory, found) = run(&study, root.path(), &mut Counted::default());
+    let chosen = &found.points[0];
+    assert_eq!(chosen.seeds[0].runs.len(), 3);
+    assert!(chosen.seeds[0].runs[2].starts_with("fc-kaiming_lr"), "{:?}", chosen.seeds[0].runs);
+    let (study_dir, _) = StudyDir::open(&directory).unwrap();
+    let variants = |arm: usize| -> Vec<Variant> {
+        let rows = study_dir.run(&chosen.seeds[0].runs[arm]).unwrap().spectra().unwrap().unwrap().rows;
+        rows.iter().filter(|row| row.epoch == 3).map(|row| row.variant).collect()
+    };
+    // A network that does not normalise is probed as the reference is.
+    assert_eq!(variants(2), variants(0));
+    assert_ne!(variants(1), variants(0));
+    for arm in ["FC+BN", "FC, Kaiming"] {
+        for claim in 1..=8 {
+            assert!(
+                claim == 2 || claim == 5 || claim == 8 || chosen.word_of(claim, arm).is_some(),
+                "{claim} of {arm}"
+            );
+        }
+        assert!(chosen.explanations.iter().any(|explanation| explanation.arm == arm), "{arm}");
+    }
+    assert!(chosen.word_of(1, "FC").is_none() && chosen.word_of(6, "FC").is_some());
 }

@@ -43,7 +43,7 @@ pub fn run(arguments: &StudyArguments) -> Result<(), CliError> {
     if let Some((chosen, sweep)) = result.findings.points.split_first() {
         say(format_args!("\nchosen: learning rate {:e}, L2 {:e}", chosen.learning_rate, chosen.l2));
         print_verdicts(chosen);
-        print_words(sweep);
+        print_words(&study, sweep);
     }
     let start = Instant::now();
     let report = write_report(&result.directory)?;
@@ -87,20 +87,23 @@ fn print_verdicts(judged: &PointFindings) {
     }
 }
 
-/// One word for each claim and point of the sweeps.
-fn print_words(sweep: &[PointFindings]) {
+/// One word for each claim and point of the sweeps, and each arm beside the reference.
+fn print_words(study: &StudyConfig, sweep: &[PointFindings]) {
     let claims = 1..=5u8;
+    let others: Vec<_> = study.arms.iter().filter(|arm| arm.name != study.reference).collect();
     let headings: String = claims.clone().map(|claim| format!("{:>7}", format!("({claim})"))).collect();
     say(format_args!("\n{:<24}{headings}", "elsewhere"));
     for found in sweep {
-        let words: String = claims
-            .clone()
-            .map(|claim| format!("{:>7}", found.word(claim).map_or("-", |word| word.as_str())))
-            .collect();
-        say(format_args!(
-            "{:<24}{words}{}",
-            found.point,
-            if found.diverged.is_some() { "  diverged" } else { "" }
-        ));
+        for arm in &others {
+            let words: String = claims
+                .clone()
+                .map(|claim| {
+                    format!("{:>7}", found.word_of(claim, &arm.name).map_or("-", |word| word.as_str()))
+                })
+                .collect();
+            let whose = if others.len() > 1 { format!("  {}", arm.name) } else { String::new() };
+            let diverged = if found.diverged.is_some() { "  diverged" } else { "" };
+            say(format_args!("{:<24}{words}{whose}{diverged}", found.point));
+        }
     }
 }

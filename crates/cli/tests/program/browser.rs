@@ -90,8 +90,8 @@ fn the_page_works_offline_and_on_a_narrow_screen() {
         }
         assert_eq!(seen["first"]["epoch"], "0");
         // What is told of FC before training, first seed, is what the run left.
-        let fc =
-            json(&study.join("findings.json"))["points"][0]["pairs"][0]["fc"].as_str().unwrap().to_owned();
+        let findings = json(&study.join("findings.json"));
+        let fc = findings["points"][0]["seeds"][0]["runs"][0].as_str().unwrap();
         let spectra = json(&study.join("runs").join(fc).join("spectra.json"));
         let row = &spectra["rows"].as_array().unwrap()[0];
         assert_eq!((&row["epoch"], &row["variant"]), (&Value::from(0), &Value::from("plain")));

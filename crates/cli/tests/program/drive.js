@@ -24,8 +24,8 @@ const look = async (width) => {
   for (const details of inside.querySelectorAll("details")) details.open = true;
   seen.first = await set("epoch", "0");
   seen.seed = await set("seed", "1");
-  seen.centred = await set("network-0", "centred");
-  seen.dataset = await set("network-1", "dataset");
+  seen.centred = await set("arm-0", "centred");
+  seen.dataset = await set("arm-1", "dataset");
   await set("epoch", find("epoch").max);
   // What sticks out: of the page, of its plot, of its figures. Wide tables scroll in their own boxes.
   const root = inside.documentElement;

@@ -147,10 +147,10 @@ fn what_is_no_finished_study_has_no_report() {
 /// A study's report against the files of its runs, read and reckoned by other means.
 fn check_numbers(study: &Path) {
     let findings = json(&study.join("findings.json"));
-    let pairs = findings["points"][0]["pairs"].as_array().unwrap();
+    let seeds = findings["points"][0]["seeds"].as_array().unwrap();
     let runs = |network: &str| -> Vec<PathBuf> {
-        let key = if network.starts_with("FC+BN") { "bn" } else { "fc" };
-        pairs.iter().map(|pair| study.join("runs").join(pair[key].as_str().unwrap())).collect()
+        let arm = usize::from(network.starts_with("FC+BN"));
+        seeds.iter().map(|seed| study.join("runs").join(seed["runs"][arm].as_str().unwrap())).collect()
     };
     let report = study.join("report");
     let markdown = std::fs::read_to_string(report.join("report.md")).unwrap();
@@ -178,6 +178,21 @@ fn check_numbers(study: &Path) {
         let (what, word) = (verdict["what"].as_str().unwrap(), verdict["word"].as_str().unwrap());
         assert!(markdown.lines().any(|line| line.contains(what) && line.contains(word)), "{what}");
     }
+
+    // The first sentence, by the mean over the seeds of the logarithms of lambda_1.
+    let last = |run: &PathBuf, variant: &str| -> f64 {
+        let spectra = json(&run.join("spectra.json"));
+        let rows = spectra["rows"].as_array().unwrap();
+        let row = rows.iter().rfind(|row| row["variant"] == variant).unwrap();
+        row["top"][0].as_f64().unwrap().log10()
+    };
+    let steps = runs("FC+BN").iter().zip(runs("FC")).map(|(bn, fc)| last(bn, "running") - last(&fc, "plain"));
+    let steps: Vec<f64> = steps.collect();
+    let factor = 10f64.powf(steps.iter().sum::<f64>() / steps.len() as f64);
+    let told = markdown.split("After training λ₁ of FC+BN is ").nth(1).unwrap().split(' ').next().unwrap();
+    // Three digits are told.
+    assert!((told.parse::<f64>().unwrap() / factor - 1.0).abs() < 5.1e-3, "{told} {factor}");
+    assert!(page.contains(&format!("After training λ₁ of FC+BN is {told} times that of FC")));
 
     // Figures: medians and extremes over the seeds.
     let figure = |number: usize| csv(&report.join(format!("figures/figure-{number}.csv")));

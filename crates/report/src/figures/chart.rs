@@ -8,6 +8,8 @@ use plotters::{
     style::{FontStyle, register_font, text_anchor},
 };
 
+use serde::Serialize;
+
 use super::axis::Axis;
 use crate::band::Band;
 
@@ -21,45 +23,23 @@ const LEGEND_ROW: i32 = 22;
 const FONT_SIZE: i32 = 15;
 
 /// How a line is stroked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Stroke {
     Solid,
     Dashed,
     Dotted,
 }
 
-impl Stroke {
-    /// The name that the page's script knows it by.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Solid => "solid",
-            Self::Dashed => "dashed",
-            Self::Dotted => "dotted",
-        }
-    }
-}
-
 /// What stands on some of a line's points.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Marker {
     None,
     Disc,
     Square,
     Triangle,
     Cross,
-}
-
-impl Marker {
-    /// The name that the page's script knows it by.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Disc => "disc",
-            Self::Square => "square",
-            Self::Triangle => "triangle",
-            Self::Cross => "cross",
-        }
-    }
 }
 
 /// A line of a figure.

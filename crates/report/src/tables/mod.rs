@@ -2,13 +2,13 @@
 
 mod points;
 
-use kappa_run::{Estimate, Explanation, Verdict, Word};
+use kappa_run::{Estimate, Explanation, Quantity, Variant, Verdict, When, Word};
 
-use self::points::{AtPoint, Influential, Singular, at_point, grid, influential, singularities};
+pub use self::points::short;
+use self::points::{AtPoint, Influential, Singular, at_points, grid, influential, singularities};
 use crate::{
-    ReportError,
-    evidence::{Evidence, Point, Run},
-    paper,
+    ReportError, paper,
+    results::{Run, StudyResults},
 };
 
 /// All tables of the report.
@@ -17,9 +17,10 @@ pub struct Tables {
     pub claims: Vec<Claim>,
     /// Table 1 beside the paper's.
     pub accuracies: Vec<Accuracy>,
-    /// The root mean square of Table 1's six differences, in percentage points.
-    pub distance: f64,
-    /// What batch norm's effects are made of.
+    /// The root mean square of Table 1's differences in percentage points, and how many there
+    /// are; none if no arm is the paper's.
+    pub distance: Option<(f64, String)>,
+    /// What the arms' effects are made of.
     pub explanations: Vec<Explained>,
     /// The same in words, for the end of training.
     pub conclusions: Vec<String>,
@@ -38,7 +39,7 @@ pub struct Claim {
     /// Its number.
     pub number: u8,
     /// What is claimed.
-    pub text: &'static str,
+    pub text: String,
     /// The word on it at the chosen point, if there is one.
     pub word: &'static str,
     /// What it is judged of.
@@ -63,18 +64,18 @@ pub struct Judged {
 
 /// A row of Table 1.
 pub struct Accuracy {
-    /// The network.
-    pub network: &'static str,
+    /// The arm.
+    pub network: String,
     /// The split.
     pub split: &'static str,
-    /// The paper's number.
-    pub paper: f64,
+    /// The paper's number, if the arm is one of the paper's.
+    pub paper: Option<f64>,
     /// The mean over the seeds.
     pub mean: f64,
     /// The standard deviation over the seeds; none with one.
     pub deviation: Option<f64>,
     /// Mean minus the paper's.
-    pub difference: f64,
+    pub difference: Option<f64>,
     /// Each seed's.
     pub seeds: Vec<f64>,
 }
@@ -83,30 +84,33 @@ pub struct Accuracy {
 pub struct Explained {
     /// "λ₁" or "κ′".
     pub quantity: &'static str,
-    /// By which statistics.
+    /// By which statistics, and of which arm if there are several.
     pub statistics: String,
     /// When.
-    pub when: String,
+    pub when: When,
     /// Whole, centring, scaling, rest, scaling alone.
     pub parts: [String; 5],
 }
 
 impl Tables {
     /// All tables.
-    pub fn new(evidence: &Evidence) -> Self {
-        let accuracies = table_1(&evidence.chosen);
-        let squares: f64 = accuracies.iter().map(|row| row.difference.powi(2)).sum();
-        let distance = (squares / accuracies.len().max(1) as f64).sqrt();
+    pub fn new(results: &StudyResults) -> Self {
+        let accuracies = table_1(results);
+        let differences: Vec<f64> = accuracies.iter().filter_map(|row| row.difference).collect();
+        let squares: f64 = differences.iter().map(|difference| difference.powi(2)).sum();
+        let count = differences.len();
+        let distance = (count > 0).then(|| ((squares / count as f64).sqrt(), in_words(count)));
+        let explanations = &results.chosen.findings.explanations;
         Self {
-            claims: claims(&evidence.chosen),
+            claims: claims(results),
             distance,
             accuracies,
-            explanations: evidence.chosen.findings.explanations.iter().map(explained).collect(),
-            conclusions: conclusions(&evidence.chosen),
-            points: std::iter::once(&evidence.chosen).chain(&evidence.sweep).map(at_point).collect(),
-            influences: evidence.points().flat_map(influential).collect(),
-            singularities: singularities(evidence),
-            grid: grid(evidence),
+            explanations: explanations.iter().map(|explanation| explained(results, explanation)).collect(),
+            conclusions: conclusions(results),
+            points: at_points(results),
+            influences: results.points().flat_map(|point| influential(results, point)).collect(),
+            singularities: singularities(results),
+            grid: grid(results),
         }
     }
 
@@ -123,14 +127,14 @@ impl Tables {
                 "difference",
                 "seeds ..",
             ])?;
+            let optional = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
             for row in &self.accuracies {
-                let deviation = row.deviation.map(|deviation| deviation.to_string()).unwrap_or_default();
-                let mut record = vec![row.network.to_owned(), row.split.to_owned()];
+                let mut record = vec![row.network.clone(), row.split.to_owned()];
                 record.extend([
-                    row.paper.to_string(),
+                    optional(row.paper),
                     row.mean.to_string(),
-                    deviation,
-                    row.difference.to_string(),
+                    optional(row.deviation),
+                    optional(row.difference),
                 ]);
                 record.extend(row.seeds.iter().map(ToString::to_string));
                 writer.write_record(record)?;
@@ -141,15 +145,25 @@ impl Tables {
     }
 }
 
-fn claims(chosen: &Point) -> Vec<Claim> {
-    let numbered = paper::CLAIMS.iter().zip(1..);
+/// "six", of the differences that Table 1 has in a study of the paper's arms.
+fn in_words(count: usize) -> String {
+    match count {
+        3 => "three".to_owned(),
+        6 => "six".to_owned(),
+        count => count.to_string(),
+    }
+}
+
+fn claims(results: &StudyResults) -> Vec<Claim> {
+    let findings = &results.chosen.findings;
+    let numbered = paper::claims(results.arms.other()).into_iter().zip(1..);
     numbered
         .map(|(text, number)| {
-            let of_claim = || chosen.findings.verdicts.iter().filter(move |verdict| verdict.claim == number);
+            let of_claim = || findings.verdicts.iter().filter(move |verdict| verdict.claim == number);
             Claim {
                 number,
                 text,
-                word: chosen.findings.word(number).map_or("not judged", Word::as_str),
+                word: findings.word(number).map_or("not judged", Word::as_str),
                 verdicts: of_claim().filter(|verdict| !verdict.control).map(judged).collect(),
                 controls: of_claim().filter(|verdict| verdict.control).map(judged).collect(),
             }
@@ -157,12 +171,25 @@ fn claims(chosen: &Point) -> Vec<Claim> {
         .collect()
 }
 
+/// The claim whose effect is 1 where an arm has as many outlying eigenvalues as is claimed, and
+/// less by every one off. Those that it is off are what one can read.
+const OUTLIERS: u8 = 7;
+
 fn judged(verdict: &Verdict) -> Judged {
     let estimate = &verdict.estimate;
+    let (effect, interval) = if verdict.claim == OUTLIERS {
+        let off = |effect: f64| 1.0 - effect;
+        let interval = estimate.interval.map(|[low, high]| [off(high), off(low)]);
+        let mean = off(estimate.mean);
+        let mean = if mean.fract() == 0.0 { format!("{mean:.0}") } else { format!("{mean:.1}") };
+        (format!("{mean} eigenvalues off"), interval)
+    } else {
+        (format!("{} {}", signed(estimate.mean), verdict.unit), estimate.interval)
+    };
     Judged {
         what: verdict.what.clone(),
-        effect: format!("{} {}", signed(estimate.mean), verdict.unit),
-        interval: interval(estimate),
+        effect,
+        interval: interval_of(interval),
         holding: format!("{} of {}", verdict.holding, estimate.effects.len()),
         word: verdict.word.as_str(),
     }
@@ -173,37 +200,39 @@ fn signed(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value:+.0}") } else { format!("{value:+.3}") }
 }
 
-fn interval(estimate: &Estimate) -> String {
-    match estimate.interval {
+fn interval_of(interval: Option<[f64; 2]>) -> String {
+    match interval {
         Some([low, high]) => format!("{low:+.3} to {high:+.3}"),
         None => "one seed".to_owned(),
     }
 }
 
-fn table_1(chosen: &Point) -> Vec<Accuracy> {
+fn table_1(results: &StudyResults) -> Vec<Accuracy> {
     let mut rows = Vec::new();
-    for (network, paper) in paper::TABLE_1.iter().enumerate() {
-        for (split, (name, &reported)) in
-            ["train", "validation", "test"].into_iter().zip(&paper.accuracies).enumerate()
-        {
+    for arm in results.arms.in_order() {
+        let network = results.arms.name(arm);
+        let paper = paper::table_1(network);
+        for (split, name) in ["train", "validation", "test"].into_iter().enumerate() {
             let last = |run: &Run| {
                 let row = run.metrics.last()?;
                 [row.train_accuracy, row.validation_accuracy, row.test_accuracy].get(split).copied()
             };
             let seeds: Vec<f64> =
-                chosen.runs(network).filter_map(last).map(|accuracy| 100.0 * accuracy).collect();
+                results.chosen.runs(arm).filter_map(last).map(|accuracy| 100.0 * accuracy).collect();
             let count = seeds.len() as f64;
             let mean = seeds.iter().sum::<f64>() / count;
             let squares: f64 = seeds.iter().map(|accuracy| (accuracy - mean).powi(2)).sum();
             let deviation = (seeds.len() > 1).then(|| (squares / (count - 1.0)).sqrt());
-            let (network, difference) = (paper.network, mean - reported);
-            rows.push(Accuracy { network, split: name, paper: reported, mean, deviation, difference, seeds });
+            let paper = paper.map(|row| row.accuracies[split]);
+            let difference = paper.map(|reported| mean - reported);
+            let network = network.to_owned();
+            rows.push(Accuracy { network, split: name, paper, mean, deviation, difference, seeds });
         }
     }
     rows
 }
 
-fn explained(explanation: &Explanation) -> Explained {
+fn explained(results: &StudyResults, explanation: &Explanation) -> Explained {
     // Nothing is +0.00, and not -0.00.
     let hundredths = |value: f64| format!("{:+.2}", if value.abs() < 0.005 { 0.0 } else { value });
     let part = |estimate: &Estimate| match estimate.interval {
@@ -212,10 +241,14 @@ fn explained(explanation: &Explanation) -> Explained {
         }
         None => hundredths(estimate.mean),
     };
+    let statistics = explanation.statistics.to_string();
     Explained {
-        quantity: quantity(explanation),
-        statistics: explanation.statistics.clone(),
-        when: explanation.when.clone(),
+        quantity: symbol(explanation.quantity),
+        statistics: match results.arms.others().count() {
+            1 => statistics,
+            _ => format!("{}, {statistics}", explanation.arm),
+        },
+        when: explanation.when,
         parts: [
             &explanation.whole,
             &explanation.centring,
@@ -228,32 +261,43 @@ fn explained(explanation: &Explanation) -> Explained {
 }
 
 /// An explanation as factors: the whole is the product of its parts.
-fn conclusions(chosen: &Point) -> Vec<String> {
-    let findings = &chosen.findings;
-    let explained = findings.explanations.iter().filter_map(conclusion);
-    let folded = [("lambda_1", "λ₁"), ("kappa'", "κ′")].into_iter().filter_map(|(name, symbol)| {
-        let what = format!("{name} of FC+BN (folded) is smaller at the end");
-        let verdict = findings.verdicts.iter().find(|verdict| verdict.what == what)?;
-        Some(format!(
-            "Conditioning or only units? With batch norm folded into the next layer, which is the same function of the \
-             images with features of FC's own kind, {symbol} at the end is {:.2} of FC's.",
-            10f64.powf(-verdict.estimate.mean)
-        ))
+fn conclusions(results: &StudyResults) -> Vec<String> {
+    let (arms, findings) = (&results.arms, &results.chosen.findings);
+    let explained = findings.explanations.iter().filter_map(|found| conclusion(arms.reference(), found));
+    let folded = findings.verdicts.iter().filter_map(|verdict| {
+        let compared = verdict.spectral?;
+        let whose = match arms.others().count() {
+            1 => String::new(),
+            _ => format!(" of {}", verdict.arm),
+        };
+        (compared.variant == Variant::Folded && compared.when == When::AtTheEnd).then(|| {
+            format!(
+                "Conditioning or only units? With batch norm folded into the next layer, which is the same function of \
+                 the images with features of {reference}'s own kind, {}{whose} at the end is {:.2} of {reference}'s.",
+                symbol(compared.quantity),
+                10f64.powf(-verdict.estimate.mean),
+                reference = arms.reference(),
+            )
+        })
     });
     explained.chain(folded).collect()
 }
 
-fn conclusion(explanation: &Explanation) -> Option<String> {
-    if explanation.when != "at the end" {
+fn conclusion(reference: &str, explanation: &Explanation) -> Option<String> {
+    if explanation.when != When::AtTheEnd {
         return None;
     }
     let factor = |estimate: &Estimate| format!("{:.2}", 10f64.powf(-estimate.mean));
+    let by = match explanation.statistics {
+        Variant::Plain => String::new(),
+        statistics => format!(" ({statistics} statistics)"),
+    };
     Some(format!(
-        "At the end {} of FC+BN ({} statistics) is {} of FC's: {} for centring FC's features, times {} for scaling \
+        "At the end {} of {}{by} is {} of {reference}'s: {} for centring {reference}'s features, times {} for scaling \
          them to variance one, times {} for what is left (geometric means over the seeds). Scaling to unit mean square \
          without centring would make it {}.",
-        quantity(explanation),
-        explanation.statistics,
+        symbol(explanation.quantity),
+        explanation.arm,
         factor(&explanation.whole),
         factor(&explanation.centring),
         factor(&explanation.scaling),
@@ -262,6 +306,9 @@ fn conclusion(explanation: &Explanation) -> Option<String> {
     ))
 }
 
-fn quantity(explanation: &Explanation) -> &'static str {
-    if explanation.quantity == "lambda_1" { "λ₁" } else { "κ′" }
+fn symbol(quantity: Quantity) -> &'static str {
+    match quantity {
+        Quantity::Lambda1 => "λ₁",
+        Quantity::KappaPrime => "κ′",
+    }
 }

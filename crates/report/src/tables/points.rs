@@ -1,33 +1,32 @@
 //! What was found at each point of the study, and in which runs.
 
-use kappa_run::{GridPoint, SpectraRow, Word, kappa_prime};
+use kappa_run::{Comparison, GridPoint, Quantity, SpectraRow, Variant, When, Word, kappa_prime};
 
 use crate::{
     band::Band,
-    evidence::{Evidence, Point, Run},
-    figures::NETWORKS,
+    results::{Point, Run, StudyResults},
 };
 
-/// A point of the study in one line.
+/// An arm beside the reference at one point of the study, in one line.
 pub struct AtPoint {
-    /// Its name.
+    /// The point's name, and the arm's if there are several.
     pub point: String,
     /// The words on claims 1 to 5.
     pub words: [&'static str; 5],
-    /// Test accuracy of FC and FC+BN, in %.
-    pub accuracy: [String; 2],
-    /// For FC and each statistics of FC+BN: name, lambda_1, whether it is smaller than
-    /// FC's, kappa', whether it is, and kappa' with L2's shift.
+    /// Test accuracy of each arm, the reference first, in %.
+    pub accuracy: Vec<String>,
+    /// For the reference and each statistics of the arm: name, lambda_1, whether it is smaller
+    /// than the reference's, kappa', whether it is, and kappa' with L2's shift.
     pub spectra: Vec<[String; 6]>,
     /// Why there is nothing, if there is nothing.
     pub diverged: Option<String>,
 }
 
-/// The most influential sample of one network at one point.
+/// The most influential sample of one arm at one point.
 pub struct Influential {
     /// The point.
     pub point: String,
-    /// The network and its statistics.
+    /// The arm and its statistics.
     pub network: String,
     /// The largest share of lambda_1 that one sample carries, over the seeds.
     pub share: String,
@@ -37,10 +36,10 @@ pub struct Influential {
     pub with_and_without: [String; 4],
 }
 
-/// Where a network's zeros come from.
+/// Where an arm's zeros come from.
 pub struct Singular {
-    /// The network.
-    pub network: &'static str,
+    /// The arm.
+    pub network: String,
     /// Hidden units.
     pub hidden: usize,
     /// The seed.
@@ -69,7 +68,7 @@ fn banded(band: Option<Band>) -> String {
 }
 
 /// Three significant digits.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
         size if !(1e-3..1e5).contains(&size) => format!("{value:.2e}"),
@@ -77,62 +76,85 @@ fn short(value: f64) -> String {
     }
 }
 
-pub(super) fn at_point(point: &Point) -> AtPoint {
-    let findings = &point.findings;
-    let word = |claim| findings.word(claim).map_or("–", Word::as_str);
-    let accuracy = |network| {
+/// A line for each point and each arm but the reference.
+pub(super) fn at_points(results: &StudyResults) -> Vec<AtPoint> {
+    let points = std::iter::once(&results.chosen).chain(&results.sweep);
+    points.flat_map(|point| results.arms.others().map(|arm| at_point(results, point, arm))).collect()
+}
+
+fn at_point(results: &StudyResults, point: &Point, arm: usize) -> AtPoint {
+    let (arms, findings) = (&results.arms, &point.findings);
+    let several = arms.others().count() > 1;
+    let word = |claim| findings.word_of(claim, arms.name(arm)).map_or("–", Word::as_str);
+    let accuracy = |arm| {
         let last = |run: &Run| Some(100.0 * run.metrics.last()?.test_accuracy);
-        banded(Band::of(point.runs(network).filter_map(last)))
+        banded(Band::of(point.runs(arm).filter_map(last)))
     };
+    let shift = 2.0 * findings.l2;
     let mut spectra = Vec::new();
-    for (network, name) in NETWORKS.into_iter().enumerate() {
-        for variant in
-            point.variants(network).into_iter().filter(|variant| network == 1 || *variant == "plain")
-        {
-            let shift = 2.0 * findings.l2;
-            let number =
-                |number: &dyn Fn(&SpectraRow) -> Option<f64>| banded(point.last(network, variant, number));
-            let smaller = |name: &str| {
-                let by =
-                    if variant == "folded" { "folded".to_owned() } else { format!("{variant} statistics") };
-                let what = format!("{name} of FC+BN ({by}) is smaller at the end");
-                let verdict = findings.verdicts.iter().find(|verdict| network == 1 && verdict.what == what);
-                verdict.map_or("–", |verdict| verdict.word.as_str()).to_owned()
-            };
-            spectra.push([
-                if network == 0 { name.to_owned() } else { format!("{name}, {variant}") },
-                number(&|row| row.lambda(1)),
-                smaller("lambda_1"),
-                number(&|row| row.kappa_prime()),
-                smaller("kappa'"),
-                if shift > 0.0 {
-                    number(&|row| Some((row.lambda(1)? + shift) / (row.lambda(10)? + shift)))
-                } else {
-                    "–".to_owned()
-                },
-            ]);
-        }
+    // The reference once, before the first of the others.
+    if arms.others().next() == Some(arm) {
+        spectra.extend(point.as_it_is(arms.reference).map(|variant| {
+            numbers(point, arms.reference, variant, shift, label(arms.reference(), variant), |_| "–")
+        }));
     }
+    for variant in point.judged(arm) {
+        let smaller = |quantity: Quantity| {
+            let same = point.variants(arms.reference).into_iter().find(|&of| of == variant);
+            let reference = same.or_else(|| point.as_it_is(arms.reference))?;
+            let comparison = Comparison { quantity, variant, reference, when: When::AtTheEnd };
+            Some(findings.spectral(arms.name(arm), comparison)?.word.as_str())
+        };
+        let label = label(arms.name(arm), variant);
+        spectra.push(numbers(point, arm, variant, shift, label, |quantity| smaller(quantity).unwrap_or("–")));
+    }
+    let label =
+        format!("{}: learning rate {:e}, L2 {:e}", findings.point, findings.learning_rate, findings.l2);
     AtPoint {
-        point: format!(
-            "{}: learning rate {:e}, L2 {:e}",
-            findings.point, findings.learning_rate, findings.l2
-        ),
+        point: if several { format!("{label}, {}", arms.name(arm)) } else { label },
         words: [1, 2, 3, 4, 5].map(word),
-        accuracy: [0, 1].map(accuracy),
+        accuracy: arms.in_order().map(accuracy).collect(),
         spectra,
         diverged: findings.diverged.clone(),
     }
 }
 
-/// For each network and statistics the seed in which one sample carries the most.
-pub(super) fn influential(point: &Point) -> Vec<Influential> {
+/// "FC", "FC+BN, running"
+fn label(name: &str, variant: Variant) -> String {
+    if variant == Variant::Plain { name.to_owned() } else { format!("{name}, {variant}") }
+}
+
+fn numbers(
+    point: &Point,
+    arm: usize,
+    variant: Variant,
+    shift: f64,
+    label: String,
+    smaller: impl Fn(Quantity) -> &'static str,
+) -> [String; 6] {
+    let number = |number: &dyn Fn(&SpectraRow) -> Option<f64>| banded(point.last(arm, variant, number));
+    [
+        label,
+        number(&|row| row.lambda(1)),
+        smaller(Quantity::Lambda1).to_owned(),
+        number(&|row| row.kappa_prime()),
+        smaller(Quantity::KappaPrime).to_owned(),
+        if shift > 0.0 {
+            number(&|row| Some((row.lambda(1)? + shift) / (row.lambda(10)? + shift)))
+        } else {
+            "–".to_owned()
+        },
+    ]
+}
+
+/// For each arm and statistics the seed in which one sample carries the most.
+pub(super) fn influential(results: &StudyResults, point: &Point) -> Vec<Influential> {
     let mut rows = Vec::new();
-    for (network, name) in NETWORKS.into_iter().enumerate() {
-        for variant in point.variants(network) {
+    for arm in results.arms.in_order() {
+        for variant in point.variants(arm) {
             let last = |run| Some((run, Run::last_spectrum(run, variant)?));
             let most = point
-                .runs(network)
+                .runs(arm)
                 .filter_map(last)
                 .filter_map(|(run, row)| Some((run, row, row.influence.as_ref()?)))
                 .max_by(|(_, _, a), (_, _, b)| a.share.total_cmp(&b.share));
@@ -141,7 +163,7 @@ pub(super) fn influential(point: &Point) -> Vec<Influential> {
             let without = influence.top_without.as_deref().unwrap_or_default();
             rows.push(Influential {
                 point: point.findings.point.replace('_', " "),
-                network: if network == 0 { name.to_owned() } else { format!("{name}, {variant}") },
+                network: label(results.arms.name(arm), variant),
                 share: format!("{:.2} %", 100.0 * influence.share),
                 sample: format!("{} in {}", influence.sample, run.name),
                 with_and_without: [
@@ -156,26 +178,31 @@ pub(super) fn influential(point: &Point) -> Vec<Influential> {
     rows
 }
 
-pub(super) fn singularities(evidence: &Evidence) -> Vec<Singular> {
-    let others = evidence.widths.iter().filter(|pair| {
-        !evidence.chosen.pairs.iter().any(|chosen| chosen.hidden == pair.hidden && chosen.seed == pair.seed)
+pub(super) fn singularities(results: &StudyResults) -> Vec<Singular> {
+    let others = results.widths.iter().filter(|seed| {
+        let chosen = &results.chosen.seeds;
+        !chosen.iter().any(|chosen| chosen.hidden == seed.hidden && chosen.seed == seed.seed)
     });
     let mut rows = Vec::new();
-    for pair in evidence.chosen.pairs.iter().chain(others) {
-        for (network, run) in pair.runs.iter().enumerate() {
-            let Some(row) = run.variants().first().and_then(|variant| run.last_spectrum(variant)) else {
+    for seed in results.chosen.seeds.iter().chain(others) {
+        for arm in results.arms.in_order() {
+            let Some(run) = seed.runs.get(arm) else { continue };
+            let Some(row) = run.variants().first().and_then(|&variant| run.last_spectrum(variant)) else {
                 continue;
             };
             let classes = run.manifest.classes;
-            let (zeros, softmax) = (row.size - row.rank, pair.hidden);
+            let (zeros, softmax) = (row.size - row.rank, run.hidden());
             // A unit that never fires is a zero feature, and takes K - 1 dimensions with it; under
             // batch norm it is the constant beta, so that d of them are one feature and not d.
-            let lost = if network == 0 { row.silent } else { row.silent.saturating_sub(1) };
+            let lost = match row.variant {
+                Variant::Plain => row.silent,
+                _ => row.silent.saturating_sub(1),
+            };
             let from_silent = (classes - 1) * lost;
             rows.push(Singular {
-                network: NETWORKS[network],
-                hidden: pair.hidden,
-                seed: pair.seed,
+                network: results.arms.name(arm).to_owned(),
+                hidden: run.hidden(),
+                seed: seed.seed,
                 size: row.size,
                 zeros,
                 softmax,
@@ -188,7 +215,7 @@ pub(super) fn singularities(evidence: &Evidence) -> Vec<Singular> {
     rows
 }
 
-pub(super) fn grid(evidence: &Evidence) -> Vec<[String; 4]> {
+pub(super) fn grid(results: &StudyResults) -> Vec<[String; 4]> {
     let row = |point: &GridPoint| {
         let accuracy = point.validation_accuracy;
         [
@@ -198,5 +225,5 @@ pub(super) fn grid(evidence: &Evidence) -> Vec<[String; 4]> {
             point.run.clone(),
         ]
     };
-    evidence.findings.grid.iter().map(row).collect()
+    results.findings.grid.iter().map(row).collect()
 }

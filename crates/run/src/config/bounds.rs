@@ -42,6 +42,20 @@ pub(super) fn file_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<St
     }
 }
 
+/// What stands in tables, legends and, after some changes, in the names of run directories.
+pub(super) fn label<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || " +-_.,()=/".contains(c);
+    if name.len() <= 40 && name.chars().all(plain) && name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        Ok(name)
+    } else {
+        Err(D::Error::custom(format!(
+            "invalid name: {name:?}, expected 1 to 40 letters, digits, spaces or signs of `+-_.,()=/`, beginning \
+             with a letter or digit"
+        )))
+    }
+}
+
 /// At least one learning rate.
 pub(super) fn positives<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
     at_least_one(positives_or_none(deserializer)?)

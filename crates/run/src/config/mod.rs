@@ -22,7 +22,7 @@ use toml::Table;
 use self::bounds::{decay, file_name, non_negative, positive};
 pub use self::{
     batch_size::BatchSize,
-    study::{GridConfig, StudyConfig, SweepConfig},
+    study::{Arm, GridConfig, StudyConfig, SweepConfig},
 };
 use crate::RunError;
 

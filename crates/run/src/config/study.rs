@@ -1,23 +1,25 @@
-//! A study's numbers, as TOML: a recipe, a grid, seeds, sweeps.
+//! A study's numbers, as TOML: a recipe, its arms, a grid, seeds, sweeps.
 
-use std::{num::NonZeroUsize, path::Path};
+use std::{collections::HashSet, num::NonZeroUsize, path::Path};
 
 use serde::{Deserialize, Serialize};
-use toml::Table;
-
-use kappa_model::Normalisation;
+use toml::{Table, Value};
 
 use super::{Config, bounds, parse};
 use crate::RunError;
 
-/// Both networks, trained along a grid, with paired seeds, and measured each epoch.
+/// What a study, and not an arm, sets.
+const THE_STUDYS: [&str; 6] =
+    ["name", "seed", "data.folder", "training.epochs", "training.l2", "training.adam.learning_rate"];
+
+/// Arms of one recipe, trained along a grid, with paired seeds, and measured each epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StudyConfig {
     /// The study's directory under the output folder.
     #[serde(deserialize_with = "bounds::file_name")]
     pub name: String,
-    /// How many paired seeds: FC and FC+BN of one seed start from the same
+    /// How many paired seeds: all arms of one seed start from the same
     /// weights and see the same batches. They count up from the recipe's seed.
     pub seeds: NonZeroUsize,
     /// Where the best learning rate and L2 parameter are looked for.
@@ -28,15 +30,67 @@ pub struct StudyConfig {
     /// Accuracies (fractions) of the validation split whose epoch and second are compared.
     #[serde(default)]
     pub accuracies: Vec<f64>,
-    /// The batch norm that FC+BN has and FC has not.
-    pub batch_norm: Normalisation,
-    /// FC as a run's configuration. The grid and the sweeps replace its learning
-    /// rate, L2 parameter and width.
+    /// The arm that the grid trains, and that the others are compared with; the first if absent.
+    #[serde(default)]
+    pub reference: String,
+    /// What is compared.
+    pub arms: Vec<Arm>,
+    /// A run's configuration, of which each arm sets some values. The grid and the sweeps
+    /// replace its learning rate, L2 parameter and width.
     pub recipe: Config,
 }
 
-/// The grid on which FC is trained with the first seed; the point of the highest
-/// validation accuracy is chosen, and FC+BN uses the same two values.
+/// One of the things that a study compares: the recipe with some values set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arm {
+    /// What it is called: "FC+BN".
+    #[serde(deserialize_with = "bounds::label")]
+    pub name: String,
+    /// The values that it sets, by their keys in the recipe: `set.network.hidden = 50`.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub set: Table,
+}
+
+impl Arm {
+    /// The name as run directories have it: lower case, "-" for each other sign: "fc-bn".
+    pub fn slug(&self) -> String {
+        let words = self.name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
+    }
+
+    /// What it sets, as `--set` would be told it: "network.hidden=50".
+    pub fn settings(&self) -> Vec<String> {
+        let mut settings = Vec::new();
+        flatten("", &self.set, &mut settings);
+        settings
+    }
+}
+
+/// Each value of a table by its dotted key.
+fn flatten(prefix: &str, table: &Table, settings: &mut Vec<String>) {
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => flatten(&format!("{prefix}{key}."), inner, settings),
+            value => settings.push(format!("{prefix}{key}={value}")),
+        }
+    }
+}
+
+/// Puts the values of `set` into `table`, sections into sections.
+fn merge(table: &mut Table, set: &Table) {
+    for (key, value) in set {
+        match (table.get_mut(key), value) {
+            (Some(Value::Table(inner)), Value::Table(set)) => merge(inner, set),
+            _ => {
+                table.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// The grid on which the reference is trained with the first seed; the point of the highest
+/// validation accuracy is chosen, and the other arms use the same two values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GridConfig {
@@ -58,7 +112,7 @@ pub struct SweepConfig {
     /// L2 parameters.
     #[serde(default, deserialize_with = "bounds::non_negatives_or_none")]
     pub l2: Vec<f64>,
-    /// Widths of the hidden layer, for the number of zero eigenvalues.
+    /// Widths of the last hidden layer, for the number of zero eigenvalues.
     #[serde(default)]
     pub widths: Vec<NonZeroUsize>,
 }
@@ -71,7 +125,60 @@ impl StudyConfig {
     /// [`RunError`] names the file and line, or the assignment.
     pub fn load(path: &Path, assignments: &[String]) -> Result<Self, RunError> {
         let text = std::fs::read_to_string(path).map_err(|source| RunError::read(path, source))?;
-        parse(&path.display().to_string(), &text, assignments)
+        Self::parse(&path.display().to_string(), &text, assignments)
+    }
+
+    /// The study in `text`, its arms checked; `origin` is its name in messages.
+    fn parse(origin: &str, text: &str, assignments: &[String]) -> Result<Self, RunError> {
+        let mut study: Self = parse(origin, text, assignments)?;
+        let refuse = |problem: String| RunError::Config { origin: origin.to_owned(), problem };
+        let first = study.arms.first().ok_or_else(|| refuse("a study has at least one arm".to_owned()))?;
+        if study.reference.is_empty() {
+            study.reference.clone_from(&first.name);
+        }
+        if !study.arms.iter().any(|arm| arm.name == study.reference) {
+            return Err(refuse(format!("the reference is {:?}, and no arm has that name", study.reference)));
+        }
+        // Names that differ in signs alone would share their run directories.
+        let mut slugs = HashSet::new();
+        if let Some(arm) = study.arms.iter().find(|arm| !slugs.insert(arm.slug())) {
+            return Err(refuse(format!("two arms are named {:?}, or nearly so", arm.name)));
+        }
+        for arm in &study.arms {
+            study.config_of(arm).map_err(|error| refuse(error.to_string()))?;
+        }
+        Ok(study)
+    }
+
+    /// The recipe with the values of `arm`, named by its slug.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Config`] names the arm and what it sets wrongly.
+    pub fn config_of(&self, arm: &Arm) -> Result<Config, RunError> {
+        let refuse =
+            |problem: String| RunError::Config { origin: format!("the arm {:?}", arm.name), problem };
+        let settings = arm.settings();
+        let the_studys = THE_STUDYS.into_iter().find(|key| {
+            settings.iter().any(|setting| setting.strip_prefix(key).is_some_and(|rest| rest.starts_with('=')))
+        });
+        if let Some(key) = the_studys {
+            return Err(refuse(format!("`{key}` is the study's to set")));
+        }
+        let mut table = Table::try_from(&self.recipe).map_err(|error| refuse(error.to_string()))?;
+        merge(&mut table, &arm.set);
+        table.insert("name".to_owned(), Value::String(arm.slug()));
+        table.try_into().map_err(|error: toml::de::Error| refuse(error.to_string()))
+    }
+
+    /// The place of the reference among the arms.
+    pub fn reference_index(&self) -> usize {
+        self.arms.iter().position(|arm| arm.name == self.reference).unwrap_or(0)
+    }
+
+    /// The names of the arms, in their order.
+    pub fn arm_names(&self) -> Vec<String> {
+        self.arms.iter().map(|arm| arm.name.clone()).collect()
     }
 
     /// Whether `text` is a study's configuration and not a run's.
@@ -87,5 +194,104 @@ impl StudyConfig {
     pub fn to_toml(&self) -> Result<String, RunError> {
         toml::to_string(self)
             .map_err(|error| RunError::Config { origin: self.name.clone(), problem: error.to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+name = "arms"
+seeds = 1
+[grid]
+learning_rates = [0.1]
+l2 = [0.0]
+[[arms]]
+name = "FC"
+[[arms]]
+name = "FC, Kaiming"
+set.network.initialisation = "kaiming_uniform"
+[recipe]
+name = "recipe"
+[recipe.data]
+train = 6
+validation = 3
+test = 2
+[recipe.network]
+hidden = 4
+[recipe.training]
+epochs = 2
+batch_size = 3
+[recipe.training.adam]
+learning_rate = 1e-3
+"#;
+
+    fn study(text: &str, assignments: &[&str]) -> Result<StudyConfig, RunError> {
+        let assignments: Vec<String> = assignments.iter().map(ToString::to_string).collect();
+        StudyConfig::parse("x.toml", text, &assignments)
+    }
+
+    #[test]
+    fn an_arm_is_the_recipe_with_its_values_set() {
+        let study = study(TEXT, &["recipe.network.hidden=7"]).unwrap();
+        let configs: Vec<Config> = study.arms.iter().map(|arm| study.config_of(arm).unwrap()).collect();
+        assert_eq!(configs[0], Config { name: "fc".to_owned(), ..study.recipe.clone() });
+        assert_eq!(configs[1].name, "fc-kaiming");
+        assert_eq!(configs[1].network.hidden, 7, "of the recipe");
+        assert_ne!(configs[1].network.initialisation, configs[0].network.initialisation);
+        assert_eq!(study.arms[1].settings(), ["network.initialisation=\"kaiming_uniform\""]);
+    }
+
+    #[test]
+    fn the_reference_is_the_first_arm_unless_another_is_named() {
+        let first = study(TEXT, &[]).unwrap();
+        assert_eq!((first.reference.as_str(), first.reference_index()), ("FC", 0));
+        let second = study(TEXT, &["reference=FC, Kaiming"]).unwrap();
+        assert_eq!(second.reference_index(), 1);
+        for study in [first, second] {
+            let written = study.to_toml().unwrap();
+            assert_eq!(StudyConfig::parse("x.toml", &written, &[]).unwrap(), study);
+        }
+    }
+
+    #[test]
+    fn arms_that_cannot_be_are_refused_by_name() {
+        let complaint = |from: &str, to: &str| {
+            assert!(TEXT.contains(from), "{from}");
+            study(&TEXT.replace(from, to), &[]).map_or_else(|error| error.to_string(), |_| "none".to_owned())
+        };
+        for (from, to, told) in [
+            ("\"FC, Kaiming\"", "\"fc\"", "named \"fc\", or nearly so"),
+            ("\"FC, Kaiming\"", "\"|\"", "invalid name"),
+            ("seeds = 1", "seeds = 1\nreference = \"BN\"", "no arm has that name"),
+            ("kaiming_uniform", "normal", "the arm \"FC, Kaiming\""),
+            (
+                "set.network.initialisation = \"kaiming_uniform\"",
+                "set.network.depth = 3",
+                "unknown field `depth`",
+            ),
+            ("set.network.initialisation = \"kaiming_uniform\"", "set.network.hidden = 0", "hidden units"),
+            (
+                "set.network.initialisation = \"kaiming_uniform\"",
+                "set.seed = 3",
+                "`seed` is the study's to set",
+            ),
+            (
+                "set.network.initialisation = \"kaiming_uniform\"",
+                "set.training.adam.learning_rate = 3",
+                "`training.adam.learning_rate` is the study's",
+            ),
+        ] {
+            let message = complaint(from, to);
+            assert!(message.contains(told) && message.contains("x.toml"), "{to}: {message}");
+        }
+        let message = study(TEXT, &["arms=[]"]).unwrap_err().to_string();
+        assert!(message.contains("at least one arm"), "{message}");
+        // An array of tables has no path; all of it can be given.
+        let message = study(TEXT, &["arms.set.seed=1"]).unwrap_err().to_string();
+        assert!(message.contains("`arms` is a value, not a section"), "{message}");
+        let one = study(TEXT, &["arms=[{ name = \"A\" }]"]).unwrap();
+        assert_eq!(one.reference, "A");
     }
 }

@@ -1,6 +1,6 @@
 //! Verdicts on made-up runs with known answers.
 
-use kappa_run::Word;
+use kappa_run::{When, Word};
 
 use super::{shape::outlying, *};
 
@@ -20,7 +20,7 @@ fn run(accuracies: [f64; 3], seconds: f64, lambda_1: f64, kappa_prime: f64, zero
             test_accuracy: accuracies[epoch],
         })
         .collect();
-    let spectra = ["plain", "running"]
+    let spectra = [Variant::Plain, Variant::Running]
         .into_iter()
         .flat_map(|variant| {
             (0..3).map(move |epoch| {
@@ -29,7 +29,7 @@ fn run(accuracies: [f64; 3], seconds: f64, lambda_1: f64, kappa_prime: f64, zero
                 top.extend(vec![lambda_1 / kappa_prime; 11]);
                 SpectraRow {
                     epoch,
-                    variant: variant.to_owned(),
+                    variant,
                     top,
                     lambda_min: 0.0,
                     trace: 1.0,
@@ -45,22 +45,38 @@ fn run(accuracies: [f64; 3], seconds: f64, lambda_1: f64, kappa_prime: f64, zero
     RunRecord { metrics, spectra }
 }
 
+/// FC, and FC+BN beside it.
+fn names() -> ArmNames {
+    ArmNames { names: vec!["FC".to_owned(), "FC+BN".to_owned()], reference: 0 }
+}
+
+/// The run with the spectra of one variant alone.
+fn as_it_is(variant: Variant, mut run: RunRecord) -> RunRecord {
+    run.spectra.retain(|row| row.variant == variant);
+    run
+}
+
 fn verdict<'a>(judged: &'a [Verdict], what: &str) -> &'a Verdict {
     judged.iter().find(|verdict| verdict.what.contains(what)).unwrap()
 }
 
 #[test]
 fn made_up_runs_get_the_verdicts_they_were_made_for() {
-    let pairs: Vec<Pair> = [0.00, 0.01, 0.02]
+    let seeds: Vec<SeedRuns> = [0.00, 0.01, 0.02]
         .into_iter()
         .enumerate()
-        .map(|(seed, shift)| Pair {
+        .map(|(seed, shift)| SeedRuns {
             seed: seed as u64,
-            fc: run([0.1, 0.5 + shift, 0.8], 1.0, 4.0, 20.0, 10),
-            bn: run([0.1, 0.6, 0.9 - shift], 1.5, 0.4, 40.0 - 30.0 * shift * 50.0, 12),
+            runs: vec![
+                as_it_is(Variant::Plain, run([0.1, 0.5 + shift, 0.8], 1.0, 4.0, 20.0, 10)),
+                as_it_is(
+                    Variant::Running,
+                    run([0.1, 0.6, 0.9 - shift], 1.5, 0.4, 40.0 - 30.0 * shift * 50.0, 12),
+                ),
+            ],
         })
         .collect();
-    let judged = judge(&pairs, &[], &[0.55, 0.95], 10);
+    let judged = judge(&seeds, &[], &names(), &[0.55, 0.95], 10);
 
     let accuracy = verdict(&judged, "accurate on the test split");
     assert_eq!(accuracy.word, Word::Holds);
@@ -86,20 +102,16 @@ fn made_up_runs_get_the_verdicts_they_were_made_for() {
 
 #[test]
 fn a_network_that_never_gets_there_loses_by_what_it_ran() {
-    let pair = Pair {
-        seed: 0,
-        fc: run([0.1, 0.2, 0.3], 1.0, 1.0, 2.0, 0),
-        bn: run([0.1, 0.9, 0.9], 1.0, 1.0, 2.0, 0),
-    };
-    let judged = judge(&[pair], &[], &[0.5], 10);
+    let runs = vec![run([0.1, 0.2, 0.3], 1.0, 1.0, 2.0, 0), run([0.1, 0.9, 0.9], 1.0, 1.0, 2.0, 0)];
+    let judged = judge(&[SeedRuns { seed: 0, runs }], &[], &names(), &[0.5], 10);
     assert_eq!(verdict(&judged, "fewer epochs").estimate.mean, 1.0);
 }
 
 #[test]
 fn equal_networks_fail_to_differ() {
     let equal = || run([0.1, 0.5, 0.8], 1.0, 4.0, 20.0, 10);
-    let pairs: Vec<Pair> = (0..3).map(|seed| Pair { seed, fc: equal(), bn: equal() }).collect();
-    let judged = judge(&pairs, &[], &[0.5], 10);
+    let seeds: Vec<SeedRuns> = (0..3).map(|seed| SeedRuns { seed, runs: vec![equal(), equal()] }).collect();
+    let judged = judge(&seeds, &[], &names(), &[0.5], 10);
     for what in ["accurate on the train", "fewer epochs", "takes longer", "lambda_1", "kappa'"] {
         assert_eq!(verdict(&judged, what).word, Word::Fails, "{what}");
     }
@@ -107,15 +119,14 @@ fn equal_networks_fail_to_differ() {
 
 #[test]
 fn the_singularity_grows_if_every_step_of_the_width_adds_zeros() {
-    let at = |zeros| Pair {
+    let at = |zeros| SeedRuns {
         seed: 0,
-        fc: run([0.1; 3], 1.0, 1.0, 2.0, zeros),
-        bn: run([0.1; 3], 1.0, 1.0, 2.0, zeros / 2),
+        runs: vec![run([0.1; 3], 1.0, 1.0, 2.0, zeros), run([0.1; 3], 1.0, 1.0, 2.0, zeros / 2)],
     };
-    let judged = judge(&[], &[at(25), at(50), at(76)], &[], 10);
+    let judged = judge(&[], &[at(25), at(50), at(76)], &names(), &[], 10);
     assert_eq!(verdict(&judged, "of FC has more zero").estimate.effects, [25.0]);
     assert_eq!(verdict(&judged, "of FC has more zero").word, Word::Holds);
-    let judged = judge(&[], &[at(25), at(50), at(49)], &[], 10);
+    let judged = judge(&[], &[at(25), at(50), at(49)], &names(), &[], 10);
     assert_eq!(verdict(&judged, "of FC has more zero").word, Word::Fails);
 }
 
@@ -125,12 +136,12 @@ fn outliers_stand_before_the_widest_gap() {
     assert_eq!(outlying(&[1.0]), None);
 }
 
-/// A pair whose numbers are lambda_1 of FC plain, centred, standardised and unit
+/// Runs whose numbers are lambda_1 of FC plain, centred, standardised and unit
 /// mean square, and of FC+BN by `statistics`, for each of the epochs.
-fn controlled(statistics: &str, lambdas: [[f64; 5]; 3]) -> Pair {
-    let row = |epoch: usize, variant: &str, lambda: f64| SpectraRow {
+fn controlled(statistics: Variant, lambdas: [[f64; 5]; 3]) -> SeedRuns {
+    let row = |epoch: usize, variant: Variant, lambda: f64| SpectraRow {
         epoch,
-        variant: variant.to_owned(),
+        variant,
         top: vec![lambda],
         lambda_min: 0.0,
         trace: 1.0,
@@ -140,41 +151,41 @@ fn controlled(statistics: &str, lambdas: [[f64; 5]; 3]) -> Pair {
         influence: None,
         checks: Vec::new(),
     };
-    let mut pair = Pair { seed: 0, fc: run([0.1; 3], 1.0, 1.0, 2.0, 0), bn: run([0.1; 3], 1.0, 1.0, 2.0, 0) };
-    let names = ["plain", "centred", "standardised", "unit_mean_square", statistics];
+    let names =
+        [Variant::Plain, Variant::Centred, Variant::Standardised, Variant::UnitMeanSquare, statistics];
     let mut rows: Vec<Vec<SpectraRow>> = names
         .iter()
         .enumerate()
-        .map(|(i, name)| (0..3).map(|epoch| row(epoch, name, lambdas[epoch][i])).collect())
+        .map(|(i, name)| (0..3).map(|epoch| row(epoch, *name, lambdas[epoch][i])).collect())
         .collect();
-    pair.bn.spectra = rows.pop().unwrap();
-    pair.fc.spectra = rows.concat();
-    pair
+    let arms = rows.pop().unwrap();
+    let runs = [rows.concat(), arms].map(|spectra| RunRecord { spectra, ..run([0.1; 3], 1.0, 1.0, 2.0, 0) });
+    SeedRuns { seed: 0, runs: runs.into() }
 }
 
 #[test]
 fn an_effect_is_the_sum_of_centring_scaling_and_the_rest() {
-    let pair = controlled(
-        "dataset",
+    let seed = controlled(
+        Variant::Dataset,
         [[100.0, 10.0, 10.0, 50.0, 1.0], [10.0, 1.0, 0.1, 10.0, 1.0], [1000.0, 10.0, 1.0, 100.0, 0.1]],
     );
-    let explanations = explain(&[pair]);
+    let explanations = explain(&[seed], &names());
     // One eigenvalue has no kappa'.
-    assert!(explanations.iter().all(|explanation| explanation.quantity == "lambda_1"));
+    assert!(explanations.iter().all(|explanation| explanation.quantity == Quantity::Lambda1));
     let found: Vec<_> = explanations
         .iter()
         .map(|e| {
             let parts = [&e.whole, &e.centring, &e.scaling, &e.rest, &e.scaling_alone];
-            (e.when.as_str(), parts.map(|part| (1e12 * part.mean).round() / 1e12))
+            (e.when, parts.map(|part| (1e12 * part.mean).round() / 1e12))
         })
         .collect();
     let log = |x: f64| (1e12 * x.log10()).round() / 1e12;
     assert_eq!(
         found,
         [
-            ("before training", [2.0, 1.0, 0.0, 1.0, log(2.0)]),
-            ("at the end", [4.0, 2.0, 1.0, 1.0, 1.0]),
-            ("over the epochs", [2.5, 1.5, 1.0, 0.0, 0.5]),
+            (When::BeforeTraining, [2.0, 1.0, 0.0, 1.0, log(2.0)]),
+            (When::AtTheEnd, [4.0, 2.0, 1.0, 1.0, 1.0]),
+            (When::OverTheEpochs, [2.5, 1.5, 1.0, 0.0, 0.5]),
         ]
     );
 }
@@ -182,14 +193,14 @@ fn an_effect_is_the_sum_of_centring_scaling_and_the_rest() {
 #[test]
 fn before_training_batch_norm_is_judged_by_the_statistics_of_the_data() {
     let rows = [[1.0, 1.0, 1.0, 1.0, 2.0], [4.0, 1.0, 1.0, 1.0, 2.0], [4.0, 1.0, 1.0, 1.0, 2.0]];
-    let judged = judge(&[controlled("dataset", rows)], &[], &[], 10);
+    let judged = judge(&[controlled(Variant::Dataset, rows)], &[], &names(), &[], 10);
     assert_eq!(
         verdict(&judged, "lambda_1 of FC+BN (dataset statistics) is smaller before").word,
         Word::Fails
     );
     assert_eq!(verdict(&judged, "smaller at the end").word, Word::Holds);
     assert_eq!(verdict(&judged, "smaller than FC's with centred").word, Word::Fails);
-    let judged = judge(&[controlled("running", rows)], &[], &[], 10);
+    let judged = judge(&[controlled(Variant::Running, rows)], &[], &names(), &[], 10);
     assert!(!judged.iter().any(|verdict| verdict.what.contains("before training")));
 }
 
@@ -197,14 +208,14 @@ fn before_training_batch_norm_is_judged_by_the_statistics_of_the_data() {
 fn at_the_same_training_loss_epochs_are_met_halfway() {
     // lambda_1 of FC 100, 10, 1 at losses 3, 2, 1; of FC+BN 100, 1, 0.01 at losses 3, 1.5, 0.5.
     let rows = [[100.0, 1.0, 1.0, 1.0, 100.0], [10.0, 1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 0.01]];
-    let mut pair = controlled("running", rows);
-    for (run, losses) in [(&mut pair.fc, [3.0, 2.0, 1.0]), (&mut pair.bn, [3.0, 1.5, 0.5])] {
+    let mut seed = controlled(Variant::Running, rows);
+    for (run, losses) in seed.runs.iter_mut().zip([[3.0, 2.0, 1.0], [3.0, 1.5, 0.5]]) {
         for (row, loss) in run.metrics.iter_mut().zip(losses) {
             row.train_loss = loss;
         }
     }
     // Both reach loss 1: FC at its last epoch (log10 = 0), FC+BN halfway between 1.5 (0) and 0.5 (-2).
-    let judged = judge(&[pair], &[], &[], 10);
+    let judged = judge(&[seed], &[], &names(), &[], 10);
     let found = verdict(&judged, "at the same training loss").estimate.mean;
     assert!((found - 1.0).abs() < 1e-12, "{found}");
 }
@@ -212,7 +223,70 @@ fn at_the_same_training_loss_epochs_are_met_halfway() {
 #[test]
 fn an_eigenvalue_of_zero_has_no_power_of_ten_and_is_not_judged() {
     let rows = [[1.0, 0.0, 0.0, 0.0, 1.0]; 3];
-    let judged = judge(&[controlled("running", rows)], &[], &[], 10);
+    let judged = judge(&[controlled(Variant::Running, rows)], &[], &names(), &[], 10);
     assert!(judged.iter().any(|verdict| verdict.what.contains("smaller at the end")));
     assert!(!judged.iter().any(|verdict| verdict.what.contains("centred")));
+}
+
+#[test]
+fn three_arms_are_each_held_against_the_reference() {
+    let names = ArmNames { names: ["FC+BN", "FC", "FC, Kaiming"].map(str::to_owned).into(), reference: 1 };
+    let arm =
+        |variant, accuracy, lambda_1| as_it_is(variant, run([0.1, 0.5, accuracy], 1.0, lambda_1, 20.0, 10));
+    let seeds: Vec<SeedRuns> = (0..2)
+        .map(|seed| SeedRuns {
+            seed,
+            runs: vec![
+                arm(Variant::Running, 0.9, 0.4),
+                arm(Variant::Plain, 0.8, 4.0),
+                arm(Variant::Plain, 0.7, 400.0),
+            ],
+        })
+        .collect();
+    let judged = judge(&seeds, &seeds, &names, &[0.5], 10);
+    let arms_of = |claim: u8| {
+        let mut arms: Vec<&str> = judged
+            .iter()
+            .filter(|verdict| verdict.claim == claim)
+            .map(|verdict| verdict.arm.as_str())
+            .collect();
+        arms.dedup();
+        arms
+    };
+    for claim in 1..=5 {
+        assert_eq!(arms_of(claim), ["FC+BN", "FC, Kaiming"], "claim {claim}");
+    }
+    for claim in 6..=8 {
+        assert_eq!(arms_of(claim), ["FC+BN", "FC", "FC, Kaiming"], "claim {claim}");
+    }
+    for (what, word, mean) in [
+        ("FC+BN is more accurate on the test split", Word::Holds, 10.0),
+        ("FC, Kaiming is more accurate on the test split", Word::Fails, -10.0),
+        ("lambda_1 of FC+BN (running statistics) is smaller at the end", Word::Holds, 1.0),
+        ("lambda_1 of FC, Kaiming is smaller at the end", Word::Fails, -2.0),
+    ] {
+        let found = verdict(&judged, what);
+        assert_eq!((found.word, found.control), (word, false), "{what}");
+        assert!((found.estimate.mean - mean).abs() < 1e-9, "{what}: {}", found.estimate.mean);
+    }
+    assert!(verdict(&judged, "of FC, Kaiming is smaller before training").control);
+    // The reference was not probed with other features: there is nothing to explain by.
+    assert!(explain(&seeds, &names).is_empty());
+    assert!(!judged.iter().any(|verdict| verdict.what.contains("centred")));
+}
+
+#[test]
+fn arms_that_have_the_same_statistics_are_compared_by_them() {
+    let both = |dataset: f64| {
+        let mut all = as_it_is(Variant::Running, run([0.1; 3], 1.0, 4.0, 20.0, 0));
+        let mut others = as_it_is(Variant::Running, run([0.1; 3], 1.0, dataset, 20.0, 0)).spectra;
+        others.iter_mut().for_each(|row| row.variant = Variant::Dataset);
+        all.spectra.extend(others);
+        all
+    };
+    let seeds = [SeedRuns { seed: 0, runs: vec![both(100.0), both(10.0)] }];
+    let judged = judge(&seeds, &[], &names(), &[], 10);
+    let found = verdict(&judged, "(dataset statistics) is smaller at the end");
+    assert!((found.estimate.mean - 1.0).abs() < 1e-12, "{}", found.estimate.mean);
+    assert_eq!(verdict(&judged, "(running statistics) is smaller at the end").estimate.mean, 0.0);
 }

@@ -2,11 +2,11 @@
 
 use kappa_run::{EpochMetrics, Verdict};
 
-use super::{Pair, RunRecord, each};
+use super::{Pair, RunRecord};
 use crate::claims::verdict;
 
-/// (1) FC+BN is more accurate, on each split, at the end.
-pub(super) fn accuracy(pairs: &[Pair]) -> Vec<Verdict> {
+/// (1) An arm is more accurate, on each split, at the end.
+pub(super) fn accuracy(pair: Pair<'_>) -> Vec<Verdict> {
     type Split = fn(&EpochMetrics) -> f64;
     let splits: [(&str, Split); 3] = [
         ("train", |row| row.train_accuracy),
@@ -16,16 +16,18 @@ pub(super) fn accuracy(pairs: &[Pair]) -> Vec<Verdict> {
     splits
         .into_iter()
         .filter_map(|(name, split)| {
-            let effects = each(pairs, |pair| Some(100.0 * (split(pair.bn.last()?) - split(pair.fc.last()?))));
-            verdict(1, format!("FC+BN is more accurate on the {name} split"), "percentage points", effects)
+            let effects =
+                pair.each(|reference, arm| Some(100.0 * (split(arm.last()?) - split(reference.last()?))));
+            let what = format!("{} is more accurate on the {name} split", pair.arm.name);
+            verdict(1, pair.arm.name, what, "percentage points", effects)
         })
         .collect()
 }
 
-/// (2) FC+BN needs fewer epochs, and fewer seconds of training, to an accuracy.
-/// Where only one network gets there, it wins by what the other had left to run
+/// (2) An arm needs fewer epochs, and fewer seconds of training, to an accuracy.
+/// Where only one of both gets there, it wins by what the other had left to run
 /// at the least; where neither does, there is nothing to compare.
-pub(super) fn speed(pairs: &[Pair], accuracy: f64) -> Vec<Verdict> {
+pub(super) fn speed(pair: Pair<'_>, accuracy: f64) -> Vec<Verdict> {
     type Cost = fn(&EpochMetrics) -> f64;
     let costs: [(&str, &str, Cost); 2] = [
         ("epochs", "epochs", |row| row.epoch as f64),
@@ -34,16 +36,15 @@ pub(super) fn speed(pairs: &[Pair], accuracy: f64) -> Vec<Verdict> {
     costs
         .into_iter()
         .filter_map(|(name, unit, cost)| {
-            let effects = each(pairs, |pair| {
-                let reached = [&pair.fc, &pair.bn].map(|run| reaches(run, accuracy).map(cost));
-                match reached {
+            let effects = pair.each(|reference, arm| {
+                match [reference, arm].map(|run| reaches(run, accuracy).map(cost)) {
                     [None, None] => None,
-                    [fc, bn] => Some(fc.or(pair.fc.last().map(cost))? - bn.or(pair.bn.last().map(cost))?),
+                    [at, arms] => Some(at.or(reference.last().map(cost))? - arms.or(arm.last().map(cost))?),
                 }
             });
             let percent = (1e4 * accuracy).round() / 1e2;
-            let what = format!("FC+BN needs fewer {name} to {percent} % on validation");
-            verdict(2, what, unit, effects)
+            let what = format!("{} needs fewer {name} to {percent} % on validation", pair.arm.name);
+            verdict(2, pair.arm.name, what, unit, effects)
         })
         .collect()
 }
@@ -53,11 +54,12 @@ fn reaches(run: &RunRecord, accuracy: f64) -> Option<&EpochMetrics> {
     run.metrics.iter().find(|row| row.validation_accuracy >= accuracy)
 }
 
-/// (3) An epoch of FC+BN takes longer.
-pub(super) fn epoch_time(pairs: &[Pair]) -> Option<Verdict> {
-    let effects =
-        each(pairs, |pair| Some(100.0 * (seconds_an_epoch(&pair.bn)? / seconds_an_epoch(&pair.fc)? - 1.0)));
-    verdict(3, "an epoch of FC+BN takes longer", "% of FC's", effects)
+/// (3) An epoch of an arm takes longer.
+pub(super) fn epoch_time(pair: Pair<'_>) -> Option<Verdict> {
+    let effects = pair
+        .each(|reference, arm| Some(100.0 * (seconds_an_epoch(arm)? / seconds_an_epoch(reference)? - 1.0)));
+    let what = format!("an epoch of {} takes longer", pair.arm.name);
+    verdict(3, pair.arm.name, what, &format!("% of {}'s", pair.reference.name), effects)
 }
 
 /// Seconds of training an epoch.
