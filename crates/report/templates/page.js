@@ -120,18 +120,20 @@
     picture.append(text("rank", [(margin.left + width) / 2, height - 6], "middle"),
       text("eigenvalue", [14, (margin.top + bottom) / 2], "middle", { transform: `rotate(-90 14 ${(margin.top + bottom) / 2})` }));
 
-    // The spectra; of the larger of two marks the name stands above, of the smaller below.
     for (const { look, values } of shown) {
       const points = values.map((value, index) => place(index + 1, value));
       picture.append(line(look, points), markers(look, points, 2, 1));
     }
+    // Of several marks the largest has its name above, the smallest below, others beside.
     for (const { look, values } of shown) {
       for (const rank of [1, 10].filter((rank) => rank <= values.length)) {
         const value = values[rank - 1];
-        const above = shown.every((other) => (other.values[rank - 1] ?? 0) <= value);
+        const all = shown.map((other) => other.values[rank - 1] ?? 0);
         const [px, py] = place(rank, value);
+        const [dx, dy, anchor] =
+          value >= Math.max(...all) ? [8, -8, "start"] : value <= Math.min(...all) ? [-8, 18, "end"] : [12, 5, "start"];
         picture.append(markers(look, [[px, py]], 6, 2),
-          text(`λ${subscript(rank)}`, above ? [px + 8, py - 8] : [px - 8, py + 18], above ? "start" : "end", { class: "mark", fill: look.colour }));
+          text(`λ${subscript(rank)}`, [px + dx, py + dy], anchor, { class: "mark", fill: look.colour }));
       }
     }
     const tip = svg("g", { class: "tip" });

@@ -186,8 +186,8 @@ fn check_numbers(study: &Path) {
         let row = rows.iter().rfind(|row| row["variant"] == variant).unwrap();
         row["top"][0].as_f64().unwrap().log10()
     };
-    let steps = runs("FC+BN").iter().zip(runs("FC")).map(|(bn, fc)| last(bn, "running") - last(&fc, "plain"));
-    let steps: Vec<f64> = steps.collect();
+    let steps = runs("FC+BN").into_iter().zip(runs("FC"));
+    let steps: Vec<f64> = steps.map(|(bn, fc)| last(&bn, "running") - last(&fc, "plain")).collect();
     let factor = 10f64.powf(steps.iter().sum::<f64>() / steps.len() as f64);
     let told = markdown.split("After training λ₁ of FC+BN is ").nth(1).unwrap().split(' ').next().unwrap();
     // Three digits are told.
