@@ -140,7 +140,7 @@ impl About<'_> {
         // Of claim 1 the last is that of the test split, of claim 2 the last two are epochs and
         // seconds to the last accuracy.
         let speeds: Vec<&Verdict> = of_claim(2).collect();
-        let last = [of_claim(1).last(), speeds.iter().rev().nth(1).copied()];
+        let last = [of_claim(1).next_back(), speeds.iter().rev().nth(1).copied()];
         let parts: Vec<String> = last
             .into_iter()
             .flatten()
@@ -235,7 +235,7 @@ mod tests {
         use Variant::{Centred, Folded, Plain, Running};
         let told = sentences(vec![
             verdict(1, "LN is more accurate on the train split", 9.0, 5, Word::Holds),
-            verdict(1, "LN is more accurate on the test split", 3.14, 4, Word::Mixed),
+            verdict(1, "LN is more accurate on the test split", 3.12, 4, Word::Mixed),
             verdict(2, "LN needs fewer epochs to 50 %", -1.0, 0, Word::Fails),
             verdict(2, "LN needs fewer seconds to 50 %", -2.0, 0, Word::Fails),
             spectral(Quantity::Lambda1, [Running, Plain], 0.5, 5, Word::Holds),

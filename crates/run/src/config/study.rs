@@ -33,7 +33,8 @@ pub struct StudyConfig {
     /// The arm that the grid trains, and that the others are compared with; the first if absent.
     #[serde(default)]
     pub reference: String,
-    /// What is compared.
+    /// What is compared. An assignment (`--set`) can replace all of them
+    /// (`arms=[{ name = "FC" }]`), and cannot reach into one: an array has no path.
     pub arms: Vec<Arm>,
     /// A run's configuration, of which each arm sets some values. The grid and the sweeps
     /// replace its learning rate, L2 parameter and width.
