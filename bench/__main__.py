@@ -14,10 +14,10 @@ if sys.version_info < (3, 10):
 sys.dont_write_bytecode = True
 
 import argparse
+import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import environment
 import machine
 import tables
 import works
-from checks import digest_of_file
+from checks import Digest
 from commands import Commands
 from failure import BenchError
 from measure import Measurer
@@ -86,14 +86,17 @@ class Benchmark:
     def run(self) -> None:
         complete = False
         try:
+            references = {}
             if OF_MNIST & set(self.chosen):
                 say("inputs: from kappa-bench")
-                self.write_inputs()
+                references[works.MNIST] = self.write_inputs()
             with self.kappa_side() as kappa, self.python_side() as python:
                 self.report.introduce(kappa, python)
-                measurer = Measurer(kappa, python, self.given.repeats)
+                measurer = Measurer(kappa, python, self.given.repeats, references)
                 for group in self.chosen:
-                    self.measure(group, measurer)
+                    for name, result in self.measured(group, measurer):
+                        self.report.add(name, result)
+                        say(f"{name}: {'; '.join(map(summary, result['rows']))}")
             complete = True
         finally:
             if self.report.write(complete) and not complete:
@@ -101,71 +104,54 @@ class Benchmark:
 
     def kappa_side(self) -> Side:
         serve = [self.given.binary, "serve", "--inputs", self.folder, "--backend", self.backend]
-        return Side("kappa", [*serve, "--threads", str(self.given.threads)], self.given.threads)
+        return Side("kappa", serve, self.given.threads)
 
     def python_side(self) -> Side:
         program = self.given.python or (sys.executable if self.given.gpu else environment.ensure())
         worker = [program, "-W", "ignore", HERE / "worker.py", "--inputs", self.folder]
         worker += ["--device", "cuda" if self.given.gpu else "cpu"]
-        return Side("the peers", [*worker, "--threads", str(self.given.threads)], self.given.threads)
+        return Side("the peers", worker, self.given.threads)
 
-    def measure(self, group: str, measurer: Measurer) -> None:
+    def measured(self, group: str, measurer: Measurer) -> Iterator[tuple[str, dict[str, Any]]]:
+        gpu = self.given.gpu
         if group in ("memory", "paper"):
             out = self.folder / "commands"
             commands = Commands(self.given.kappa, ROOT, out, self.given.threads, self.backend)
-            self.add(group, commands.memory() if group == "memory" else commands.paper())
-            return
-        if group in OF_MNIST and "mnist" not in measurer.references:
-            measurer.references["mnist"] = digest_of_file(self.folder / "H.npy")
-        for work in self.of_group(group):
-            if group == "scaling":
-                with self.random_inputs(work):
-                    self.add(work.name, measurer.measure(work))
-            else:
-                self.add(work.name, measurer.measure(work))
-
-    def of_group(self, group: str) -> Iterator[works.Work]:
-        gpu = self.given.gpu
-        if group == "peak":
-            return works.peak(gpu)
-        if group == "scaling":
-            return works.scaling(gpu, self.fastest())
-        return {"hessian": works.hessian, "eigen": works.eigen, "training": works.training}[group]()
+            yield group, commands.memory() if group == "memory" else commands.paper()
+        elif group == "scaling":
+            for work in works.scaling(gpu, self.fastest()):
+                # Written before a work and removed after it: together they are gigabytes.
+                sizes = work.request["inputs"].split("-")
+                measurer.references[work.answer] = self.write_inputs("--random", *sizes)
+                yield work.name, measurer.measure(work)
+                for array in "GP":
+                    (self.folder / f"{array}-{work.request['inputs']}.npy").unlink()
+        else:
+            for work in works.peak(gpu) if group == "peak" else getattr(works, group)():
+                yield work.name, measurer.measure(work)
 
     def fastest(self) -> list[str]:
         """The two fastest peers that were written by hand, which a grid of sizes is worth."""
-        found = self.report.content["works"].get("hessian f32" if self.given.gpu else "hessian f64")
+        found = self.report.content["works"].get("hessian f32" if self.given.gpu else "hessian f64", {})
         rows = [
             row
-            for row in (found["rows"] if found else [])
+            for row in found.get("rows", [])
             if row["peer"].startswith(("numpy:", "torch:")) and "median" in row
         ]
         if len(rows) < 2:
             return works.FAST_PEERS_ON_GPU if self.given.gpu else works.FAST_PEERS
         return [row["peer"] for row in sorted(rows, key=lambda row: row["median"])[:2]]
 
-    @contextmanager
-    def random_inputs(self, work: works.Work) -> Iterator[None]:
-        """Written before a work and removed after it: together they are gigabytes."""
-        sizes = {name: str(work.request[name]) for name in ("samples", "features", "classes")}
-        options = [text for name, size in sizes.items() for text in (f"--{name}", size)]
-        self.write_inputs(*options, "--seed", "0")
-        yield
-        for array in "GP":
-            (self.folder / f"{array}-{'-'.join(sizes.values())}.npy").unlink()
-
-    def write_inputs(self, *sizes: str) -> None:
-        command = [str(self.given.binary), "inputs", "--out", str(self.folder), *sizes]
+    def write_inputs(self, *sizes: str) -> Digest:
+        """The digest of their H in f64."""
+        command = [self.given.binary, "inputs", "--out", self.folder, *sizes]
         try:
-            status = subprocess.run(command, stdout=sys.stderr).returncode
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         except OSError as error:
             raise BenchError(f"cannot start {self.given.binary}: {error.strerror}") from error
-        if status != 0:
-            raise BenchError(f"kappa-bench could not write its inputs (status {status})")
-
-    def add(self, name: str, result: dict[str, Any]) -> None:
-        self.report.add(name, result)
-        say(f"{name}: {'; '.join(map(summary, result['rows']))}")
+        if done.returncode != 0:
+            raise BenchError(f"kappa-bench could not write its inputs (status {done.returncode})")
+        return json.loads(done.stdout)
 
 
 def summary(row: dict[str, Any]) -> str:

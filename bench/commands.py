@@ -20,41 +20,34 @@ class Commands:
         self.root = root
         self.out = out
         self.threads = threads
-        self.backend = ["--backend", backend]
+        self.backend = backend
 
     def paper(self) -> dict[str, Any]:
-        arguments = ["study", "configs/paper.toml", "--out", str(self.out / "paper"), *self.backend]
-        return {
-            "group": "paper",
-            "title": "The paper's study, from nothing to its report",
-            "rows": [self.row("kappa study configs/paper.toml", arguments)],
-        }
+        row = self.row("kappa study configs/paper.toml", "study", "configs/paper.toml", out="paper")
+        title = "The paper's study, from nothing to its report"
+        return {"group": "paper", "title": title, "rows": [row]}
 
     def memory(self) -> dict[str, Any]:
-        runs = self.out / "runs"
-        once = ["--set", "training.epochs=1"]
-        trained = ["train", "configs/fc.toml", *once, "--out", str(runs), "--quiet", *self.backend]
-        row = self.row("kappa train configs/fc.toml, one epoch", trained)
-        rows = [row]
-        if "error" not in row:
-            (checkpoint,) = runs.glob("*/checkpoints/epoch-0001.safetensors")
+        train = ["train", "configs/fc.toml", "--set", "training.epochs=1", "--quiet"]
+        rows = [self.row("kappa train configs/fc.toml, one epoch", *train, out="runs")]
+        if "error" not in rows[0]:
+            (checkpoint,) = self.out.glob("runs/*/checkpoints/epoch-0001.safetensors")
             # By its checkpoint, since that takes all 60,000 images; a run holds some back.
-            hessian = ["hessian", "--checkpoint", str(checkpoint), "--quiet", *self.backend]
-            for label, more in (
-                ("kappa hessian, N = 60,000: H, its spectrum and the evidence", []),
-                ("kappa hessian --top 10, N = 60,000: without forming H", ["--top", "10"]),
-            ):
-                out = str(self.out / f"spectra-{len(rows)}")
-                rows.append(self.row(label, [*hessian, *more, "--out", out]))
+            hessian = ["hessian", "--checkpoint", checkpoint, "--quiet"]
+            label = "kappa hessian, N = 60,000: H, its spectrum and the evidence"
+            rows.append(self.row(label, *hessian, out="spectra-1"))
+            label = "kappa hessian --top 10, N = 60,000: without forming H"
+            rows.append(self.row(label, *hessian, "--top", "10", out="spectra-2"))
         return {"group": "memory", "title": "Memory of whole commands, m = 100, K = 10", "rows": rows}
 
-    def row(self, label: str, arguments: list[str]) -> dict[str, Any]:
+    def row(self, label: str, *arguments: str | Path, out: str) -> dict[str, Any]:
         """Run once: these are minutes, or of interest for their memory."""
+        command = [self.program, *arguments, "--out", self.out / out, "--backend", self.backend]
         with tempfile.TemporaryFile("w+") as messages:
             start = time.perf_counter()
             try:
                 process = subprocess.Popen(
-                    [str(self.program), *arguments],
+                    command,
                     cwd=self.root,
                     env=environment(self.threads),
                     stdin=subprocess.DEVNULL,

@@ -29,8 +29,9 @@ class Report:
         }
 
     def introduce(self, kappa: Side, python: Side) -> None:
-        self.content["kappa"] = without(kappa.hello, "hello", "peers")
-        self.content["peers"] = without(python.hello, "hello", "peers")
+        for name, side in (("kappa", kappa), ("peers", python)):
+            said = side.hello.items()
+            self.content[name] = {key: value for key, value in said if key not in ("hello", "peers")}
 
     def add(self, name: str, work: dict[str, Any]) -> None:
         self.content["works"][name] = work
@@ -45,31 +46,23 @@ class Report:
         return True
 
 
-def without(hello: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {key: value for key, value in hello.items() if key not in names}
-
-
 def write_tables(results: Path, page: Path) -> None:
     """Puts each machine's tables between its marks; what stands outside of them is kept."""
     text = page.read_text() if page.exists() else "# Benchmarks\n"
     for path in sorted(results.glob("*.json")):
         try:
-            content = json.loads(path.read_text())
+            table = tables.of_machine(path.stem, json.loads(path.read_text()))
         except json.JSONDecodeError as error:
             raise BenchError(f"{path.name} is not JSON: {error}") from error
-        text = replaced(text, path.stem, tables.of_machine(path.stem, content))
+        start, end = f"<!-- bench:{path.stem} -->", f"<!-- /bench:{path.stem} -->"
+        before, found, rest = text.partition(start)
+        _, found_end, after = rest.partition(end)
+        if found and not found_end:
+            raise BenchError(f"{start} has no {end} after it")
+        if not found:
+            before, after = f"{text.rstrip()}\n\n", "\n"
+        text = f"{before}{start}\n{table}\n{end}{after}"
     write_whole(page, text)
-
-
-def replaced(text: str, name: str, table: str) -> str:
-    start, end = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
-    block = f"{start}\n{table.strip()}\n{end}"
-    if start not in text:
-        return f"{text.rstrip()}\n\n{block}\n"
-    before, rest = text.split(start, 1)
-    if end not in rest:
-        raise BenchError(f"{start} has no {end} after it")
-    return before + block + rest.split(end, 1)[1]
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -5,26 +5,18 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from failure import BenchError
 
 OPENBLAS_CHOICES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+THREADS = ("OMP", "MKL", "OPENBLAS", "RAYON")
 
 
 def environment(threads: int) -> dict[str, str]:
     """This process's environment with so many threads for every library that reads them from it."""
-    counts = dict.fromkeys(
-        (
-            "OMP_NUM_THREADS",
-            "MKL_NUM_THREADS",
-            "OPENBLAS_NUM_THREADS",
-            "VECLIB_MAXIMUM_THREADS",
-            "RAYON_NUM_THREADS",
-        ),
-        str(threads),
-    )
+    counts = {f"{library}_NUM_THREADS": str(threads) for library in THREADS}
+    counts["VECLIB_MAXIMUM_THREADS"] = str(threads)
     # OpenBLAS knows best which kernels this processor runs: a choice made outside is not the peers'.
     inherited = {name: value for name, value in os.environ.items() if name not in OPENBLAS_CHOICES}
     # Whoever waits for its turn sleeps: by default OpenMP's idle threads keep their cores busy.
@@ -39,7 +31,7 @@ class Side:
         try:
             # In a session of its own, so that Ctrl-C reaches this process alone, which ends it.
             self.process = subprocess.Popen(
-                [str(part) for part in command],
+                [*map(str, command), "--threads", str(threads)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -52,12 +44,13 @@ class Side:
         self.hello = self.read("its greeting")
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        line = json.dumps(request)
         try:
-            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
         except OSError:
             pass  # It has ended; reading says so.
-        answer = self.read(json.dumps(request))
+        answer = self.read(line)
         said = {name: without_paths(answer[name]) for name in ("error", "unavailable") if name in answer}
         return answer | said
 
@@ -66,12 +59,10 @@ class Side:
         if not line:
             raise BenchError(f"{self.name} {self.how_it_ended()} before answering {what}")
         try:
-            answer = json.loads(line)
-        except json.JSONDecodeError:
-            answer = None
-        if not isinstance(answer, dict):
-            raise BenchError(f"{self.name} answered {what} with something else: {line[:200].strip()}")
-        return answer
+            return json.loads(line)
+        except json.JSONDecodeError as error:
+            said = line[:200].strip()
+            raise BenchError(f"{self.name} answered {what} with something else: {said}") from error
 
     def how_it_ended(self) -> str:
         try:
@@ -80,16 +71,10 @@ class Side:
             return "closed its output"
         return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
 
-    def peers(self, work: str) -> list[str]:
-        """The names by which this side does a work; kappa has one unless it says otherwise."""
-        return self.hello.get("peers", {}).get(work, [self.name] if self.name == "kappa" else [])
-
     def __enter__(self) -> "Side":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Ends the process: by the end of its input, or by force where it is in the middle of work."""
         if kind is None:
             self.process.stdin.close()

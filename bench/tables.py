@@ -1,7 +1,6 @@
 """Results as Markdown: for every work its peers with their times, and the sweeps side by side."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import works
@@ -16,28 +15,20 @@ SWEEP_TITLES = {
 
 
 def of_machine(name: str, content: dict[str, Any]) -> str:
-    measured = content["works"]
+    measured, gpu = content["works"], content["gpu"]
     parts = [f"### {heading(content)}", provenance(name, content)]
-    for work in timed_works(content["gpu"]):
-        parts.append(f"#### {work.title}")
+    for work in [*works.peak(gpu), *works.hessian(), *works.eigen(), *works.training()]:
         found = measured.get(work.name)
-        parts.append(of_peers(found, content) if found else "not measured")
+        parts += [f"#### {work.title}", of_peers(found, content) if found else "not measured"]
     for group, title in (("memory", "Memory of whole commands"), ("paper", "The paper's study")):
         found = measured.get(group)
         parts.append(f"#### {found['title'] if found else title}")
         parts.append(of_commands(found["rows"]) if found else "not measured")
     for sweep, title in SWEEP_TITLES.items():
-        grid = [work for work in works.scaling(content["gpu"], []) if work.name.split()[1] == sweep]
+        grid = [work for work in works.scaling(gpu, []) if work.name.split()[1] == sweep]
         parts.append(f"#### {title}, {grid[0].precision}")
         parts.append(of_sweep([(work.title, measured.get(work.name)) for work in grid]))
     return "\n\n".join(parts)
-
-
-def timed_works(gpu: bool) -> Iterator[works.Work]:
-    yield from works.peak(gpu)
-    yield from works.hessian()
-    yield from works.eigen()
-    yield from works.training()
 
 
 def heading(content: dict[str, Any]) -> str:
@@ -69,18 +60,14 @@ def provenance(name: str, content: dict[str, Any]) -> str:
 def of_peers(work: dict[str, Any], content: dict[str, Any]) -> str:
     lines = table(HEADER, [of_peer(row) for row in work["rows"]])
     if work["flop"]:
-        precision = work["request"]["precision"]
-        peak = peak_gflops(content, precision)
         lines += f"\n\n{digits(work['flop'] / 1e9)} GFLOP by count: {work['formula']}."
         lines += f" Inputs and answer: {digits(work['bytes'] / 1e6)} MB."
+        precision = work["request"]["precision"]
+        rows = content["works"].get(f"peak {precision}", {}).get("rows", [])
+        peak = max((row["gflops"] for row in rows if "gflops" in row), default=None)
         if peak and work["group"] != "peak":
             lines += f" The machine's peak in {precision}, as measured: {digits(peak)} GFLOP/s."
     return lines
-
-
-def peak_gflops(content: dict[str, Any], precision: str) -> float | None:
-    rows = content["works"].get(f"peak {precision}", {}).get("rows", [])
-    return max((row["gflops"] for row in rows if "gflops" in row), default=None)
 
 
 def of_peer(row: Row) -> list[str]:
@@ -100,15 +87,12 @@ def of_peer(row: Row) -> list[str]:
 
 
 def of_commands(rows: list[Row]) -> str:
-    cells = []
-    for row in rows:
-        if "median" in row:
-            cells.append(
-                [row["peer"], time(row["median"]), gib(row["peak_bytes"]), str(row["runs"]), ""]
-            )
-        else:
-            cells.append([row["peer"], "error", "", "", row["error"]])
-    return table(["command", "time", "peak memory", "runs", "note"], cells)
+    def cells(row: Row) -> list[str]:
+        if "error" in row:
+            return [row["peer"], "error", "", "", row["error"]]
+        return [row["peer"], time(row["median"]), gib(row["peak_bytes"]), str(row["runs"]), ""]
+
+    return table(["command", "time", "peak memory", "runs", "note"], list(map(cells, rows)))
 
 
 def of_sweep(grid: list[tuple[str, dict[str, Any] | None]]) -> str:

@@ -28,7 +28,7 @@ class Worker:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.work: str | None = None
+        self.work: Request | None = None
         self.tasks: dict[str, Task] = {}
 
     def answer(self, request: Request) -> dict[str, Any]:
@@ -42,19 +42,16 @@ class Worker:
 
     def measure(self, request: Request) -> dict[str, Any]:
         task = self.task(request)
-        reset_peak()
         self.context.synchronise()
         start = time.perf_counter()
         result = task.run()
         self.context.synchronise()
         seconds = time.perf_counter() - start
-        answer: dict[str, Any] = {"seconds": seconds * task.scale, "peak_bytes": peak_bytes()}
-        if task.scaled_from is not None:
-            answer["scaled_from"] = task.scaled_from
-        return answer | {"digest": task.digest(result)}
+        answer = {"seconds": seconds * task.scale, "digest": task.digest(result)}
+        return answer | ({"scaled_from": task.scaled_from} if task.scaled_from else {})
 
     def task(self, request: Request) -> Task:
-        work = json.dumps({key: value for key, value in request.items() if key != "peer"})
+        work = request | {"peer": None}
         if work != self.work:
             self.work = work
             self.tasks.clear()
@@ -100,31 +97,6 @@ def blas() -> list[str]:
     return [f"{pool['internal_api']} {pool['version']} ({pool.get('architecture')})" for pool in found]
 
 
-def use_threads(threads: int) -> None:
-    """torch's threads; those of BLAS follow the environment that this process was started with."""
-    if importlib.util.find_spec("torch") is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
-def reset_peak() -> None:
-    """Lets Linux count the high-water mark of resident memory anew."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # Then the mark is that of the whole process.
-
-
-def peak_bytes() -> int | None:
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    marks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(marks[0]) * 1024 if marks else None
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=Path, required=True)
@@ -134,7 +106,11 @@ def main() -> None:
     # Answers go where standard output went; what libraries print goes to standard error.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    use_threads(context.threads)
+    # torch's threads; those of BLAS follow the environment that this process was started with.
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        torch.set_num_threads(context.threads)
     print(json.dumps(hello(context)), file=answers)
     worker = Worker(context)
     for line in sys.stdin:

@@ -1,16 +1,14 @@
 """What is measured: every work with its sizes, and what it costs by count."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Request = dict[str, Any]
 
 ITEM = {"f32": 4, "f64": 8}
-MNIST = {"samples": 60000, "features": 100, "classes": 10}
 IMAGES = 55000
-
-HESSIAN_FORMULA = "N K(K-1)/2 m(m+1): half of each Gram matrix of each pair of classes"
+MNIST = "mnist"
 # Those that a grid of sizes is measured with where no run has said which are the fastest.
 FAST_PEERS = [
     "numpy: 45 weighted Grams by syrk, threads over samples",
@@ -34,22 +32,20 @@ class Work:
     formula: str | None = None
     bytes: int | None = None  # Inputs read once, and the answer.
     repeats: int | None = None  # Fewer than what was asked for.
-    limit_s: float | None = None  # A peer that would take longer is left out.
     peers: list[str] | None = None  # Of the other side; all that there are if not given.
-    # Of kappa's other ways to part of the answer: (row's name, request).
-    beside: list[tuple[str, Request]] = field(default_factory=list)
-    # Works with one answer: the first that kappa gives, in f64, is the reference of all of them.
+    # Another way of kappa's to part of the answer: (row's name, request).
+    beside: tuple[str, Request] | None = None
+    # Works with one answer, which is kappa's in f64.
     answer: str | None = None
-
-    @property
-    def key(self) -> str:
-        """By which both sides list their peers."""
-        what = self.request.get("what")
-        return f"{self.request['work']}/{what}" if what else self.request["work"]
 
     @property
     def precision(self) -> str:
         return self.request["precision"]
+
+
+def key(request: Request) -> str:
+    """The work that a request asks for, by which both sides list their peers."""
+    return request["work"] + (f"/{request['what']}" if "what" in request else "")
 
 
 def peak(gpu: bool) -> Iterator[Work]:
@@ -65,48 +61,40 @@ def peak(gpu: bool) -> Iterator[Work]:
         )
 
 
+def hessian_of(inputs: str, sizes: tuple[int, int, int], precision: str, **more: Any) -> Work:
+    N, m, K = sizes
+    return Work(
+        request={"work": "hessian", "precision": precision, "inputs": inputs},
+        flop=N * K * (K - 1) / 2 * m * (m + 1),
+        formula="N K(K-1)/2 m(m+1): half of each Gram matrix of each pair of classes",
+        bytes=ITEM[precision] * (N * (m + K) + (m * K) ** 2),
+        answer=inputs,
+        **more,
+    )
+
+
 def hessian() -> Iterator[Work]:
-    # f64 comes first: its answer is what the others are held against.
+    title = "The exact Hessian of MNIST's last layer, N = 60,000, m = 100, K = 10"
     for precision in ("f64", "f32"):
-        yield Work(
-            group="hessian",
-            name=f"hessian {precision}",
-            title=f"The exact Hessian of MNIST's last layer, N = 60,000, m = 100, K = 10, {precision}",
-            request={"work": "hessian", "precision": precision, "inputs": "mnist"},
-            flop=hessian_flop(**MNIST),
-            formula=HESSIAN_FORMULA,
-            bytes=hessian_bytes(**MNIST, precision=precision),
-            answer="mnist",
-        )
-
-
-def hessian_flop(samples: int, features: int, classes: int) -> float:
-    return samples * classes * (classes - 1) / 2 * features * (features + 1)
-
-
-def hessian_bytes(samples: int, features: int, classes: int, precision: str) -> int:
-    return ITEM[precision] * (samples * (features + classes) + (features * classes) ** 2)
+        named = {"name": f"hessian {precision}", "title": f"{title}, {precision}"}
+        yield hessian_of(MNIST, (60000, 100, 10), precision, group="hessian", **named)
 
 
 def eigen() -> Iterator[Work]:
     n = 1000
     reduction = 4 / 3 * n**3
-    counts = {
-        "pairs": (reduction + 2 * n**3, "10/3 n^3: to tridiagonal form, and its vectors back"),
-        "values": (reduction, "4/3 n^3: to tridiagonal form"),
-        "top10": (None, None),
-    }
-    titles = {
-        "pairs": "All eigenpairs of H, 1000 x 1000",
-        "values": "All eigenvalues of H, 1000 x 1000",
-        "top10": "The ten largest eigenvalues of H, 1000 x 1000, given as a matrix",
-    }
-    for what, (flop, formula) in counts.items():
+    both = "10/3 n^3: to tridiagonal form, and its vectors back"
+    for what, flop, formula, title in (
+        ("pairs", reduction + 2 * n**3, both, "All eigenpairs of H, 1000 x 1000"),
+        ("values", reduction, "4/3 n^3: to tridiagonal form", "All eigenvalues of H, 1000 x 1000"),
+        ("top10", None, None, "The ten largest eigenvalues of H, 1000 x 1000, given as a matrix"),
+    ):
+        # f64 comes first: its answer is what the others are held against.
         for precision in ("f64", "f32"):
             yield Work(
                 group="eigen",
                 name=f"eigen {what} {precision}",
-                title=f"{titles[what]}, {precision}",
+                title=f"{title}, {precision}",
                 request={"work": "eigen", "precision": precision, "what": what},
                 flop=flop,
                 formula=formula,
@@ -116,8 +104,6 @@ def eigen() -> Iterator[Work]:
 
 
 def training() -> Iterator[Work]:
-    flop = IMAGES * (4 * 784 * 100 + 6 * 100 * 10)
-    formula = "N (4 x 784 x 100 + 6 x 100 x 10): the products forward and backward"
     for network, label in (("fc", "FC"), ("fc-bn", "FC+BN")):
         for work, batch, title in (
             ("epoch", 128, "An epoch of 55,000 images in batches of 128"),
@@ -128,8 +114,8 @@ def training() -> Iterator[Work]:
                 name=f"{work} {network}",
                 title=f"{title}, {label}, f32",
                 request={"work": work, "precision": "f32", "network": network, "batch": batch},
-                flop=float(flop),
-                formula=formula,
+                flop=float(IMAGES * (4 * 784 * 100 + 6 * 100 * 10)),
+                formula="N (4 x 784 x 100 + 6 x 100 x 10): the products forward and backward",
                 bytes=IMAGES * 784 * 4,
             )
 
@@ -145,24 +131,17 @@ def scaling(gpu: bool, peers: list[str]) -> Iterator[Work]:
     """A GPU is asked for f32, which is all that WGSL has."""
     precision = "f32" if gpu else "f64"
     for sweep, grid in SWEEPS.items():
-        for samples, features, classes in grid:
-            sizes = {"samples": samples, "features": features, "classes": classes}
-            yield Work(
+        for N, m, K in grid:
+            inputs = f"{N}-{m}-{K}"
+            request = {"work": "top10", "precision": precision, "inputs": inputs}
+            yield hessian_of(
+                inputs,
+                (N, m, K),
+                precision,
                 group="scaling",
-                name=f"scaling {sweep} {samples} {features} {classes}",
-                title=f"N = {samples:,}, m = {features}, K = {classes}",
-                request={"work": "hessian", "precision": precision, **sizes},
-                flop=hessian_flop(**sizes),
-                formula=HESSIAN_FORMULA,
-                bytes=hessian_bytes(**sizes, precision=precision),
+                name=f"scaling {sweep} {N} {m} {K}",
+                title=f"N = {N:,}, m = {m}, K = {K}",
                 repeats=3,
-                limit_s=30.0,
                 peers=peers,
-                beside=[
-                    (
-                        "kappa, ten largest eigenvalues without forming H",
-                        {"work": "top10", "precision": precision, "peer": "kappa", **sizes},
-                    )
-                ],
-                answer=f"{samples} {features} {classes}",
+                beside=("kappa, ten largest eigenvalues without forming H", request),
             )

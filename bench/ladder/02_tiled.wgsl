@@ -15,33 +15,9 @@
 
 const TILE: u32 = 16u;
 
-struct Sizes {
-    samples: u32,
-    features: u32,
-    classes: u32,
-    pairs: u32,
-    samples_per_part: u32,
-}
-
-@group(0) @binding(0) var<storage, read_write> features: array<f32>;       // [N, m]
-@group(0) @binding(1) var<storage, read_write> probabilities: array<f32>;  // [N, K]
-@group(0) @binding(2) var<storage, read_write> sums: array<f32>;           // [pairs, m, m]
-@group(0) @binding(3) var<storage, read_write> sizes: Sizes;
-
 var<workgroup> uniform_sizes: Sizes;
 var<workgroup> left: array<f32, TILE * TILE>;     // sample x row, p_na p_nb g_ni
 var<workgroup> right: array<f32, TILE * TILE>;    // sample x column, g_nj
-
-// Pair number -> (a, b), counting (0,1), (0,2), .., (0,K-1), (1,2), ..
-fn classes_of_pair(pair: u32, classes: u32) -> vec2<u32> {
-    var a = 0u;
-    var rest = pair;
-    while (rest >= classes - 1u - a) {
-        rest -= classes - 1u - a;
-        a += 1u;
-    }
-    return vec2<u32>(a, a + 1u + rest);
-}
 
 @compute @workgroup_size(16, 16, 1)
 fn main(

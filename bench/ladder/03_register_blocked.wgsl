@@ -21,44 +21,9 @@ const SIDE: u32 = 8u;                       // invocations along a side of a til
 const BLOCK: u32 = 4u;                      // elements along a side of a register block
 const LOADS: u32 = TILE * DEPTH / (SIDE * SIDE);
 
-struct Sizes {
-    samples: u32,
-    features: u32,
-    classes: u32,
-    pairs: u32,
-    samples_per_part: u32,
-}
-
-@group(0) @binding(0) var<storage, read_write> features: array<f32>;       // [N, m]
-@group(0) @binding(1) var<storage, read_write> probabilities: array<f32>;  // [N, K]
-@group(0) @binding(2) var<storage, read_write> parts: array<f32>;          // [parts, pairs, m, m]
-@group(0) @binding(3) var<storage, read_write> sizes: Sizes;
-
 var<workgroup> uniform_sizes: Sizes;
 var<workgroup> left: array<f32, 512>;       // DEPTH x TILE, p_na p_nb g_ni
 var<workgroup> right: array<f32, 512>;      // DEPTH x TILE, g_nj
-
-// Pair number -> (a, b), counting (0,1), (0,2), .., (0,K-1), (1,2), ..
-fn classes_of_pair(pair: u32, classes: u32) -> vec2<u32> {
-    var a = 0u;
-    var rest = pair;
-    while (rest >= classes - 1u - a) {
-        rest -= classes - 1u - a;
-        a += 1u;
-    }
-    return vec2<u32>(a, a + 1u + rest);
-}
-
-// Tile number -> (row, column) of the lower triangle, counting (0,0), (1,0), (1,1), (2,0), ..
-fn position_of_tile(tile: u32) -> vec2<u32> {
-    var row = 0u;
-    var rest = tile;
-    while (rest > row) {
-        rest -= row + 1u;
-        row += 1u;
-    }
-    return vec2<u32>(row, rest);
-}
 
 @compute @workgroup_size(8, 8, 1)
 fn main(
@@ -121,7 +86,7 @@ fn main(
         for (var c = 0u; c < BLOCK; c += 1u) {
             let j = tile.y + local.x * BLOCK + c;
             if (i < m && j <= i) {
-                parts[matrix + i * m + j] = total[r][c];
+                sums[matrix + i * m + j] = total[r][c];
             }
         }
     }

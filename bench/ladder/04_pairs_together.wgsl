@@ -22,45 +22,10 @@ const SIDE: u32 = 8u;                       // invocations along a side of a til
 const BLOCKS: u32 = TILE / 4u;              // blocks along a side of a tile
 const INVOCATIONS: u32 = SIDE * SIDE;
 
-struct Sizes {
-    samples: u32,
-    features: u32,
-    classes: u32,
-    pairs: u32,
-    samples_per_part: u32,
-}
-
-@group(0) @binding(0) var<storage, read_write> features: array<f32>;       // [N, m]
-@group(0) @binding(1) var<storage, read_write> probabilities: array<f32>;  // [N, K]
-@group(0) @binding(2) var<storage, read_write> parts: array<f32>;          // [parts, pairs, m, m]
-@group(0) @binding(3) var<storage, read_write> sizes: Sizes;
-
 var<workgroup> uniform_sizes: Sizes;
 var<workgroup> left: array<vec4<f32>, DEPTH * BLOCKS>;      // g_ni, four rows an element
 var<workgroup> right: array<vec4<f32>, DEPTH * BLOCKS>;     // g_nj, four columns an element
 var<workgroup> weights: array<vec4<f32>, DEPTH * 2u>;       // p_na p_nb
-
-// Pair number -> (a, b), counting (0,1), (0,2), .., (0,K-1), (1,2), ..
-fn classes_of_pair(pair: u32, classes: u32) -> vec2<u32> {
-    var a = 0u;
-    var rest = pair;
-    while (rest >= classes - 1u - a) {
-        rest -= classes - 1u - a;
-        a += 1u;
-    }
-    return vec2<u32>(a, a + 1u + rest);
-}
-
-// Tile number -> (row, column) of the lower triangle, counting (0,0), (1,0), (1,1), (2,0), ..
-fn position_of_tile(tile: u32) -> vec2<u32> {
-    var row = 0u;
-    var rest = tile;
-    while (rest > row) {
-        rest -= row + 1u;
-        row += 1u;
-    }
-    return vec2<u32>(row, rest);
-}
 
 // Four features of a sample from number `first` on; beyond the last one, the last one.
 fn four_features(sample: u32, first: u32, m: u32) -> vec4<f32> {
@@ -71,7 +36,7 @@ fn four_features(sample: u32, first: u32, m: u32) -> vec4<f32> {
 fn keep_row(matrix: u32, i: u32, first_j: u32, m: u32, sum: vec4<f32>) {
     for (var c = 0u; c < 4u; c += 1u) {
         if (i < m && first_j + c <= i) {
-            parts[matrix + i * m + first_j + c] = sum[c];
+            sums[matrix + i * m + first_j + c] = sum[c];
         }
     }
 }
@@ -130,12 +95,12 @@ fn main(
         workgroupBarrier();
     }
 
-    var sums = array<mat4x4<f32>, PAIRS>(sum_0, sum_1, sum_2, sum_3, sum_4);
+    var totals = array<mat4x4<f32>, PAIRS>(sum_0, sum_1, sum_2, sum_3, sum_4);
     for (var pair = first_pair; pair < min(first_pair + PAIRS, s.pairs); pair += 1u) {
         let matrix = (group.z * s.pairs + pair) * m * m;
         for (var r = 0u; r < 4u; r += 1u) {
             let i = tile.x + local.y * 4u + r;
-            keep_row(matrix, i, tile.y + local.x * 4u, m, sums[pair - first_pair][r]);
+            keep_row(matrix, i, tile.y + local.x * 4u, m, totals[pair - first_pair][r]);
         }
     }
 }

@@ -7,14 +7,17 @@ installed is then a row that says so, and not a row that is missing.
 import importlib
 
 from peers.task import Context, Prepare, Request, Task, Unavailable
+from works import key
 
+TRAINING = {
+    "torch (eager, fused Adam)": "training.eager_fused",
+    "torch (eager, Adam foreach)": "training.eager_foreach",
+    "torch.compile, fused Adam": "training.compiled",
+}
 # Work -> peer -> where it is: module.function in this package. Where the work is done by several
 # peers of one library, the first is what a reader of its manual would write.
 PEERS: dict[str, dict[str, str]] = {
-    "peak": {
-        "numpy": "products.by_numpy",
-        "torch": "products.by_torch",
-    },
+    "peak": {"numpy": "products.by_numpy", "torch": "products.by_torch"},
     "hessian": {
         "numpy: 45 weighted Grams by syrk, threads over samples": "hessian_numpy.grams_by_syrk",
         "numpy: pair weights times outer products, threads over samples": "hessian_numpy.outer_products",
@@ -44,22 +47,9 @@ PEERS: dict[str, dict[str, str]] = {
         "scipy eigh, evr, a subset": "eigen.scipy_subset",
         "torch.lobpcg": "eigen.torch_lobpcg",
     },
-    "epoch": {
-        "torch (eager, fused Adam)": "training.eager_fused",
-        "torch (eager, Adam foreach)": "training.eager_foreach",
-        "torch.compile, fused Adam": "training.compiled",
-    },
-    "step": {
-        "torch (eager, fused Adam)": "training.eager_fused",
-        "torch (eager, Adam foreach)": "training.eager_foreach",
-        "torch.compile, fused Adam": "training.compiled",
-    },
+    "epoch": TRAINING,
+    "step": TRAINING,
 }
-
-
-def key(request: Request) -> str:
-    """The work that a request asks for, as it is listed above."""
-    return request["work"] + (f"/{request['what']}" if "what" in request else "")
 
 
 def prepare(context: Context, request: Request) -> Task:

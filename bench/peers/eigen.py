@@ -1,6 +1,8 @@
 """Eigenvalues and eigenvectors of MNIST's H by LAPACK, ARPACK and torch."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -9,6 +11,9 @@ from scipy.sparse.linalg import eigsh
 from peers import digests, inputs
 from peers.inputs import Array
 from peers.task import Context, Prepare, Request, Task
+
+# H is known to be finite, and is left as it is for the next round.
+eigh = partial(scipy.linalg.eigh, check_finite=False)
 
 
 def on_cpu(solve: Callable[[Array], Array]) -> Prepare:
@@ -21,29 +26,19 @@ def on_cpu(solve: Callable[[Array], Array]) -> Prepare:
     return prepare
 
 
-def by_torch(name: str, values_of: Callable, **arguments: object) -> Prepare:
-    """A peer of torch, by the name of its function under `torch`."""
+def by_torch(solve: Callable[[Any, Any], Any]) -> Prepare:
+    """A peer of torch; `solve` gives the eigenvalues from the module and H."""
 
     def prepare(context: Context, request: Request) -> Task:
-        from operator import attrgetter
-
         import torch
 
         H = torch.from_numpy(inputs.hessian(context, request)).to(context.device)
-        solve = attrgetter(name)(torch)
         return Task(
-            run=lambda: values_of(solve(H, **arguments)),
+            run=lambda: solve(torch, H),
             digest=lambda values: digests.of_spectrum(values.cpu().numpy()),
         )
 
     return prepare
-
-
-def lapack(driver: str, **arguments: object) -> Prepare:
-    # H is known to be finite, and is left as it is for the next round.
-    if arguments.get("eigvals_only"):
-        return on_cpu(lambda H: scipy.linalg.eigh(H, driver=driver, check_finite=False, **arguments))
-    return on_cpu(lambda H: scipy.linalg.eigh(H, driver=driver, check_finite=False, **arguments)[0])
 
 
 def ten_largest(H: Array) -> Array:
@@ -52,19 +47,14 @@ def ten_largest(H: Array) -> Array:
     return eigsh(H, k=10, which="LA", v0=start, return_eigenvectors=False)
 
 
-def last_ten(H: Array) -> Array:
-    last = [len(H) - 10, len(H) - 1]
-    return scipy.linalg.eigh(H, driver="evr", subset_by_index=last, check_finite=False)[0]
-
-
 numpy_pairs = on_cpu(lambda H: np.linalg.eigh(H)[0])
 numpy_values = on_cpu(np.linalg.eigvalsh)
-scipy_pairs_evd = lapack("evd")
-scipy_pairs_evr = lapack("evr")
-scipy_values_evd = lapack("evd", eigvals_only=True)
-scipy_values_evr = lapack("evr", eigvals_only=True)
+scipy_pairs_evd = on_cpu(lambda H: eigh(H, driver="evd")[0])
+scipy_pairs_evr = on_cpu(lambda H: eigh(H, driver="evr")[0])
+scipy_values_evd = on_cpu(partial(eigh, driver="evd", eigvals_only=True))
+scipy_values_evr = on_cpu(partial(eigh, driver="evr", eigvals_only=True))
 scipy_arpack = on_cpu(ten_largest)
-scipy_subset = on_cpu(last_ten)
-torch_pairs = by_torch("linalg.eigh", lambda pairs: pairs[0])
-torch_values = by_torch("linalg.eigvalsh", lambda values: values)
-torch_lobpcg = by_torch("lobpcg", lambda pairs: pairs[0], k=10, largest=True, niter=1000)
+scipy_subset = on_cpu(lambda H: eigh(H, driver="evr", subset_by_index=[len(H) - 10, len(H) - 1])[0])
+torch_pairs = by_torch(lambda torch, H: torch.linalg.eigh(H)[0])
+torch_values = by_torch(lambda torch, H: torch.linalg.eigvalsh(H))
+torch_lobpcg = by_torch(lambda torch, H: torch.lobpcg(H, k=10, largest=True, niter=1000)[0])

@@ -66,8 +66,9 @@ def defaults(like: Tensor) -> Iterator[None]:
 
 def problem(context: Context, request: Request) -> Problem:
     G, P = inputs.features_and_probabilities(context, request)
-    joined = np.hstack([G, inputs.logits(context, request)])
-    X = torch.from_numpy(joined).to(context.device)
+    # Logits but for a shift, which no probability knows.
+    logits = np.log(np.maximum(P, np.finfo(P.dtype).tiny))
+    X = torch.from_numpy(np.hstack([G, logits])).to(context.device)
     y = torch.from_numpy(P.argmax(axis=1)).to(context.device)
     return Problem(LastLayer(G.shape[1], P.shape[1]).to(X), X, y, G, P)
 

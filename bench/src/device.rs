@@ -1,23 +1,34 @@
-//! `--backend`: what is computed on.
+//! What is computed on, and how a kernel is queued there.
 
-use burn::tensor::{
-    Device,
-    wgpu::{WgpuInitError, wgpu::DeviceType},
+use std::fmt;
+
+use burn::{
+    backend::{
+        DispatchDevice,
+        wgpu::{KernelSource, SourceKernel, SourceTemplate},
+    },
+    cubecl::{
+        CubeCount, CubeDim, ExecutionMode,
+        client::Client,
+        prelude::KernelId,
+        server::{Handle, KernelArguments},
+    },
+    tensor::{Device, wgpu::wgpu::DeviceType},
 };
+
+use crate::error::BenchError;
 
 /// A backend by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Backend {
     /// burn's CPU backend
     Flex,
-    /// burn's older CPU backend
-    Ndarray,
     /// The GPU, through Vulkan, Metal or DirectX 12
     Wgpu,
 }
 
 /// A backend's device, with what is to be said of it beside times.
-pub struct Chosen {
+pub struct Place {
     pub backend: Backend,
     pub device: Device,
     /// The adapter and its driver, or the CPU's backend.
@@ -26,44 +37,101 @@ pub struct Chosen {
     pub software: bool,
 }
 
-/// A backend that is not to be had.
-#[derive(Debug, thiserror::Error)]
-pub enum DeviceError {
-    #[error(
-        "no GPU adapter was found: --backend flex computes on the CPU; on Linux a Vulkan driver is needed"
-    )]
-    NoAdapter,
-    #[error("the GPU could not be initialised: {0}; --backend flex computes on the CPU")]
-    Initialisation(String),
-}
-
 impl Backend {
     /// Its device; of several adapters burn takes the most powerful one.
-    pub fn choose(self) -> Result<Chosen, DeviceError> {
-        let cpu = |device, name: &str| Chosen {
-            backend: self,
-            device,
-            name: format!("the CPU ({name})"),
-            software: false,
-        };
-        Ok(match self {
-            Self::Flex => cpu(Device::flex(), "flex"),
-            #[allow(deprecated)] // the backend for portable testing
-            Self::Ndarray => cpu(Device::ndarray(), "ndarray"),
+    pub fn open(self) -> Result<Place, BenchError> {
+        let (device, name, software) = match self {
+            Self::Flex => (Device::flex(), "the CPU (flex)".to_owned(), false),
             Self::Wgpu => {
-                let made = Device::wgpu_options().init_with_setup();
-                let (device, setup) = made.map_err(|error| match error {
-                    WgpuInitError::AdapterUnavailable { .. } => DeviceError::NoAdapter,
-                    other => DeviceError::Initialisation(other.to_string()),
-                })?;
+                let (device, setup) = Device::wgpu_options().init_with_setup()?;
                 let info = setup.adapter.get_info();
-                Chosen {
-                    backend: self,
-                    device,
-                    name: format!("{} ({:?}, {})", info.name, info.backend, info.driver),
-                    software: info.device_type == DeviceType::Cpu,
-                }
+                let name =
+                    format!("{} ({:?}, {} {})", info.name, info.backend, info.driver, info.driver_info);
+                (device, name, info.device_type == DeviceType::Cpu)
             }
-        })
+        };
+        Ok(Place { backend: self, device, name, software })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.software { ", a program on the CPU" } else { "" };
+        write!(formatter, "{}{kind}", self.name)
+    }
+}
+
+/// A GPU, as burn and as cubecl know it.
+pub struct Gpu {
+    pub place: Place,
+    pub client: Client,
+}
+
+/// WGSL, in pieces that stand one after the other.
+type Text = &'static [&'static str];
+
+struct Source(Text);
+
+impl KernelSource for Source {
+    fn source(&self) -> SourceTemplate {
+        SourceTemplate::new(self.0.concat())
+    }
+
+    fn id(&self) -> KernelId {
+        // As kappa's own: no counter in every loop against loops without end.
+        KernelId::new::<Self>().info(self.0).mode(ExecutionMode::Unchecked)
+    }
+
+    fn lang(&self) -> &'static str {
+        "wgsl"
+    }
+}
+
+impl Gpu {
+    pub fn open() -> Result<Self, BenchError> {
+        let place = Backend::Wgpu.open()?;
+        match place.device.as_dispatch() {
+            DispatchDevice::Cube(cube) => Ok(Self { client: cube.client(), place }),
+            _ => Err(BenchError::Unavailable("the device is not one of burn's wgpu backend")),
+        }
+    }
+
+    /// Queues `grid` workgroups of `threads` invocations each of a WGSL kernel.
+    pub fn launch(&self, source: Text, threads: [u32; 2], grid: [usize; 3], buffers: &[&Handle]) {
+        let [x, y, z] = grid.map(|n| n as u32);
+        let arguments = buffers.iter().fold(KernelArguments::new(), |arguments, &buffer| {
+            arguments.with_buffer(buffer.clone().binding())
+        });
+        let kernel = SourceKernel::new(Source(source), CubeDim::new_2d(threads[0], threads[1]));
+        self.client.launch(Box::new(kernel), CubeCount::Static(x, y, z), arguments);
+    }
+
+    /// Numbers that a kernel is given.
+    pub fn words(&self, values: &[usize]) -> Handle {
+        let values: Vec<u32> = values.iter().map(|&value| value as u32).collect();
+        self.client.create_from_slice(bytemuck::cast_slice(&values))
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+    use super::Gpu;
+
+    /// The GPU, for one test at a time. Without one the tests say so and pass, unless
+    /// KAPPA_REQUIRE_GPU is set, as it is in CI: then that is a failure.
+    pub fn gpu() -> Option<MutexGuard<'static, Gpu>> {
+        static GPU: OnceLock<Option<Mutex<Gpu>>> = OnceLock::new();
+        let open = || match Gpu::open() {
+            Ok(gpu) => Some(Mutex::new(gpu)),
+            Err(error) => {
+                assert!(std::env::var_os("KAPPA_REQUIRE_GPU").is_none(), "{error}");
+                eprintln!("skipped: {error}");
+                None
+            }
+        };
+        let gpu = GPU.get_or_init(open).as_ref()?;
+        Some(gpu.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

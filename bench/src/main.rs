@@ -8,33 +8,32 @@
 //!
 //! protocol   what is asked for and what is answered
 //! works      each work, with what it keeps in memory
-//! device     --backend: what is computed on
-//! adapter    the GPU that ladder and launches run on
-//! kernel     a WGSL file as burn's cubecl launches it
-//! npy        the files
+//! files      what both sides read
+//! device     what is computed on, and how a kernel is queued there
+//! timing     the clock
 //! ```
 
-mod adapter;
 mod device;
+mod error;
+mod files;
 mod inputs;
-mod kernel;
 mod ladder;
 mod launches;
-mod npy;
 mod protocol;
 mod serve;
+mod timing;
 mod works;
 
-use std::{error::Error, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The work that is timed, asked for a line at a time.
 /// Keeps what is freed for what is taken next: from the system's allocator every large tensor
 /// has fresh pages, and clearing those takes a third of a full batch's step.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// kappa's side of the benchmark: the work that is timed, asked for a line at a time.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -55,28 +54,28 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome: Result<(), Box<dyn Error>> = match Arguments::parse().command {
-        Command::Serve(arguments) => serve::run(&arguments).map_err(Into::into),
-        Command::Inputs(arguments) => inputs::run(&arguments).map_err(Into::into),
-        Command::Ladder(arguments) => ladder::run(&arguments).map_err(Into::into),
-        Command::Launches(arguments) => launches::run(&arguments).map_err(Into::into),
+    let outcome = match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Inputs(arguments) => inputs::run(&arguments),
+        Command::Ladder(arguments) => ladder::run(&arguments),
+        Command::Launches(arguments) => launches::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", with_causes(error.as_ref()));
+            eprintln!("error: {}", error::with_causes(&error));
             ExitCode::FAILURE
         }
     }
 }
 
-/// An error and what caused it, in one line.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn help_says_what_the_program_is() {
+        let about = super::Arguments::command().get_about().map(ToString::to_string);
+        assert!(about.is_some_and(|about| about.starts_with("kappa's side of the benchmark")));
     }
-    text
 }

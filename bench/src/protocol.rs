@@ -8,33 +8,27 @@ use kappa_hessian::Hessian;
 use kappa_run::BatchSize;
 use serde::{Deserialize, Serialize};
 
-use crate::{device::Chosen, with_causes, works::WorkError};
+use crate::{
+    device::Place,
+    error::{BenchError, with_causes},
+};
 
-/// A request. What it says beside (which peer is meant) is for others.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+/// A request. What it says beside (which peer is meant) is for others. `inputs` is what
+/// `kappa-bench inputs` calls its files.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "work", rename_all = "lowercase")]
 pub enum Work {
     /// A plain product of n x n matrices.
     Peak { precision: Precision, n: NonZeroUsize },
     /// From features and probabilities to H.
-    Hessian {
-        precision: Precision,
-        #[serde(flatten)]
-        inputs: Inputs,
-    },
+    Hessian { precision: Precision, inputs: String },
+    /// The ten largest eigenvalues without forming H.
+    Top10 { precision: Precision, inputs: String },
     /// Of MNIST's H.
     Eigen { precision: Precision, what: What },
-    /// The ten largest eigenvalues without forming H.
-    Top10 {
-        precision: Precision,
-        #[serde(flatten)]
-        inputs: Inputs,
-    },
     /// One epoch of training; with a full batch it is one step.
     #[serde(alias = "step")]
     Epoch { precision: Precision, network: Network, batch: BatchSize },
-    #[serde(other)]
-    Unknown,
 }
 
 /// The type that is computed in.
@@ -45,19 +39,13 @@ pub enum Precision {
     F64,
 }
 
-/// Which features and probabilities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub enum Inputs {
-    Named { inputs: Named },
-    Random { samples: usize, features: usize, classes: usize },
-}
-
-/// Inputs that have a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Named {
-    Mnist,
+impl Precision {
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F64 => DType::F64,
+        }
+    }
 }
 
 /// What is wanted of a matrix.
@@ -77,29 +65,6 @@ pub enum Network {
     FcBn,
 }
 
-impl Precision {
-    pub fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::F64 => DType::F64,
-        }
-    }
-}
-
-impl Inputs {
-    pub const MNIST: Self = Self::Named { inputs: Named::Mnist };
-
-    /// The file of an array: `G.npy`, or `G-1000-100-10.npy`.
-    pub fn file(self, array: &str) -> String {
-        match self {
-            Self::Named { inputs: Named::Mnist } => format!("{array}.npy"),
-            Self::Random { samples, features, classes } => {
-                format!("{array}-{samples}-{features}-{classes}.npy")
-            }
-        }
-    }
-}
-
 /// The first line, before anything is asked.
 #[derive(Debug, Serialize)]
 pub struct Hello<'a> {
@@ -111,7 +76,7 @@ pub struct Hello<'a> {
 }
 
 impl<'a> Hello<'a> {
-    pub fn of(place: &'a Chosen) -> Self {
+    pub fn of(place: &'a Place) -> Self {
         Self {
             hello: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
@@ -129,7 +94,7 @@ impl<'a> Hello<'a> {
 #[serde(untagged)]
 pub enum Answer {
     Measured(Measured),
-    Unavailable { unavailable: String },
+    Unavailable { unavailable: &'static str },
     Error { error: String },
 }
 
@@ -139,11 +104,11 @@ impl Answer {
     }
 }
 
-impl From<Result<Measured, WorkError>> for Answer {
-    fn from(result: Result<Measured, WorkError>) -> Self {
+impl From<Result<Measured, BenchError>> for Answer {
+    fn from(result: Result<Measured, BenchError>) -> Self {
         match result {
             Ok(measured) => Self::Measured(measured),
-            Err(WorkError::Unavailable(reason)) => Self::Unavailable { unavailable: reason.to_owned() },
+            Err(BenchError::Unavailable(unavailable)) => Self::Unavailable { unavailable },
             Err(error) => Self::error(&error),
         }
     }
@@ -154,14 +119,16 @@ impl From<Result<Measured, WorkError>> for Answer {
 pub struct Measured {
     /// Of the work alone.
     pub seconds: f64,
-    /// The most memory that was resident while it was done, where the system tells.
-    pub peak_bytes: Option<u64>,
     pub digest: Digest,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gflops: Option<f64>,
     /// In what the work differs from what others do under its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<&'static str>,
+}
+
+impl Measured {
+    pub fn new(seconds: f64, digest: Digest) -> Self {
+        Self { seconds, digest, note: None }
+    }
 }
 
 /// The numbers of a result by which it is compared with the other side's.
@@ -203,50 +170,43 @@ fn positions(n: usize) -> impl Iterator<Item = (usize, usize)> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Work {
-        serde_json::from_str(text).unwrap()
-    }
-
-    fn json(answer: impl Into<Answer>) -> String {
-        serde_json::to_string(&answer.into()).unwrap()
+    fn json(result: Result<Measured, BenchError>) -> String {
+        serde_json::to_string(&Answer::from(result)).unwrap()
     }
 
     #[test]
     fn requests_are_read_as_the_other_side_writes_them() {
         let (f32, f64) = (Precision::F32, Precision::F64);
-        let n = NonZeroUsize::new(4096).unwrap();
-        assert_eq!(
-            parse(r#"{"work": "peak", "precision": "f32", "n": 4096, "peer": "kappa"}"#),
-            Work::Peak { precision: f32, n }
-        );
-        assert_eq!(
-            parse(r#"{"work": "hessian", "precision": "f64", "inputs": "mnist", "peer": "kappa"}"#),
-            Work::Hessian { precision: f64, inputs: Inputs::MNIST }
-        );
-        let random = Inputs::Random { samples: 1000, features: 25, classes: 2 };
-        let sizes = r#""samples": 1000, "features": 25, "classes": 2"#;
-        assert_eq!(
-            parse(&format!(r#"{{"work": "top10", "precision": "f32", {sizes}}}"#)),
-            Work::Top10 { precision: f32, inputs: random }
-        );
-        assert_eq!(random.file("G"), "G-1000-25-2.npy");
-        assert_eq!(
-            parse(r#"{"work": "eigen", "precision": "f64", "what": "values"}"#),
-            Work::Eigen { precision: f64, what: What::Values }
-        );
-        assert_eq!(
-            parse(r#"{"work": "epoch", "precision": "f32", "network": "fc", "batch": 128}"#),
-            Work::Epoch {
-                precision: f32,
-                network: Network::Fc,
-                batch: BatchSize::Samples(NonZeroUsize::new(128).unwrap())
-            }
-        );
-        assert_eq!(
-            parse(r#"{"work": "step", "precision": "f32", "network": "fc-bn", "batch": "full"}"#),
-            Work::Epoch { precision: f32, network: Network::FcBn, batch: BatchSize::Full }
-        );
-        assert_eq!(parse(r#"{"work": "dream", "of": {"electric": ["sheep"]}}"#), Work::Unknown);
+        let number = |n| NonZeroUsize::new(n).unwrap();
+        let small = BatchSize::Samples(number(128));
+        for (text, work) in [
+            (
+                r#"{"work": "peak", "precision": "f32", "n": 4096, "peer": "kappa"}"#,
+                Work::Peak { precision: f32, n: number(4096) },
+            ),
+            (
+                r#"{"work": "hessian", "precision": "f64", "inputs": "mnist"}"#,
+                Work::Hessian { precision: f64, inputs: "mnist".to_owned() },
+            ),
+            (
+                r#"{"work": "top10", "precision": "f32", "inputs": "1000-25-2"}"#,
+                Work::Top10 { precision: f32, inputs: "1000-25-2".to_owned() },
+            ),
+            (
+                r#"{"work": "eigen", "precision": "f64", "what": "values"}"#,
+                Work::Eigen { precision: f64, what: What::Values },
+            ),
+            (
+                r#"{"work": "epoch", "precision": "f32", "network": "fc", "batch": 128}"#,
+                Work::Epoch { precision: f32, network: Network::Fc, batch: small },
+            ),
+            (
+                r#"{"work": "step", "precision": "f32", "network": "fc-bn", "batch": "full"}"#,
+                Work::Epoch { precision: f32, network: Network::FcBn, batch: BatchSize::Full },
+            ),
+        ] {
+            assert_eq!(serde_json::from_str::<Work>(text).unwrap(), work, "{text}");
+        }
         for incomplete in [r#"{"work": "hessian", "precision": "f64"}"#, r#"{"work": "peak", "n": 0}"#, "{}"]
         {
             assert!(serde_json::from_str::<Work>(incomplete).is_err(), "{incomplete}");
@@ -255,14 +215,13 @@ mod tests {
 
     #[test]
     fn answers_have_the_names_that_are_looked_for() {
-        let measured = |digest| Measured { seconds: 0.5, peak_bytes: None, digest, gflops: None, note: None };
-        let answer = json(Ok(measured(Digest::Nothing {})));
-        assert_eq!(answer, r#"{"seconds":0.5,"peak_bytes":null,"digest":{}}"#);
+        let measured = |digest| Ok(Measured::new(0.5, digest));
+        assert_eq!(json(measured(Digest::Nothing {})), r#"{"seconds":0.5,"digest":{}}"#);
         let ten: Vec<f64> = (0..10).rev().map(f64::from).collect();
-        let answer = json(Ok(measured(Digest::of_eigenvalues(&ten))));
+        let answer = json(measured(Digest::of_eigenvalues(&ten)));
         assert!(answer.ends_with(r#""digest":{"lambda_1":9.0,"lambda_10":0.0,"sum":45.0}}"#), "{answer}");
-        assert_eq!(json(Err(WorkError::Unavailable("not here"))), r#"{"unavailable":"not here"}"#);
-        assert_eq!(json(Err(WorkError::Device("lost".to_owned()))), r#"{"error":"the device failed: lost"}"#);
+        assert_eq!(json(Err(BenchError::Unavailable("not here"))), r#"{"unavailable":"not here"}"#);
+        assert_eq!(json(Err(BenchError::device("lost"))), r#"{"error":"the device failed: lost"}"#);
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! What the steps are run on, and what they are held against.
 
 use kappa_hessian::grams::{class_pairs, pairs};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+
+use crate::inputs::draw;
 
 /// N samples of m features and K classes.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub struct Shape {
     pub samples: usize,
     pub features: usize,
@@ -42,28 +41,10 @@ pub struct Case {
     reference: Vec<f64>,
 }
 
-/// How far sums are from the reference.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Error {
-    /// |S - R| / |R| in the Frobenius norm.
-    pub frobenius: f64,
-    /// The largest |S_ij - R_ij|, relative to the largest |R_ij|.
-    pub largest: f64,
-}
-
 impl Case {
-    /// Features as after a ReLU, half of them zero, and the probabilities of a network
-    /// that is sure of some samples and not of others.
     pub fn new(shape: Shape, seed: u64) -> Self {
-        let Shape { samples, features: m, classes } = shape;
-        let mut generator = ChaCha8Rng::seed_from_u64(seed);
-        let mut draw = |scale: f32| (generator.random::<f32>() - 0.5) * scale;
-        let features: Vec<f32> = (0..samples * m).map(|_| draw(4.0).max(0.0)).collect();
-        let mut probabilities: Vec<f32> = (0..samples * classes).map(|_| draw(12.0).exp()).collect();
-        for p in probabilities.chunks_exact_mut(classes) {
-            let sum: f32 = p.iter().sum();
-            p.iter_mut().for_each(|p| *p /= sum);
-        }
+        let (features, probabilities) = draw(shape.samples, shape.features, shape.classes, seed);
+        let [features, probabilities] = [features, probabilities].map(single);
         let reference = reference(&shape, &features, &probabilities);
         Self { shape, features, probabilities, reference }
     }
@@ -71,35 +52,29 @@ impl Case {
     /// The reference in f32.
     #[cfg(test)]
     pub fn rounded(&self) -> Vec<f32> {
-        self.reference.iter().map(|&sum| sum as f32).collect()
+        single(self.reference.clone())
     }
 
-    /// The error of sums [pairs, m, m]; what is above the diagonals is not looked at.
-    pub fn error_of(&self, sums: &[f32]) -> Error {
+    /// |S - R| / |R| of sums S [pairs, m, m] in the Frobenius norm; what is above the diagonals
+    /// is not looked at.
+    pub fn error_of(&self, sums: &[f32]) -> f64 {
+        if sums.len() != self.reference.len() {
+            return f64::INFINITY;
+        }
         let m = self.shape.features;
-        let (mut difference, mut norm) = (0.0_f64, 0.0_f64);
-        let (mut largest_difference, mut largest) = (0.0_f64, 0.0_f64);
-        for (index, (&sum, &expected)) in sums.iter().zip(&self.reference).enumerate() {
+        let (mut difference, mut norm) = (0.0_f64, f64::MIN_POSITIVE);
+        for (index, (&sum, expected)) in sums.iter().zip(&self.reference).enumerate() {
             if index % m <= index / m % m {
-                let apart = (f64::from(sum) - expected).abs();
-                difference += apart * apart;
+                difference += (f64::from(sum) - expected).powi(2);
                 norm += expected * expected;
-                // A sum that is not a number is as far away as can be.
-                largest_difference =
-                    if apart.is_nan() { f64::INFINITY } else { largest_difference.max(apart) };
-                largest = largest.max(expected.abs());
             }
         }
-        let missing = sums.len() != self.reference.len();
-        Error {
-            frobenius: if missing {
-                f64::INFINITY
-            } else {
-                (difference / norm.max(f64::MIN_POSITIVE)).sqrt()
-            },
-            largest: largest_difference / largest.max(f64::MIN_POSITIVE),
-        }
+        (difference / norm).sqrt()
     }
+}
+
+fn single(numbers: Vec<f64>) -> Vec<f32> {
+    numbers.into_iter().map(|number| number as f32).collect()
 }
 
 /// S_ab[i, j] = sum_n p_na p_nb g_ni g_nj in f64, as it is written.

@@ -2,6 +2,7 @@
 
 use super::case::Shape;
 
+const COMMON: &str = include_str!("../../ladder/common.wgsl");
 /// What the parts of steps 3 and 4 may take: half of the smallest maximal binding.
 const PARTS_BYTES: usize = 64 << 20;
 
@@ -9,24 +10,19 @@ const PARTS_BYTES: usize = 64 << 20;
 pub struct Step {
     /// Its file, from the root.
     pub file: &'static str,
-    pub computation: Computation,
+    /// Of bench/ladder; without one it is what kappa itself runs, with its own host code.
+    pub kernel: Option<Kernel>,
     pub work: fn(&Shape) -> Work,
     /// The most terms that one f32 variable sums.
     pub longest_sum: fn(&Shape) -> usize,
 }
 
-pub enum Computation {
-    /// A kernel of bench/ladder.
-    Kernel(Kernel),
-    /// What kappa itself runs, with its own host code.
-    Kappa,
-}
-
 /// A kernel of bench/ladder and its grid.
 pub struct Kernel {
-    pub source: &'static str,
+    /// What it is made of, one after the other.
+    pub source: &'static [&'static str],
     /// Invocations of a workgroup.
-    pub threads: [usize; 2],
+    pub threads: [u32; 2],
     /// Parts that the samples are cut into.
     pub parts: fn(&Shape) -> usize,
     /// Workgroups, from the shape and the parts.
@@ -34,7 +30,6 @@ pub struct Kernel {
 }
 
 /// What a step does, by formula: without its addresses and bounds, and without caches.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Work {
     /// Multiplications and additions that are computed, asked for or not.
     pub flop: f64,
@@ -45,11 +40,11 @@ pub struct Work {
 pub const STEPS: [Step; 5] = [
     Step {
         file: "bench/ladder/01_naive.wgsl",
-        computation: Computation::Kernel(Kernel {
-            source: include_str!("../../ladder/01_naive.wgsl"),
+        kernel: Some(Kernel {
+            source: &[COMMON, include_str!("../../ladder/01_naive.wgsl")],
             threads: [16, 16],
             parts: |_| 1,
-            grid: |shape, _| [shape.features.div_ceil(16), shape.features.div_ceil(16), shape.pairs()],
+            grid: square_grid,
         }),
         // Four operations and four numbers a term; the equation asks for two operations.
         work: |shape| Work { flop: 2.0 * shape.flop(), bytes: 8.0 * shape.flop() },
@@ -57,11 +52,11 @@ pub const STEPS: [Step; 5] = [
     },
     Step {
         file: "bench/ladder/02_tiled.wgsl",
-        computation: Computation::Kernel(Kernel {
-            source: include_str!("../../ladder/02_tiled.wgsl"),
+        kernel: Some(Kernel {
+            source: &[COMMON, include_str!("../../ladder/02_tiled.wgsl")],
             threads: [16, 16],
             parts: |_| 1,
-            grid: |shape, _| [shape.features.div_ceil(16), shape.features.div_ceil(16), shape.pairs()],
+            grid: square_grid,
         }),
         // Of each sample a tile reads 2 x 16 features, each with p_a and p_b for the left
         // ones, which it multiplies by p_a p_b.
@@ -70,8 +65,8 @@ pub const STEPS: [Step; 5] = [
     },
     Step {
         file: "bench/ladder/03_register_blocked.wgsl",
-        computation: Computation::Kernel(Kernel {
-            source: include_str!("../../ladder/03_register_blocked.wgsl"),
+        kernel: Some(Kernel {
+            source: &[COMMON, include_str!("../../ladder/03_register_blocked.wgsl")],
             threads: [8, 8],
             parts: |shape| parts(shape, 1024),
             grid: |shape, parts| [lower_tiles(shape, 32), shape.pairs(), parts],
@@ -81,8 +76,8 @@ pub const STEPS: [Step; 5] = [
     },
     Step {
         file: "bench/ladder/04_pairs_together.wgsl",
-        computation: Computation::Kernel(Kernel {
-            source: include_str!("../../ladder/04_pairs_together.wgsl"),
+        kernel: Some(Kernel {
+            source: &[COMMON, include_str!("../../ladder/04_pairs_together.wgsl")],
             threads: [8, 8],
             parts: |shape| parts(shape, 256),
             grid: |shape, parts| [lower_tiles(shape, 32), shape.pairs().div_ceil(5), parts],
@@ -96,7 +91,7 @@ pub const STEPS: [Step; 5] = [
     },
     Step {
         file: "shaders/class_pair_grams.wgsl",
-        computation: Computation::Kappa,
+        kernel: None,
         // As step 4, for 16 elements of each block of the triangle. 128 blocks are a
         // workgroup, which reads all m features (128 if m is more) and the weights of the
         // two groups of pairs that it meets at most.
@@ -113,6 +108,12 @@ pub const STEPS: [Step; 5] = [
         longest_sum: |_| 512,
     },
 ];
+
+/// Tiles of 16 x 16 elements of every pair, those above the diagonal included.
+fn square_grid(shape: &Shape, _: usize) -> [usize; 3] {
+    let side = shape.features.div_ceil(16);
+    [side, side, shape.pairs()]
+}
 
 /// Tiles of `side` x `side` elements on or below the diagonal.
 fn lower_tiles(shape: &Shape, side: usize) -> usize {

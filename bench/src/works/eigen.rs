@@ -1,41 +1,36 @@
 //! Eigenvalues and eigenvectors of MNIST's H.
 
-use kappa_hessian::Hessian;
+use burn::tensor::{DType, Device};
 
-use super::{WorkError, Works, timing::timed};
+use super::Works;
 use crate::{
     device::Backend,
-    npy,
-    protocol::{Digest, Inputs, Measured, Precision, What},
+    error::BenchError,
+    files::{MNIST, read_samples},
+    protocol::{Digest, Measured, Precision, What},
+    timing::timed,
 };
 
 impl Works {
-    pub(super) fn eigen(&mut self, precision: Precision, what: What) -> Result<Measured, WorkError> {
+    pub(super) fn eigen(&mut self, precision: Precision, what: What) -> Result<Measured, BenchError> {
         if what == What::Top10 {
             let note = Some("without H, from features and probabilities");
-            return Ok(Measured { note, ..self.ten_largest(precision, Inputs::MNIST)? });
+            return Ok(Measured { note, ..self.ten_largest(precision, MNIST)? });
         }
         if precision == Precision::F32 {
-            return Err(WorkError::Unavailable("kappa decomposes H in double precision only"));
+            return Err(BenchError::Unavailable("kappa decomposes H in double precision only"));
         }
-        let (folder, device) = (&self.inputs, &self.place.device);
+        let (folder, device) = (&self.folder, &self.place.device);
         let note = (self.place.backend == Backend::Wgpu).then_some("on the CPU");
-        let load = || {
-            let [matrix, probabilities] =
-                ["H", "P"].map(|array| npy::read(&folder.join(Inputs::MNIST.file(array))));
-            let (matrix, probabilities) = (matrix?, probabilities?);
-            let (samples, classes) = (probabilities.rows, probabilities.columns);
-            let features = matrix.rows / classes.max(1);
-            Ok(Hessian::from_elements(features, classes, samples, matrix.elements)?)
-        };
+        let load = || Ok(read_samples(folder, MNIST, DType::F64, &Device::flex())?.hessian()?);
         self.kept.with((), load, |hessian| {
-            let (spectrum, timing) = if what == What::Pairs {
-                let (pairs, timing) = timed(device, || Ok(hessian.eigenpairs(f64::EPSILON)?))?;
-                (pairs.spectrum, timing)
+            let (spectrum, seconds) = if what == What::Pairs {
+                let (pairs, seconds) = timed(device, || Ok(hessian.eigenpairs(f64::EPSILON)?))?;
+                (pairs.spectrum, seconds)
             } else {
                 timed(device, || Ok(hessian.spectrum()?))?
             };
-            Ok(Measured { note, ..timing.with(Digest::of_eigenvalues(spectrum.eigenvalues())) })
+            Ok(Measured { note, ..Measured::new(seconds, Digest::of_eigenvalues(spectrum.eigenvalues())) })
         })
     }
 }

@@ -8,8 +8,12 @@ use kappa_model::{Initialisation, TwoLayerNet};
 use kappa_run::{BatchSize, Config};
 use kappa_trainer::{DeviceSplit, PixelScaling, Trainer, network_shape, split_data};
 
-use super::{WorkError, Works, timing::timed};
-use crate::protocol::{Digest, Measured, Network, Precision};
+use super::Works;
+use crate::{
+    error::BenchError,
+    protocol::{Digest, Measured, Network, Precision},
+    timing::timed,
+};
 
 /// Adam's epsilon on both sides of the benchmark (`bench/peers/training.py`).
 const EPSILON: f64 = 1e-7;
@@ -21,9 +25,9 @@ impl Works {
         precision: Precision,
         network: Network,
         batch: BatchSize,
-    ) -> Result<Measured, WorkError> {
+    ) -> Result<Measured, BenchError> {
         if precision == Precision::F64 {
-            return Err(WorkError::Unavailable("kappa trains in single precision only"));
+            return Err(BenchError::Unavailable("kappa trains in single precision only"));
         }
         let device = &self.place.device;
         let load = || {
@@ -32,14 +36,14 @@ impl Works {
             trainer(&config, &DataSet::mnist()?, device)
         };
         self.kept.with((network, batch), load, |trainer| {
-            let (loss, timing) = timed(device, || Ok(trainer.epoch(|_| ControlFlow::Continue(()))?))?;
-            Ok(timing.with(Digest::Loss { loss }))
+            let (loss, seconds) = timed(device, || Ok(trainer.epoch(|_| ControlFlow::Continue(()))?))?;
+            Ok(Measured::new(seconds, Digest::Loss { loss }))
         })
     }
 }
 
 /// The shipped configuration of a network, in mini-batches of 128, without a penalty.
-pub fn configuration(network: Network) -> Result<Config, WorkError> {
+pub fn configuration(network: Network) -> Result<Config, BenchError> {
     let mut config: Config = toml::from_str(match network {
         Network::Fc => include_str!("../../../configs/fc.toml"),
         Network::FcBn => include_str!("../../../configs/fc-bn.toml"),
@@ -50,7 +54,7 @@ pub fn configuration(network: Network) -> Result<Config, WorkError> {
 }
 
 /// A trainer of a new network, its images on `device`.
-pub fn trainer(config: &Config, set: &DataSet, device: &Device) -> Result<Trainer, WorkError> {
+pub fn trainer(config: &Config, set: &DataSet, device: &Device) -> Result<Trainer, BenchError> {
     let images = split_data(set, &config.data, config.seed)?.train;
     let scaling = PixelScaling::new(config.data.scaling, &images)?;
     let split = DeviceSplit::new(&images, set.classes, scaling, device);
@@ -72,9 +76,7 @@ mod tests {
         assert_eq!((&fc.training, &fc.data), (&fc_bn.training, &fc_bn.data));
         let batch = BatchSize::Samples(NonZeroUsize::new(128).unwrap());
         assert_eq!((fc.training.batch_size, fc.training.adam.epsilon), (batch, EPSILON));
-        assert_eq!(
-            (fc.training.l2, fc.training.adam.learning_rate, fc.data.train.get()),
-            (0.0, 1e-3, 55_000)
-        );
+        let (rate, images) = (fc.training.adam.learning_rate, fc.data.train.get());
+        assert_eq!((fc.training.l2, rate, images), (0.0, 1e-3, 55_000));
     }
 }
