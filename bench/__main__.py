@@ -15,6 +15,7 @@ sys.dont_write_bytecode = True
 
 import argparse
 import json
+import math
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -79,9 +80,8 @@ class Benchmark:
         self.chosen = [group for group in GROUPS if group in given.only and group not in given.skip]
         name = given.machine or machine.file_name(machine.cpu_model(), machine.cores())
         name += "-gpu" if given.gpu and not name.endswith("-gpu") else ""
-        left_out = [group for group in GROUPS if group not in self.chosen]
         path = given.results / f"{name}.json"
-        self.report = Report(path, given.gpu, given.threads, given.repeats, left_out)
+        self.report = Report(path, given.gpu, given.threads, given.repeats)
 
     def run(self) -> None:
         complete = False
@@ -90,27 +90,26 @@ class Benchmark:
             if OF_MNIST & set(self.chosen):
                 say("inputs: from kappa-bench")
                 references[works.MNIST] = self.write_inputs()
-            with self.kappa_side() as kappa, self.python_side() as python:
+            kappa, python = self.sides()
+            with kappa, python:
                 self.report.introduce(kappa, python)
                 measurer = Measurer(kappa, python, self.given.repeats, references)
                 for group in self.chosen:
                     for name, result in self.measured(group, measurer):
-                        self.report.add(name, result)
+                        self.report.content["works"][name] = result
                         say(f"{name}: {'; '.join(map(summary, result['rows']))}")
             complete = True
         finally:
             if self.report.write(complete) and not complete:
                 say(f"what was measured so far is in {self.report.path.name}, marked as incomplete")
 
-    def kappa_side(self) -> Side:
-        serve = [self.given.binary, "serve", "--inputs", self.folder, "--backend", self.backend]
-        return Side("kappa", serve, self.given.threads)
-
-    def python_side(self) -> Side:
-        program = self.given.python or (sys.executable if self.given.gpu else environment.ensure())
-        worker = [program, "-W", "ignore", HERE / "worker.py", "--inputs", self.folder]
-        worker += ["--device", "cuda" if self.given.gpu else "cpu"]
-        return Side("the peers", worker, self.given.threads)
+    def sides(self) -> tuple[Side, Side]:
+        given, inputs = self.given, ["--inputs", self.folder]
+        kappa = [given.binary, "serve", *inputs, "--backend", self.backend]
+        python = given.python or (sys.executable if given.gpu else environment.ensure())
+        peers = [python, "-W", "ignore", HERE / "worker.py", *inputs]
+        peers += ["--device", "cuda" if given.gpu else "cpu"]
+        return Side("kappa", kappa, given.threads), Side("the peers", peers, given.threads)
 
     def measured(self, group: str, measurer: Measurer) -> Iterator[tuple[str, dict[str, Any]]]:
         gpu = self.given.gpu
@@ -119,7 +118,7 @@ class Benchmark:
             commands = Commands(self.given.kappa, ROOT, out, self.given.threads, self.backend)
             yield group, commands.memory() if group == "memory" else commands.paper()
         elif group == "scaling":
-            for work in works.scaling(gpu, self.fastest()):
+            for work in works.scaling(gpu, self.fastest(measurer.python)):
                 # Written before a work and removed after it: together they are gigabytes.
                 sizes = work.request["inputs"].split("-")
                 measurer.references[work.answer] = self.write_inputs("--random", *sizes)
@@ -130,25 +129,19 @@ class Benchmark:
             for work in works.peak(gpu) if group == "peak" else getattr(works, group)():
                 yield work.name, measurer.measure(work)
 
-    def fastest(self) -> list[str]:
-        """The two fastest peers that were written by hand, which a grid of sizes is worth."""
+    def fastest(self, python: Side) -> list[str]:
+        """The two fastest peers that were written by hand, which a grid of sizes is worth; unless
+        they were measured, the two that are listed first."""
         found = self.report.content["works"].get("hessian f32" if self.given.gpu else "hessian f64", {})
-        rows = [
-            row
-            for row in found.get("rows", [])
-            if row["peer"].startswith(("numpy:", "torch:")) and "median" in row
-        ]
-        if len(rows) < 2:
-            return works.FAST_PEERS_ON_GPU if self.given.gpu else works.FAST_PEERS
-        return [row["peer"] for row in sorted(rows, key=lambda row: row["median"])[:2]]
+        medians = {row["peer"]: row["median"] for row in found.get("rows", []) if "median" in row}
+        prefixes = ("torch:",) if self.given.gpu else ("numpy:", "torch:")
+        by_hand = [peer for peer in python.hello["peers"]["hessian"] if peer.startswith(prefixes)]
+        return sorted(by_hand, key=lambda peer: medians.get(peer, math.inf))[:2]
 
     def write_inputs(self, *sizes: str) -> Digest:
         """The digest of their H in f64."""
         command = [self.given.binary, "inputs", "--out", self.folder, *sizes]
-        try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        except OSError as error:
-            raise BenchError(f"cannot start {self.given.binary}: {error.strerror}") from error
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         if done.returncode != 0:
             raise BenchError(f"kappa-bench could not write its inputs (status {done.returncode})")
         return json.loads(done.stdout)
@@ -169,6 +162,9 @@ def main() -> int:
     given = arguments()
     try:
         if not given.tables:
+            for program in (given.binary, given.kappa):
+                if not program.exists():
+                    raise BenchError(f"{program} is missing: cargo build --release --workspace makes it")
             with tempfile.TemporaryDirectory(prefix="kappa-bench-") as folder:
                 Benchmark(given, Path(folder)).run()
         write_tables(given.results, given.page)

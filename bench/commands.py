@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from failure import BenchError
 from sides import environment, without_paths
 
 
@@ -45,18 +44,15 @@ class Commands:
         command = [self.program, *arguments, "--out", self.out / out, "--backend", self.backend]
         with tempfile.TemporaryFile("w+") as messages:
             start = time.perf_counter()
-            try:
-                process = subprocess.Popen(
-                    command,
-                    cwd=self.root,
-                    env=environment(self.threads),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=messages,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise BenchError(f"cannot start {self.program}: {error.strerror}") from error
+            process = subprocess.Popen(
+                command,
+                cwd=self.root,
+                env=environment(self.threads),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=messages,
+                start_new_session=True,
+            )
             usage = wait(process)
             seconds = time.perf_counter() - start
             if process.returncode != 0:

@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import subprocess
 from pathlib import Path
 
 
@@ -15,19 +14,9 @@ def cores() -> int:
 
 
 def cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass  # Not Linux.
-    if platform.system() == "Darwin":
-        asked = subprocess.run(
-            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True
-        )
-        if asked.returncode == 0:
-            return asked.stdout.strip()
-    return platform.processor() or platform.machine()
+    about = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: (.*)$", about.read_text(), re.M) if about.exists() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def memory_bytes() -> int | None:
@@ -42,12 +31,3 @@ def file_name(model: str, count: int) -> str:
     words = re.sub(r"\((R|TM)\)|@.*|\b(CPU|Processor|\d+-Core)\b", " ", model, flags=re.IGNORECASE)
     words = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
     return f"{words}-{count}-{'core' if count == 1 else 'cores'}"
-
-
-def described() -> dict[str, object]:
-    return {
-        "cpu": cpu_model(),
-        "cores": cores(),
-        "memory_bytes": memory_bytes(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }

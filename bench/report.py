@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,20 @@ from sides import Side
 class Report:
     """What one run has measured so far."""
 
-    def __init__(self, path: Path, gpu: bool, threads: int, repeats: int, left_out: list[str]) -> None:
+    def __init__(self, path: Path, gpu: bool, threads: int, repeats: int) -> None:
         self.path = path
         self.content: dict[str, Any] = {
             "complete": False,
             "date": datetime.date.today().isoformat(),
             "gpu": gpu,
-            "machine": machine.described(),
+            "machine": {
+                "cpu": machine.cpu_model(),
+                "cores": machine.cores(),
+                "memory_bytes": machine.memory_bytes(),
+                "system": f"{platform.system()} {platform.machine()}",
+            },
             "threads": threads,
             "repeats": repeats,
-            "left_out": left_out,
             "works": {},
         }
 
@@ -32,9 +37,6 @@ class Report:
         for name, side in (("kappa", kappa), ("peers", python)):
             said = side.hello.items()
             self.content[name] = {key: value for key, value in said if key not in ("hello", "peers")}
-
-    def add(self, name: str, work: dict[str, Any]) -> None:
-        self.content["works"][name] = work
 
     def write(self, complete: bool) -> bool:
         """At once or not at all; and not over an older file before there is anything to say."""

@@ -57,19 +57,13 @@ class Side:
     def read(self, what: str) -> dict[str, Any]:
         line = self.process.stdout.readline()
         if not line:
-            raise BenchError(f"{self.name} {self.how_it_ended()} before answering {what}")
+            status = self.process.wait(timeout=10)
+            raise BenchError(f"{self.name} ended with status {status} before answering {what}")
         try:
             return json.loads(line)
         except json.JSONDecodeError as error:
             said = line[:200].strip()
             raise BenchError(f"{self.name} answered {what} with something else: {said}") from error
-
-    def how_it_ended(self) -> str:
-        try:
-            status = self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            return "closed its output"
-        return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
 
     def __enter__(self) -> "Side":
         return self

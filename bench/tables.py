@@ -36,10 +36,7 @@ def heading(content: dict[str, Any]) -> str:
     memory = machine["memory_bytes"]
     about = f"{machine['cpu']}, {machine['cores']} cores" + (f", {gib(memory)}" if memory else "")
     kappa = content.get("kappa", {})
-    if not content["gpu"]:
-        return about
-    software = " (software)" if kappa.get("software") else ""
-    return f"{kappa.get('device') or 'unnamed GPU'}{software}; {about}"
+    return f"{kappa.get('device') or 'unnamed GPU'}; {about}" if content["gpu"] else about
 
 
 def provenance(name: str, content: dict[str, Any]) -> str:

@@ -41,7 +41,13 @@ class Worker:
             return {"error": f"{type(error).__name__}: {text.splitlines()[0]}"}
 
     def measure(self, request: Request) -> dict[str, Any]:
-        task = self.task(request)
+        work, peer = request | {"peer": None}, request["peer"]
+        if work != self.work:
+            self.work = work
+            self.tasks.clear()
+        if peer not in self.tasks:
+            self.tasks[peer] = prepare(self.context, request)
+        task = self.tasks[peer]
         self.context.synchronise()
         start = time.perf_counter()
         result = task.run()
@@ -49,16 +55,6 @@ class Worker:
         seconds = time.perf_counter() - start
         answer = {"seconds": seconds * task.scale, "digest": task.digest(result)}
         return answer | ({"scaled_from": task.scaled_from} if task.scaled_from else {})
-
-    def task(self, request: Request) -> Task:
-        work = request | {"peer": None}
-        if work != self.work:
-            self.work = work
-            self.tasks.clear()
-        peer = request["peer"]
-        if peer not in self.tasks:
-            self.tasks[peer] = prepare(self.context, request)
-        return self.tasks[peer]
 
 
 def hello(context: Context) -> dict[str, Any]:

@@ -15,7 +15,6 @@
 
 const TILE: u32 = 16u;
 
-var<workgroup> uniform_sizes: Sizes;
 var<workgroup> left: array<f32, TILE * TILE>;     // sample x row, p_na p_nb g_ni
 var<workgroup> right: array<f32, TILE * TILE>;    // sample x column, g_nj
 
@@ -28,10 +27,7 @@ fn main(
     if (group.x > group.y) {
         return;
     }
-    if (invocation == 0u) {
-        uniform_sizes = sizes;
-    }
-    let s = workgroupUniformLoad(&uniform_sizes);
+    let s = sizes_of_group(invocation);
     let m = s.features;
     let pair = classes_of_pair(group.z, s.classes);
     let i = group.y * TILE + local.y;

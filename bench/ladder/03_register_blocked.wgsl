@@ -21,7 +21,6 @@ const SIDE: u32 = 8u;                       // invocations along a side of a til
 const BLOCK: u32 = 4u;                      // elements along a side of a register block
 const LOADS: u32 = TILE * DEPTH / (SIDE * SIDE);
 
-var<workgroup> uniform_sizes: Sizes;
 var<workgroup> left: array<f32, 512>;       // DEPTH x TILE, p_na p_nb g_ni
 var<workgroup> right: array<f32, 512>;      // DEPTH x TILE, g_nj
 
@@ -31,10 +30,7 @@ fn main(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    if (invocation == 0u) {
-        uniform_sizes = sizes;
-    }
-    let s = workgroupUniformLoad(&uniform_sizes);
+    let s = sizes_of_group(invocation);
     let m = s.features;
     let pair = classes_of_pair(group.y, s.classes);
     let tile = position_of_tile(group.x) * TILE;

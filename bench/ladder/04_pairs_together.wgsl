@@ -22,7 +22,6 @@ const SIDE: u32 = 8u;                       // invocations along a side of a til
 const BLOCKS: u32 = TILE / 4u;              // blocks along a side of a tile
 const INVOCATIONS: u32 = SIDE * SIDE;
 
-var<workgroup> uniform_sizes: Sizes;
 var<workgroup> left: array<vec4<f32>, DEPTH * BLOCKS>;      // g_ni, four rows an element
 var<workgroup> right: array<vec4<f32>, DEPTH * BLOCKS>;     // g_nj, four columns an element
 var<workgroup> weights: array<vec4<f32>, DEPTH * 2u>;       // p_na p_nb
@@ -47,10 +46,7 @@ fn main(
     @builtin(local_invocation_id) local: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    if (invocation == 0u) {
-        uniform_sizes = sizes;
-    }
-    let s = workgroupUniformLoad(&uniform_sizes);
+    let s = sizes_of_group(invocation);
     let m = s.features;
     let tile = position_of_tile(group.x) * TILE;
     let first = group.z * s.samples_per_part;

@@ -5,8 +5,7 @@
 // for every element e of [pairs, m, m]. Elements above a diagonal were never written;
 // they are summed all the same and never read.
 //
-// Grid: x and y together count workgroups of 256 elements, since one dimension of a
-// grid ends at 65,535.
+// Grid: x counts workgroups of 256 elements.
 
 struct Sizes {
     elements: u32,
@@ -18,13 +17,9 @@ struct Sizes {
 @group(0) @binding(2) var<storage, read_write> sizes: Sizes;
 
 @compute @workgroup_size(256, 1, 1)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) invocation: u32,
-) {
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let elements = sizes.elements;
-    let element = (group.y * groups.x + group.x) * 256u + invocation;
+    let element = id.x;
     if (element >= elements) {
         return;
     }

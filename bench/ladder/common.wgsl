@@ -14,6 +14,16 @@ struct Sizes {
 @group(0) @binding(2) var<storage, read_write> sums: array<f32>;           // [parts, pairs, m, m]
 @group(0) @binding(3) var<storage, read_write> sizes: Sizes;
 
+var<workgroup> uniform_sizes: Sizes;
+
+// The sizes, as what is the same for all invocations of a workgroup.
+fn sizes_of_group(invocation: u32) -> Sizes {
+    if (invocation == 0u) {
+        uniform_sizes = sizes;
+    }
+    return workgroupUniformLoad(&uniform_sizes);
+}
+
 // Pair number -> (a, b), counting (0,1), (0,2), .., (0,K-1), (1,2), ..
 fn classes_of_pair(pair: u32, classes: u32) -> vec2<u32> {
     var a = 0u;

@@ -42,7 +42,7 @@ PEERS: dict[str, dict[str, str]] = {
         "scipy eigvalsh, evr": "eigen.scipy_values_evr",
         "torch.linalg.eigvalsh": "eigen.torch_values",
     },
-    "eigen/top10": {
+    "top10": {
         "scipy eigsh (ARPACK)": "eigen.scipy_arpack",
         "scipy eigh, evr, a subset": "eigen.scipy_subset",
         "torch.lobpcg": "eigen.torch_lobpcg",

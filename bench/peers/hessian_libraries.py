@@ -37,19 +37,25 @@ class LastLayer(nn.Module):
 
 @dataclass(frozen=True)
 class Problem:
-    """The last layer with its data, on the device and in the type that was asked for."""
+    """The last layer with its first samples, on the device and in the type that was asked for."""
 
     layer: LastLayer
     X: Tensor
     y: Tensor  # Any classes do: the Hessian does not depend on them.
     G: np.ndarray
     P: np.ndarray
+    N: int  # Samples, those that are left out included.
 
-    def batches(self, samples: int, size: int) -> list[tuple[Tensor, Tensor]]:
-        return list(zip(self.X[:samples].split(size), self.y[:samples].split(size)))
+    def batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
+        return list(zip(self.X.split(size), self.y.split(size)))
 
-    def part(self, samples: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.G[:samples], self.P[:samples]
+    def task(self, run: Callable[[], Tensor], part: int, whole: int, of: str) -> Task:
+        return Task(
+            run=run,
+            digest=lambda H: digests.of_part(H.detach().cpu().numpy(), self.G, self.P),
+            scale=whole / part,
+            scaled_from=f"{part} of {whole} {of}",
+        )
 
 
 @contextmanager
@@ -64,13 +70,14 @@ def defaults(like: Tensor) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def problem(context: Context, request: Request) -> Problem:
-    G, P = inputs.features_and_probabilities(context, request)
+def problem(context: Context, request: Request, samples: int | None = None) -> Problem:
+    whole = inputs.features_and_probabilities(context, request)
+    G, P = (array[:samples] for array in whole)
     # Logits but for a shift, which no probability knows.
     logits = np.log(np.maximum(P, np.finfo(P.dtype).tiny))
     X = torch.from_numpy(np.hstack([G, logits])).to(context.device)
     y = torch.from_numpy(P.argmax(axis=1)).to(context.device)
-    return Problem(LastLayer(G.shape[1], P.shape[1]).to(X), X, y, G, P)
+    return Problem(LastLayer(G.shape[1], P.shape[1]).to(X), X, y, G, P, len(whole[0]))
 
 
 def laplace(context: Context, request: Request) -> Task:
@@ -82,9 +89,8 @@ def laplace(context: Context, request: Request) -> Task:
     from laplace.curvature import CurvlinopsHessian
     from torch.utils.data import DataLoader, TensorDataset
 
-    given = problem(context, request)
-    samples = min(len(given.X), SAMPLES)
-    data = TensorDataset(given.X[:samples], given.y[:samples])
+    given = problem(context, request, SAMPLES)
+    data = TensorDataset(given.X, given.y)
 
     def run() -> Tensor:
         with defaults(given.X):
@@ -92,16 +98,15 @@ def laplace(context: Context, request: Request) -> Task:
                 given.layer, "classification", last_layer_name="linear", backend=CurvlinopsHessian
             )
             fit.fit(DataLoader(data, batch_size=256))
-        return fit.H / samples
+        return fit.H / SAMPLES
 
-    return part_of_samples(run, given, samples)
+    return given.task(run, SAMPLES, given.N, "samples")
 
 
 def functional(context: Context, request: Request) -> Task:
     """`torch.func.hessian` of the loss as a function of W, summed over batches."""
-    given = problem(context, request)
+    given = problem(context, request, SAMPLES)
     m, K = given.G.shape[1], given.P.shape[1]
-    samples = min(len(given.X), SAMPLES)
     weight = given.X.new_zeros(K, m)
 
     def loss(W: Tensor, X: Tensor, y: Tensor) -> Tensor:
@@ -110,10 +115,10 @@ def functional(context: Context, request: Request) -> Task:
 
     def run() -> Tensor:
         of_batch = torch.func.hessian(loss)
-        total = sum(of_batch(weight, X, y) for X, y in given.batches(samples, 250))
-        return total.reshape(K * m, K * m) / samples
+        total = sum(of_batch(weight, X, y) for X, y in given.batches(250))
+        return total.reshape(K * m, K * m) / SAMPLES
 
-    return part_of_samples(run, given, samples)
+    return given.task(run, SAMPLES, given.N, "samples")
 
 
 def curvlinops(context: Context, request: Request) -> Task:
@@ -121,37 +126,15 @@ def curvlinops(context: Context, request: Request) -> Task:
     from curvlinops import HessianLinearOperator
 
     given = problem(context, request)
-    n = given.layer.linear.weight.numel()
-    columns = min(n, COLUMNS)
+    weight = given.layer.linear.weight
+    n = weight.numel()
 
     def run() -> Tensor:
         with defaults(given.X):
+            data = given.batches(1000)
             operator = HessianLinearOperator(
-                given.layer,
-                nn.CrossEntropyLoss(),
-                [given.layer.linear.weight],
-                given.batches(len(given.X), 1000),
-                check_deterministic=False,
+                given.layer, nn.CrossEntropyLoss(), [weight], data, check_deterministic=False
             )
-            return operator @ torch.eye(n, columns)
+            return operator @ torch.eye(n, COLUMNS)
 
-    return Task(
-        run=run,
-        digest=lambda H: digests.of_part(on_host(H), given.G, given.P),
-        scale=n / columns,
-        scaled_from=f"{columns} of {n} columns",
-    )
-
-
-def part_of_samples(run: Callable[[], Tensor], given: Problem, samples: int) -> Task:
-    N = len(given.X)
-    return Task(
-        run=run,
-        digest=lambda H: digests.of_part(on_host(H), *given.part(samples)),
-        scale=N / samples,
-        scaled_from=f"{samples} of {N} samples" if samples < N else None,
-    )
-
-
-def on_host(H: Tensor) -> np.ndarray:
-    return H.detach().cpu().numpy()
+    return given.task(run, COLUMNS, n, "columns")

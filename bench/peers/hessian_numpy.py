@@ -48,7 +48,7 @@ def grams_by_syrk(G: Array, P: Array, threads: int) -> Array:
     (N, m), K = G.shape, P.shape[1]
     pairs = class_pairs(K)
     # The fastest of 256, 384, ..., 2048 for both precisions.
-    chunk = share(N, threads, 640)
+    chunk = 640
 
     def sums(mine: list[slice]) -> Array:
         total = np.zeros((len(pairs), m, m), G.dtype)
@@ -66,7 +66,7 @@ def grams_by_syrk(G: Array, P: Array, threads: int) -> Array:
                     block += np.matmul(both.T, both, out=product)
         return total
 
-    return assemble(over_samples(sums, N, threads, chunk) / N, K)
+    return assemble(over_samples(sums, N, threads, chunk), K)
 
 
 @peer
@@ -77,7 +77,7 @@ def outer_products(G: Array, P: Array, threads: int) -> Array:
     """
     (N, m), K = G.shape, P.shape[1]
     first, second = np.array(class_pairs(K)).T
-    chunk = share(N, threads, 256)
+    chunk = 256
     bands = list(bands_of_rows(m, 300))
     largest = max(size for *_, size in bands)
 
@@ -100,7 +100,7 @@ def outer_products(G: Array, P: Array, threads: int) -> Array:
                 start += size
         return total
 
-    triangles = over_samples(sums, N, threads, chunk).T / N
+    triangles = over_samples(sums, N, threads, chunk).T
     blocks = np.empty((len(first), m, m), G.dtype)
     i, j = np.triu_indices(m)
     blocks[:, i, j] = triangles
@@ -116,7 +116,6 @@ def staircase(G: Array, P: Array, threads: int) -> Array:
     -p_j / t_(c+1) at each j > c, and zero above: K - 1 columns, each shorter by one than the last.
     """
     (N, m), K = G.shape, P.shape[1]
-    chunk = share(N, threads, 1024)
 
     def sums(mine: list[slice]) -> Array:
         total = np.zeros((K * m, K * m), G.dtype)
@@ -131,16 +130,11 @@ def staircase(G: Array, P: Array, threads: int) -> Array:
                 total[c * m :, c * m :] += Y.T @ Y
         return total
 
-    return over_samples(sums, N, threads, chunk) / N
+    return over_samples(sums, N, threads, 1024)
 
 
 def class_pairs(K: int) -> list[tuple[int, int]]:
     return [(a, b) for a in range(K) for b in range(a + 1, K)]
-
-
-def share(N: int, threads: int, chunk: int) -> int:
-    """The chunk, or less where there are too few samples for every thread to have one."""
-    return min(chunk, -(-N // threads))
 
 
 def bands_of_rows(m: int, most: int) -> Iterator[tuple[range, int]]:
@@ -156,14 +150,16 @@ def bands_of_rows(m: int, most: int) -> Iterator[tuple[range, int]]:
 
 
 def over_samples(sums: Callable[[list[slice]], Array], N: int, threads: int, chunk: int) -> Array:
-    """The sum over all samples, every thread taking each so-many-th chunk, with a BLAS of one thread."""
+    """The mean over all samples, every thread taking each so-many-th chunk, with a BLAS of one thread."""
+    # Smaller ones where there are too few samples for every thread to have one.
+    chunk = min(chunk, -(-N // threads))
     chunks = [slice(start, min(start + chunk, N)) for start in range(0, N, chunk)]
     with BLAS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         parts = pool.map(sums, [chunks[thread::threads] for thread in range(threads)])
         total = next(parts)
         for part in parts:
             total += part
-    return total
+    return total / N
 
 
 def assemble(blocks: Array, K: int) -> Array:

@@ -1,7 +1,5 @@
 //! What is computed on, and how a kernel is queued there.
 
-use std::fmt;
-
 use burn::{
     backend::{
         DispatchDevice,
@@ -45,19 +43,13 @@ impl Backend {
             Self::Wgpu => {
                 let (device, setup) = Device::wgpu_options().init_with_setup()?;
                 let info = setup.adapter.get_info();
-                let name =
-                    format!("{} ({:?}, {} {})", info.name, info.backend, info.driver, info.driver_info);
-                (device, name, info.device_type == DeviceType::Cpu)
+                let software = info.device_type == DeviceType::Cpu;
+                let kind = if software { "; a program on the CPU" } else { "" };
+                let driver = format!("{:?}, {} {}{kind}", info.backend, info.driver, info.driver_info);
+                (device, format!("{} ({driver})", info.name), software)
             }
         };
         Ok(Place { backend: self, device, name, software })
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.software { ", a program on the CPU" } else { "" };
-        write!(formatter, "{}{kind}", self.name)
     }
 }
 

@@ -23,8 +23,6 @@ pub enum BenchError {
     Device(String),
     #[error("cannot write {path}")]
     Write { path: PathBuf, source: io::Error },
-    #[error("{what} take {megabytes} MB, and a launch has room for {room}: ask for fewer")]
-    TooLarge { what: &'static str, megabytes: usize, room: usize },
     #[error(
         "{file} is {found:.1e} from the sums in f64 at N, m, K = {shape:?}, and {allowed:.1e} are allowed"
     )]
@@ -35,6 +33,10 @@ pub enum BenchError {
     Threads(#[from] rayon::ThreadPoolBuildError),
     #[error("requests could not be read, or answers not be written")]
     Lines(#[from] io::Error),
+    #[error("not a request")]
+    Request(#[from] serde_json::Error),
+    #[error("{0}")]
+    Panic(String),
     #[error(transparent)]
     Data(#[from] DataError),
     #[error(transparent)]

@@ -62,19 +62,3 @@ pub fn write(path: &Path, kind: &str, shape: &[usize], numbers: &[u8]) -> Result
     let bytes = [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), numbers].concat();
     fs::write(path, bytes).map_err(|source| BenchError::Write { path: path.to_owned(), source })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_array_begins_as_the_format_has_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.npy");
-        write(&path, "|u1", &[3], &[7, 8, 9]).unwrap();
-        let bytes = fs::read(path).unwrap();
-        assert_eq!(&bytes[..10], b"\x93NUMPY\x01\x00\x76\x00");
-        let header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }";
-        assert!(bytes[10..].starts_with(header) && bytes[127..] == [b'\n', 7, 8, 9]);
-    }
-}

@@ -19,7 +19,6 @@ use std::{
 
 use burn::tensor::{DType, Device, Tensor};
 use kappa_data::DataSet;
-use kappa_hessian::Hessian;
 use kappa_study::{BatchNormStatistics, Precision, ProbeOptions, probe};
 use kappa_trainer::{DeviceSplit, PixelScaling, split_data};
 use rand::{RngExt, SeedableRng};
@@ -48,15 +47,19 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
     let Arguments { out, random } = arguments;
     fs::create_dir_all(out).map_err(|source| BenchError::Write { path: out.clone(), source })?;
-    let hessian = match random[..] {
+    let name = match random[..] {
         [samples, features, classes] => write_random(out, samples, features, classes)?,
         _ => write_mnist(out)?,
     };
+    let hessian = read_samples(out, &name, DType::F64, &Device::flex())?.hessian()?;
+    if name == MNIST {
+        write_doubles(&file(out, "H", MNIST), [hessian.size(); 2], hessian.elements())?;
+    }
     println!("{}", serde_json::json!(Digest::of_matrix(&hessian)));
     Ok(())
 }
 
-fn write_mnist(folder: &Path) -> Result<Hessian, BenchError> {
+fn write_mnist(folder: &Path) -> Result<String, BenchError> {
     let (device, set, config) = (Device::flex(), DataSet::mnist()?, configuration(Network::Fc)?);
     let mut trainer = trainer(&config, &set, &device)?;
     trainer.epoch(|_| ControlFlow::Continue(()))?;
@@ -70,14 +73,12 @@ fn write_mnist(folder: &Path) -> Result<Hessian, BenchError> {
     let probabilities = chunks.iter().map(|chunk| chunk.probabilities.clone()).collect();
     write_doubles(&file(folder, "G", MNIST), [samples.count(), samples.features()], &on_host(features)?)?;
     write_doubles(&file(folder, "P", MNIST), [samples.count(), samples.classes()], &on_host(probabilities)?)?;
-    let hessian = hessian_of(folder, MNIST)?;
-    write_doubles(&file(folder, "H", MNIST), [hessian.size(); 2], hessian.elements())?;
 
     let trained = split_data(&set, &config.data, config.seed)?.train;
     let (labels, pixels) = (trained.labels(), trained.pixels());
     write(&folder.join("pixels.npy"), "|u1", &[labels.len(), trained.inputs()], pixels)?;
     write(&folder.join("labels.npy"), "|u1", &[labels.len()], labels)?;
-    Ok(hessian)
+    Ok(MNIST.to_owned())
 }
 
 fn on_host(chunks: Vec<Tensor<2>>) -> Result<Vec<f64>, BenchError> {
@@ -90,12 +91,12 @@ fn write_random(
     samples: usize,
     features: usize,
     classes: usize,
-) -> Result<Hessian, BenchError> {
+) -> Result<String, BenchError> {
     let name = format!("{samples}-{features}-{classes}");
     let (g, p) = draw(samples, features, classes, 0);
     write_doubles(&file(folder, "G", &name), [samples, features], &g)?;
     write_doubles(&file(folder, "P", &name), [samples, classes], &p)?;
-    hessian_of(folder, &name)
+    Ok(name)
 }
 
 /// Features [N, m] as a ReLU leaves them, half of them zero, and probabilities [N, K], the softmax
@@ -112,17 +113,12 @@ pub fn draw(samples: usize, features: usize, classes: usize, seed: u64) -> (Vec<
     (g, p)
 }
 
-/// H in f64, of what was written.
-fn hessian_of(folder: &Path, inputs: &str) -> Result<Hessian, BenchError> {
-    Ok(read_samples(folder, inputs, DType::F64, &Device::flex())?.hessian()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         device::Backend,
-        protocol::{Measured, Precision, Work},
+        protocol::{Precision, Work},
         works::Works,
     };
 
@@ -145,29 +141,26 @@ mod tests {
     #[test]
     fn a_hessian_of_random_inputs_is_told_by_numbers_that_direct_sums_have() {
         let folder = tempfile::tempdir().unwrap();
-        write_random(folder.path(), N, M, K).unwrap();
+        let inputs = write_random(folder.path(), N, M, K).unwrap();
         let (g, p) = draw(N, M, K, 0);
         let mut works = Works::new(folder.path().to_owned(), Backend::Flex.open().unwrap());
         // Sums of 40 terms of one size, in either order.
         for (precision, relative) in [(Precision::F64, 1e-13), (Precision::F32, 1e-5)] {
-            let inputs = format!("{N}-{M}-{K}");
-            let work = Work::Hessian { precision, inputs: inputs.clone() };
-            let Measured { digest: Digest::Matrix { trace, frobenius, elements }, .. } =
-                works.measure(&work).unwrap()
-            else {
+            let mut digest = |work| works.measure(&work).unwrap().digest;
+            let hessian = digest(Work::Hessian { precision, inputs: inputs.clone() });
+            let Digest::Matrix { trace, frobenius, elements } = hessian else {
                 panic!("a Hessian has the digest of a matrix");
             };
             let n = M * K;
-            let all = (0..n).flat_map(|row| (0..n).map(move |column| (row, column)));
             close(trace, (0..n).map(|i| element(&g, &p, i, i)).sum(), relative);
-            let squares: f64 = all.map(|(row, column)| element(&g, &p, row, column).powi(2)).sum();
-            close(frobenius, squares.sqrt(), relative);
+            let squares = (0..n * n).map(|at| element(&g, &p, at / n, at % n).powi(2));
+            close(frobenius, squares.sum::<f64>().sqrt(), relative);
             // n = 12: every 12/8-th row, at columns j 36/8 + j
             for (j, (row, column)) in [(0, 0), (1, 5), (3, 11), (4, 4)].into_iter().enumerate() {
                 close(elements[j], element(&g, &p, row, column), 100.0 * relative);
             }
-            let measured = works.measure(&Work::Top10 { precision, inputs }).unwrap();
-            let Digest::Spectrum { lambda_1: Some(lambda_1), sum, .. } = measured.digest else {
+            let largest = digest(Work::Top10 { precision, inputs: inputs.clone() });
+            let Digest::Spectrum { lambda_1: Some(lambda_1), sum, .. } = largest else {
                 panic!("eigenvalues have the digest of a spectrum");
             };
             // Twelve eigenvalues, of which three are zero.

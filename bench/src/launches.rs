@@ -22,7 +22,14 @@ use crate::{
     works::trainer,
 };
 
-const ONE_WORD: &str = include_str!("../launches/one_word.wgsl");
+/// word = 1: next to nothing, so that the time of many is that of launching them.
+const ONE_WORD: &str = "
+@group(0) @binding(0) var<storage, read_write> word: array<u32>;
+@compute @workgroup_size(1, 1, 1) fn main() { word[0] = 1u; }
+";
+/// Samples a step, and steps that are counted and timed, after as many to warm up.
+const BATCH_SIZE: usize = 128;
+const STEPS: usize = 20;
 /// Kernels that are queued before the device is waited for.
 const QUEUED: usize = 1000;
 
@@ -32,12 +39,6 @@ pub struct Arguments {
     /// The configurations that are trained for a few steps
     #[arg(default_values = ["configs/fc.toml", "configs/fc-bn.toml"])]
     configurations: Vec<PathBuf>,
-    /// Samples a step
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    batch_size: u32,
-    /// Steps that are counted and timed, after as many to warm up
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=50))]
-    steps: u32,
     /// Times that the thousand kernels are timed; the median is shown
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
@@ -66,52 +67,39 @@ impl LaunchObserver for Counter {
 /// Counts and times, and prints what comes of it.
 pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
     let gpu = Gpu::open()?;
-    println!("{}", gpu.place);
+    println!("{}", gpu.place.name);
     let word = gpu.client.empty(size_of::<u32>());
     let queue_all = || (0..QUEUED).for_each(|_| gpu.launch(&[ONE_WORD], [1, 1], [1, 1, 1], &[&word]));
-    let launch = Spread::of(&gpu.place.device, arguments.repeats, queue_all)?.shared_by(QUEUED);
+    let Spread { median, min, max } = Spread::of(&gpu.place.device, arguments.repeats, queue_all)?;
+    let each = |seconds: f64| seconds / QUEUED as f64 * 1e6;
     println!(
         "a launch: {:.2} us ({:.2} to {:.2}), of {QUEUED} kernels that write one word",
-        launch.median * 1e6,
-        launch.min * 1e6,
-        launch.max * 1e6,
+        each(median),
+        each(min),
+        each(max),
     );
     let set = DataSet::mnist()?;
-    let batch_size = arguments.batch_size;
     for path in &arguments.configurations {
-        let assignments = [
-            format!("data.train={}", batch_size * arguments.steps),
-            format!("training.batch_size={batch_size}"),
-        ];
-        let config = Config::load(path, &assignments)?;
-        let step = count(&config, &set, &gpu)?;
+        let samples = format!("data.train={}", BATCH_SIZE * STEPS);
+        let config = Config::load(path, &[samples, format!("training.batch_size={BATCH_SIZE}")])?;
+        let (launches, seconds, kernels) = count(&config, &set, &gpu)?;
         println!(
-            "{}: {:.1} launches a step of {batch_size} samples, {:.3} ms; launching alone is {:.3} ms",
+            "{}: {launches:.1} launches a step of {BATCH_SIZE} samples, {:.3} ms; launching alone is {:.3} ms",
             config.network_label(),
-            step.launches,
-            step.seconds * 1e3,
-            step.launches * launch.median * 1e3,
+            seconds * 1e3,
+            launches * each(median) / 1e3,
         );
-        for (kernel, count) in &step.kernels {
+        for (kernel, count) in &kernels {
             println!("  {count:>6.1} {kernel}");
         }
     }
     Ok(())
 }
 
-/// A network's step of training.
-struct Step {
-    /// Kernels of one step; the mean, should steps differ.
-    launches: f64,
-    /// Seconds of one step, the mean of an epoch's.
-    seconds: f64,
-    /// Kernels of the whole epoch, by their type, divided by its steps.
-    kernels: BTreeMap<String, f64>,
-}
-
-/// The launches of an epoch, after one in which kernels are compiled and fusion finds out
-/// what it can fuse.
-fn count(config: &Config, set: &DataSet, gpu: &Gpu) -> Result<Step, BenchError> {
+/// Of a step of training: kernels (the mean, should steps differ), seconds, and the kernels of a
+/// whole epoch by their type, divided by its steps. The epoch follows one in which kernels are
+/// compiled and fusion finds out what it can fuse.
+fn count(config: &Config, set: &DataSet, gpu: &Gpu) -> Result<(f64, f64, BTreeMap<String, f64>), BenchError> {
     let device = &gpu.place.device;
     let mut trainer = trainer(config, set, device)?;
     trainer.epoch(|_| ControlFlow::Continue(()))?;
@@ -137,7 +125,7 @@ fn count(config: &Config, set: &DataSet, gpu: &Gpu) -> Result<Step, BenchError> 
     for (name, count) in counter.kernels() {
         *kernels.entry(short(name)).or_default() += count as f64 / steps;
     }
-    Ok(Step { launches, seconds: seconds / steps, kernels })
+    Ok((launches, seconds / steps, kernels))
 }
 
 /// A kernel's type without its path, and with what it is generic over if that is one thing:

@@ -1,12 +1,13 @@
 //! What is asked for and what is answered: a line of JSON each. The names are those that
 //! the other side of the benchmark uses (`bench/works.py`, `bench/peers/digests.py`).
 
-use std::{error::Error, num::NonZeroUsize};
+use std::num::NonZeroUsize;
 
 use burn::tensor::DType;
 use kappa_hessian::Hessian;
 use kappa_run::BatchSize;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::{
     device::Place,
@@ -54,7 +55,6 @@ impl Precision {
 pub enum What {
     Pairs,
     Values,
-    Top10,
 }
 
 /// The paper's networks.
@@ -66,51 +66,23 @@ pub enum Network {
 }
 
 /// The first line, before anything is asked.
-#[derive(Debug, Serialize)]
-pub struct Hello<'a> {
-    hello: &'static str,
-    version: &'static str,
-    commit: Option<String>,
-    device: &'a str,
-    software: bool,
-}
-
-impl<'a> Hello<'a> {
-    pub fn of(place: &'a Place) -> Self {
-        Self {
-            hello: env!("CARGO_PKG_NAME"),
-            version: env!("CARGO_PKG_VERSION"),
-            // Known to whoever starts the benchmark; a build that asked git would be made anew
-            // with every commit.
-            commit: std::env::var("KAPPA_COMMIT").ok().filter(|commit| !commit.is_empty()),
-            device: &place.name,
-            software: place.software,
-        }
-    }
+pub fn hello(place: &Place) -> Value {
+    json!({
+        "hello": env!("CARGO_PKG_NAME"),
+        "version": env!("CARGO_PKG_VERSION"),
+        // Known to whoever starts the benchmark; a build that asked git would be made anew
+        // with every commit.
+        "commit": std::env::var("KAPPA_COMMIT").ok().filter(|commit| !commit.is_empty()),
+        "device": place.name,
+    })
 }
 
 /// The line that answers a request.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Answer {
-    Measured(Measured),
-    Unavailable { unavailable: &'static str },
-    Error { error: String },
-}
-
-impl Answer {
-    pub fn error(error: &dyn Error) -> Self {
-        Self::Error { error: with_causes(error) }
-    }
-}
-
-impl From<Result<Measured, BenchError>> for Answer {
-    fn from(result: Result<Measured, BenchError>) -> Self {
-        match result {
-            Ok(measured) => Self::Measured(measured),
-            Err(BenchError::Unavailable(unavailable)) => Self::Unavailable { unavailable },
-            Err(error) => Self::error(&error),
-        }
+pub fn answer(result: Result<Measured, BenchError>) -> Value {
+    match result {
+        Ok(measured) => json!(measured),
+        Err(BenchError::Unavailable(reason)) => json!({ "unavailable": reason }),
+        Err(error) => json!({ "error": with_causes(&error) }),
     }
 }
 
@@ -170,58 +142,42 @@ fn positions(n: usize) -> impl Iterator<Item = (usize, usize)> {
 mod tests {
     use super::*;
 
-    fn json(result: Result<Measured, BenchError>) -> String {
-        serde_json::to_string(&Answer::from(result)).unwrap()
-    }
-
     #[test]
     fn requests_are_read_as_the_other_side_writes_them() {
-        let (f32, f64) = (Precision::F32, Precision::F64);
+        let read = |request| serde_json::from_value::<Work>(request).unwrap();
         let number = |n| NonZeroUsize::new(n).unwrap();
-        let small = BatchSize::Samples(number(128));
-        for (text, work) in [
-            (
-                r#"{"work": "peak", "precision": "f32", "n": 4096, "peer": "kappa"}"#,
-                Work::Peak { precision: f32, n: number(4096) },
-            ),
-            (
-                r#"{"work": "hessian", "precision": "f64", "inputs": "mnist"}"#,
-                Work::Hessian { precision: f64, inputs: "mnist".to_owned() },
-            ),
-            (
-                r#"{"work": "top10", "precision": "f32", "inputs": "1000-25-2"}"#,
-                Work::Top10 { precision: f32, inputs: "1000-25-2".to_owned() },
-            ),
-            (
-                r#"{"work": "eigen", "precision": "f64", "what": "values"}"#,
-                Work::Eigen { precision: f64, what: What::Values },
-            ),
-            (
-                r#"{"work": "epoch", "precision": "f32", "network": "fc", "batch": 128}"#,
-                Work::Epoch { precision: f32, network: Network::Fc, batch: small },
-            ),
-            (
-                r#"{"work": "step", "precision": "f32", "network": "fc-bn", "batch": "full"}"#,
-                Work::Epoch { precision: f32, network: Network::FcBn, batch: BatchSize::Full },
-            ),
-        ] {
-            assert_eq!(serde_json::from_str::<Work>(text).unwrap(), work, "{text}");
-        }
-        for incomplete in [r#"{"work": "hessian", "precision": "f64"}"#, r#"{"work": "peak", "n": 0}"#, "{}"]
-        {
-            assert!(serde_json::from_str::<Work>(incomplete).is_err(), "{incomplete}");
+        let (f32, f64, small) = (Precision::F32, Precision::F64, BatchSize::Samples(number(128)));
+        let (mnist, random) = ("mnist".to_owned(), "1000-25-2".to_owned());
+
+        let peak = json!({ "work": "peak", "precision": "f32", "n": 4096, "peer": "kappa" });
+        assert_eq!(read(peak), Work::Peak { precision: f32, n: number(4096) });
+        let hessian = json!({ "work": "hessian", "precision": "f64", "inputs": mnist });
+        assert_eq!(read(hessian), Work::Hessian { precision: f64, inputs: mnist });
+        let top10 = json!({ "work": "top10", "precision": "f32", "inputs": random });
+        assert_eq!(read(top10), Work::Top10 { precision: f32, inputs: random });
+        let eigen = json!({ "work": "eigen", "precision": "f64", "what": "values" });
+        assert_eq!(read(eigen), Work::Eigen { precision: f64, what: What::Values });
+        let epoch = json!({ "work": "epoch", "precision": "f32", "network": "fc", "batch": 128 });
+        assert_eq!(read(epoch), Work::Epoch { precision: f32, network: Network::Fc, batch: small });
+        let step = json!({ "work": "step", "precision": "f32", "network": "fc-bn", "batch": "full" });
+        let full = BatchSize::Full;
+        assert_eq!(read(step), Work::Epoch { precision: f32, network: Network::FcBn, batch: full });
+        for incomplete in [json!({ "work": "hessian", "precision": "f64" }), json!({})] {
+            assert!(serde_json::from_value::<Work>(incomplete).is_err());
         }
     }
 
     #[test]
     fn answers_have_the_names_that_are_looked_for() {
-        let measured = |digest| Ok(Measured::new(0.5, digest));
-        assert_eq!(json(measured(Digest::Nothing {})), r#"{"seconds":0.5,"digest":{}}"#);
+        let measured = |digest| answer(Ok(Measured::new(0.5, digest)));
+        assert_eq!(measured(Digest::Nothing {}), json!({ "seconds": 0.5, "digest": {} }));
         let ten: Vec<f64> = (0..10).rev().map(f64::from).collect();
-        let answer = json(measured(Digest::of_eigenvalues(&ten)));
-        assert!(answer.ends_with(r#""digest":{"lambda_1":9.0,"lambda_10":0.0,"sum":45.0}}"#), "{answer}");
-        assert_eq!(json(Err(BenchError::Unavailable("not here"))), r#"{"unavailable":"not here"}"#);
-        assert_eq!(json(Err(BenchError::device("lost"))), r#"{"error":"the device failed: lost"}"#);
+        let spectrum = json!({ "lambda_1": 9.0, "lambda_10": 0.0, "sum": 45.0 });
+        assert_eq!(measured(Digest::of_eigenvalues(&ten))["digest"], spectrum);
+        let unavailable = answer(Err(BenchError::Unavailable("not here")));
+        assert_eq!(unavailable, json!({ "unavailable": "not here" }));
+        let lost = answer(Err(BenchError::device("lost")));
+        assert_eq!(lost, json!({ "error": "the device failed: lost" }));
     }
 
     #[test]

@@ -8,12 +8,10 @@ use std::{
     path::PathBuf,
 };
 
-use serde::Serialize;
-
 use crate::{
     device::Backend,
     error::BenchError,
-    protocol::{Answer, Hello},
+    protocol::{Measured, answer, hello},
     works::Works,
 };
 
@@ -37,23 +35,20 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
     threads.use_current_thread().build_global()?;
     let place = arguments.backend.open()?;
     let mut answers = io::stdout().lock();
-    say(&mut answers, &Hello::of(&place))?;
+    writeln!(answers, "{}", hello(&place))?;
     let mut works = Works::new(arguments.inputs.clone(), place);
     for line in io::stdin().lock().lines() {
-        say(&mut answers, &answer(&mut works, &line?))?;
+        writeln!(answers, "{}", answer(measured(&mut works, &line?)))?;
     }
     Ok(())
 }
 
-fn answer(works: &mut Works, line: &str) -> Answer {
-    let work = match serde_json::from_str(line) {
-        Ok(work) => work,
-        Err(error) => return Answer::error(&error),
-    };
+fn measured(works: &mut Works, line: &str) -> Result<Measured, BenchError> {
+    let work = serde_json::from_str(line)?;
     // burn and its backends panic where a device refuses something. One work that cannot be
     // done is no reason to leave the others undone; what it had in memory went with it.
-    catch_unwind(AssertUnwindSafe(|| works.measure(&work).into()))
-        .unwrap_or_else(|panic| Answer::Error { error: message(panic.as_ref()) })
+    catch_unwind(AssertUnwindSafe(|| works.measure(&work)))
+        .unwrap_or_else(|panic| Err(BenchError::Panic(message(panic.as_ref()))))
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
@@ -62,31 +57,20 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("a panic without a message").to_owned()
 }
 
-fn say(answers: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *answers, line)?;
-    answers.write_all(b"\n")?;
-    answers.flush()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn reply(line: &str) -> String {
-        let mut works = Works::new(PathBuf::from("nowhere"), Backend::Flex.open().unwrap());
-        let mut bytes = Vec::new();
-        say(&mut bytes, &answer(&mut works, line)).unwrap();
-        String::from_utf8(bytes).unwrap()
-    }
-
     #[test]
     fn what_cannot_be_done_is_answered_all_the_same() {
+        let mut works = Works::new(PathBuf::from("nowhere"), Backend::Flex.open().unwrap());
+        let mut reply = |line: &str| answer(measured(&mut works, line));
         let doubled = reply(r#"{"work": "epoch", "precision": "f64", "network": "fc", "batch": 128}"#);
-        assert!(doubled.starts_with(r#"{"unavailable":"#) && doubled.ends_with("}\n"), "{doubled}");
+        assert!(doubled["unavailable"].is_string(), "{doubled}");
         let missing = reply(r#"{"work": "hessian", "precision": "f64", "inputs": "mnist"}"#);
-        assert!(missing.starts_with(r#"{"error":""#) && missing.contains("G-mnist.npy"), "{missing}");
+        assert!(missing["error"].as_str().is_some_and(|error| error.contains("G-mnist.npy")), "{missing}");
         for unknown in [r#"{"work": "dream", "precision": "f32"}"#, "gibberish"] {
-            assert!(reply(unknown).starts_with(r#"{"error":"#), "{unknown}");
+            assert!(reply(unknown)["error"].is_string(), "{unknown}");
         }
     }
 }

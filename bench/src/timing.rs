@@ -42,12 +42,6 @@ impl Spread {
         let at = |index: usize| seconds.get(index).copied().unwrap_or(f64::NAN);
         Self { median: at(seconds.len() / 2), min: at(0), max: at(seconds.len().saturating_sub(1)) }
     }
-
-    /// The same of each of `count` equal parts.
-    pub fn shared_by(self, count: usize) -> Self {
-        let [median, min, max] = [self.median, self.min, self.max].map(|seconds| seconds / count as f64);
-        Self { median, min, max }
-    }
 }
 
 #[cfg(test)]
@@ -56,9 +50,7 @@ mod tests {
 
     #[test]
     fn a_spread_is_the_middle_and_the_ends() {
-        let spread = Spread { median: 2.0, min: 1.0, max: 3.0 };
-        assert_eq!(Spread::among(vec![3.0, 1.0, 2.0]), spread);
+        assert_eq!(Spread::among(vec![3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
         assert_eq!(Spread::among(vec![5.0]), Spread { median: 5.0, min: 5.0, max: 5.0 });
-        assert_eq!(spread.shared_by(2), Spread { median: 1.0, min: 0.5, max: 1.5 });
     }
 }

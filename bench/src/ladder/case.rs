@@ -1,8 +1,9 @@
 //! What the steps are run on, and what they are held against.
 
-use kappa_hessian::grams::{class_pairs, pairs};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use kappa_hessian::grams::{class_pair_grams, pairs};
 
-use crate::inputs::draw;
+use crate::{error::BenchError, inputs::draw};
 
 /// N samples of m features and K classes.
 #[derive(Debug, Clone, Copy)]
@@ -37,22 +38,24 @@ pub struct Case {
     pub features: Vec<f32>,
     /// [N, K]
     pub probabilities: Vec<f32>,
-    /// [pairs, m, m], zero above the diagonals.
-    reference: Vec<f64>,
+    /// [pairs, m, m]
+    pub reference: Vec<f64>,
 }
 
 impl Case {
-    pub fn new(shape: Shape, seed: u64) -> Self {
-        let (features, probabilities) = draw(shape.samples, shape.features, shape.classes, seed);
+    /// The sums are kappa's on the CPU in f64, which have nothing in common with a kernel.
+    pub fn new(shape: Shape, seed: u64) -> Result<Self, BenchError> {
+        let Shape { samples, features: m, classes } = shape;
+        let (features, probabilities) = draw(samples, m, classes, seed);
         let [features, probabilities] = [features, probabilities].map(single);
-        let reference = reference(&shape, &features, &probabilities);
-        Self { shape, features, probabilities, reference }
-    }
-
-    /// The reference in f32.
-    #[cfg(test)]
-    pub fn rounded(&self) -> Vec<f32> {
-        single(self.reference.clone())
+        let doubles = |values: &[f32], columns| {
+            let data = TensorData::new(values.to_vec(), [samples, columns]).convert::<f64>();
+            Tensor::<2>::from_data(data, (&Device::flex(), DType::F64))
+        };
+        let (g, p) = (doubles(&features, m), doubles(&probabilities, classes));
+        let sums = class_pair_grams(g, p, 0, shape.pairs()).try_into_data().map_err(BenchError::device)?;
+        let reference = sums.try_into_vec().map_err(BenchError::device)?;
+        Ok(Self { shape, features, probabilities, reference })
     }
 
     /// |S - R| / |R| of sums S [pairs, m, m] in the Frobenius norm; what is above the diagonals
@@ -73,25 +76,6 @@ impl Case {
     }
 }
 
-fn single(numbers: Vec<f64>) -> Vec<f32> {
+pub fn single(numbers: Vec<f64>) -> Vec<f32> {
     numbers.into_iter().map(|number| number as f32).collect()
-}
-
-/// S_ab[i, j] = sum_n p_na p_nb g_ni g_nj in f64, as it is written.
-fn reference(shape: &Shape, features: &[f32], probabilities: &[f32]) -> Vec<f64> {
-    let m = shape.features;
-    let mut sums = vec![0.0; shape.elements()];
-    let features: Vec<f64> = features.iter().copied().map(f64::from).collect();
-    for ((a, b), sum) in class_pairs(shape.classes).zip(sums.chunks_exact_mut(m * m)) {
-        for (g, p) in features.chunks_exact(m).zip(probabilities.chunks_exact(shape.classes)) {
-            let weight = f64::from(p[a]) * f64::from(p[b]);
-            for (i, row) in sum.chunks_exact_mut(m).enumerate() {
-                let weighted = weight * g[i];
-                for (element, g_j) in row[..=i].iter_mut().zip(g) {
-                    *element += weighted * g_j;
-                }
-            }
-        }
-    }
-    sums
 }

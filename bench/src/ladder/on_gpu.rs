@@ -13,8 +13,6 @@ use super::{
 use crate::{device::Gpu, error::BenchError};
 
 const ADD_PARTS: &str = include_str!("../../ladder/add_parts.wgsl");
-/// Workgroups along one dimension of a grid, at most.
-const GRID: usize = 65_535;
 
 /// A case's samples on the GPU.
 pub struct OnGpu<'a> {
@@ -74,8 +72,7 @@ impl<'a> OnGpu<'a> {
             return in_parts;
         }
         let sums = gpu.client.empty(elements * size_of::<f32>());
-        let groups = elements.div_ceil(256);
-        let grid = [groups.min(GRID), groups.div_ceil(GRID), 1];
+        let grid = [elements.div_ceil(256), 1, 1];
         gpu.launch(&[ADD_PARTS], [256, 1], grid, &[&in_parts, &sums, &gpu.words(&[elements, parts])]);
         sums
     }

@@ -1,13 +1,15 @@
-//! From features and probabilities on the device: H, or its ten largest eigenvalues
-//! without it.
+//! H from features and probabilities on the device, its ten largest eigenvalues without it, and
+//! all eigenvalues and eigenvectors of MNIST's.
 
+use burn::tensor::{DType, Device};
 use kappa_hessian::{HessianError, Samples};
 
 use super::Works;
 use crate::{
+    device::Backend,
     error::BenchError,
-    files::read_samples,
-    protocol::{Digest, Measured, Precision},
+    files::{MNIST, read_samples},
+    protocol::{Digest, Measured, Precision, What},
     timing::timed,
 };
 
@@ -23,7 +25,8 @@ impl Works {
     pub(super) fn ten_largest(&mut self, precision: Precision, inputs: &str) -> Result<Measured, BenchError> {
         let work = |samples: &Samples| samples.leading_pairs(LEADING, &|| ());
         let (pairs, seconds) = self.of_samples(precision, inputs, work)?;
-        Ok(Measured::new(seconds, Digest::of_eigenvalues(&pairs.eigenvalues)))
+        let note = Some("without H, from features and probabilities");
+        Ok(Measured { note, ..Measured::new(seconds, Digest::of_eigenvalues(&pairs.eigenvalues)) })
     }
 
     fn of_samples<T>(
@@ -37,5 +40,23 @@ impl Works {
         let load = || read_samples(&self.folder, inputs, precision.dtype(), device);
         let key = (precision, inputs.to_owned());
         self.kept.with(key, load, |samples| timed(device, || Ok(work(samples)?)))
+    }
+
+    pub(super) fn eigen(&mut self, precision: Precision, what: What) -> Result<Measured, BenchError> {
+        if precision == Precision::F32 {
+            return Err(BenchError::Unavailable("kappa decomposes H in double precision only"));
+        }
+        let (folder, device) = (&self.folder, &self.place.device);
+        let note = (self.place.backend == Backend::Wgpu).then_some("on the CPU");
+        let load = || Ok(read_samples(folder, MNIST, DType::F64, &Device::flex())?.hessian()?);
+        self.kept.with((), load, |hessian| {
+            let (spectrum, seconds) = if what == What::Pairs {
+                let (pairs, seconds) = timed(device, || Ok(hessian.eigenpairs(f64::EPSILON)?))?;
+                (pairs.spectrum, seconds)
+            } else {
+                timed(device, || Ok(hessian.spectrum()?))?
+            };
+            Ok(Measured { note, ..Measured::new(seconds, Digest::of_eigenvalues(spectrum.eigenvalues())) })
+        })
     }
 }

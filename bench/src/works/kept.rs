@@ -37,15 +37,14 @@ mod tests {
         let mut kept = Kept::default();
         let mut loads = 0;
         let mut ask = |key: &'static str, outcome: Result<(), ()>| {
-            let mut load = || {
+            let load = || {
                 loads += 1;
                 Ok(0)
             };
-            let work = |uses: &mut u32| {
+            kept.with(key, load, |uses: &mut u32| {
                 *uses += 1;
                 outcome.map(|()| *uses)
-            };
-            kept.with(key, &mut load, work)
+            })
         };
         assert_eq!([ask("a", Ok(())), ask("a", Ok(()))], [Ok(1), Ok(2)]);
         assert_eq!([ask("b", Ok(())), ask("a", Ok(()))], [Ok(1), Ok(1)]);
