@@ -21,7 +21,7 @@ from pathlib import Path
 # Fields that differ from run to run, or name the program and the machine.
 LEFT_OUT = {"seconds", "training_seconds", "timings", "kappa_version", "schema_version", "sha256"}
 # What is said in words, or says what was asked: versions may word it otherwise.
-WORDS = {"settings", "request", "source"}
+WORDS = {"settings", "request", "source", "unit", "pairs", "seeds", "arm", "spectral"}
 
 
 def run(binary: Path, folder: Path, *arguments: str) -> str:

@@ -66,7 +66,9 @@ fn on_train(error: &TrainError) -> Option<&'static str> {
         TrainError::Data(error) => on_data(error),
         TrainError::Run(error) => on_run(error),
         TrainError::Checkpoint(error) => on_checkpoint(error),
-        TrainError::Diverged { .. } => Some("try a smaller learning rate (--set training.adam.learning_rate=..)"),
+        TrainError::Diverged { .. } => {
+            Some("try a smaller learning rate (--set training.adam.learning_rate=..)")
+        }
         TrainError::Device(_) => Some(DEVICE),
         _ => None,
     }

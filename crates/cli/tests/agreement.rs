@@ -138,10 +138,7 @@ impl Observer for Silent {
 }
 
 fn train(config: &Config, set: &DataSet, root: &Path) -> RunDir {
-    let machine = Machine {
-        device: Device::flex(),
-        provenance: Provenance::default(),
-    };
+    let machine = Machine { device: Device::flex(), provenance: Provenance::default() };
     kappa_trainer::train(config, set, &machine, root, None, &mut Silent).unwrap()
 }
 
@@ -190,7 +187,9 @@ fn a_run_that_was_stopped_ends_where_one_does_that_was_not_on_every_backend() {
     let set = DataSet::mnist().unwrap();
     let all = backends();
     let networks = [&[][..], &["network.hidden=[9, 7]", "network.normalisation.place=before"]];
-    for (network, (name, device)) in networks.iter().flat_map(|network| all.iter().map(move |one| (network, one))) {
+    for (network, (name, device)) in
+        networks.iter().flat_map(|network| all.iter().map(move |one| (network, one)))
+    {
         let (name, device) = (*name, device.clone());
         let config = config("smoke.toml", &[&["data.train=600", "training.epochs=3"], *network].concat());
         let folder = tempfile::tempdir().unwrap();

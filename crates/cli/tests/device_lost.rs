@@ -42,15 +42,13 @@ fn a_device_that_is_lost_in_mid_epoch_is_an_error_and_the_run_goes_on_elsewhere(
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/smoke.toml");
     let settings = ["data.train=200", "training.epochs=3", "training.batch_size=20"];
     let config = Config::load(&path, &settings.map(str::to_owned)).unwrap();
-    let machine = |device, backend| Machine {
-        device,
-        provenance: Provenance { backend, ..Provenance::default() },
-    };
+    let machine =
+        |device, backend| Machine { device, provenance: Provenance { backend, ..Provenance::default() } };
     let folder = tempfile::tempdir().unwrap();
     // Ten steps an epoch: in the middle of the second.
     let mut observer = Loses { device: Some(setup.device.clone()), at: 15, steps: 0 };
-    let error =
-        train(&config, &set, &machine(device, Backend::Wgpu), folder.path(), None, &mut observer).unwrap_err();
+    let error = train(&config, &set, &machine(device, Backend::Wgpu), folder.path(), None, &mut observer)
+        .unwrap_err();
     assert!(matches!(error, TrainError::Device(_)), "{error}");
 
     let run = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();

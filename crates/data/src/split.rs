@@ -40,7 +40,7 @@ pub struct Splits {
     pub test: LabelledImages,
 }
 
-/// The ChaCha streams of the two shuffles; see ARCHITECTURE.md, "Randomness".
+/// The ChaCha streams of the two shuffles; docs/decisions/randomness.md lists all streams.
 const TRAINING_FILES_STREAM: u64 = 1;
 const TEST_FILES_STREAM: u64 = 2;
 

@@ -120,7 +120,6 @@ pub use {burn, faer};
 
 mod accumulator;
 mod density;
-mod device;
 mod directions;
 mod eigenpairs;
 mod error;
@@ -142,12 +141,12 @@ mod sums;
 
 pub use accumulator::{Accumulator, AccumulatorWithConstant, with_constant_feature};
 pub use density::{Density, DensityOptions, density};
-pub use device::DeviceError;
 pub use directions::{Kronecker, overlap, share};
 pub use eigenpairs::{Eigenpairs, NullSpace};
 pub use error::HessianError;
 pub use evidence::{Check, Evidence, KnownDigits, verify, verify_pairs, verify_values};
 pub use influence::LeadingDirection;
+pub use kappa_fused::DeviceError;
 pub use krylov::{ExtremePairs, largest_pairs, smallest_pairs};
 pub use matrix::Hessian;
 pub use operator::{DenseMatrix, SymmetricOperator};

@@ -72,10 +72,7 @@ impl Network {
             norm: begin(&shape.normalisation, width, device),
             place: shape.normalisation.place,
         });
-        Self {
-            layers: layers.collect(),
-            output: drawn(Layer::Output, shape.features(), shape.classes),
-        }
+        Self { layers: layers.collect(), output: drawn(Layer::Output, shape.features(), shape.classes) }
     }
 
     /// z = W1 x + b1: [N, d] -> [N, m1].

@@ -118,12 +118,7 @@ pub(crate) fn normalised(norm: &BatchNorm, inputs: Tensor<2>, pass: Pass) -> Ten
     }
 }
 
-fn by_statistics(
-    norm: &BatchNorm,
-    inputs: Tensor<2>,
-    mean: Tensor<1>,
-    variance: Tensor<1>,
-) -> Tensor<2> {
+fn by_statistics(norm: &BatchNorm, inputs: Tensor<2>, mean: Tensor<1>, variance: Tensor<1>) -> Tensor<2> {
     batch_norm(inputs, norm.gamma.val(), norm.beta.val(), mean, variance, norm.epsilon)
 }
 

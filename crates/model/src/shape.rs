@@ -159,12 +159,10 @@ mod tests {
 
     #[test]
     fn one_hidden_layer_has_no_numbers_and_several_have() {
-        assert_eq!(
-            names(&[4], Kind::None),
-            ["hidden.weight", "hidden.bias", "output.weight", "output.bias"]
-        );
+        assert_eq!(names(&[4], Kind::None), ["hidden.weight", "hidden.bias", "output.weight", "output.bias"]);
         let deep = names(&[4, 2], Kind::Batch);
-        for name in ["hidden.0.weight", "norm.0.running_var", "hidden.1.bias", "norm.1.weight", "output.bias"] {
+        for name in ["hidden.0.weight", "norm.0.running_var", "hidden.1.bias", "norm.1.weight", "output.bias"]
+        {
             assert!(deep.contains(&name.to_owned()), "{name} in {deep:?}");
         }
         assert_eq!(deep.len(), 2 * 6 + 2);

@@ -89,11 +89,8 @@ mod tests {
 
     #[test]
     fn statistics_are_read_as_they_are_written() {
-        let all = [
-            Statistics::Running,
-            Statistics::Dataset,
-            Statistics::Batch(NonZeroUsize::new(128).unwrap()),
-        ];
+        let all =
+            [Statistics::Running, Statistics::Dataset, Statistics::Batch(NonZeroUsize::new(128).unwrap())];
         for statistics in all {
             assert_eq!(statistics.to_string().parse::<Statistics>().unwrap(), statistics);
         }

@@ -43,8 +43,7 @@ fn activations(network: &Network, values: &[f32], device: &Device) -> Vec<f64> {
     let mut out = Vec::new();
     for x in values.chunks(INPUTS) {
         for unit in 0..HIDDEN {
-            let z: f64 =
-                x.iter().enumerate().map(|(i, &x)| f64::from(x) * weights[i * HIDDEN + unit]).sum();
+            let z: f64 = x.iter().enumerate().map(|(i, &x)| f64::from(x) * weights[i * HIDDEN + unit]).sum();
             out.push(z.max(0.0));
         }
     }
@@ -163,8 +162,11 @@ fn the_shape_is_read_back_from_the_parameters() {
 fn a_folded_network_is_the_same_function_without_batch_norm() {
     let device = Device::flex();
     let vector = |values: [f32; 4]| Tensor::<1>::from_data(values, &device);
-    let network = Network::new(&shape(NORM), Initialisation::GlorotUniform, 1, &device)
-        .with_statistics(0, vector([0.3, -0.2, 0.0, 1.5]), vector([0.5, 0.01, 2.0, 0.0]));
+    let network = Network::new(&shape(NORM), Initialisation::GlorotUniform, 1, &device).with_statistics(
+        0,
+        vector([0.3, -0.2, 0.0, 1.5]),
+        vector([0.5, 0.01, 2.0, 0.0]),
+    );
     let folded = network.folded();
     assert_eq!(folded.shape(), plain());
     let x = inputs(7);
@@ -188,11 +190,8 @@ fn a_folded_network_is_the_same_function_without_batch_norm() {
     let normalised = features(&network, tensor(&x, &device), Pass::Running);
     let (scale, offset) = (numbers(scale), numbers(offset));
     let mapped = activations(&network, &x, &device);
-    let mapped: Vec<f64> = mapped
-        .iter()
-        .enumerate()
-        .map(|(i, a)| scale[i % HIDDEN] * a + offset[i % HIDDEN])
-        .collect();
+    let mapped: Vec<f64> =
+        mapped.iter().enumerate().map(|(i, a)| scale[i % HIDDEN] * a + offset[i % HIDDEN]).collect();
     // The unit without variance is scaled by 1 / sqrt(epsilon) = 32.
     for (a, b) in normalised.iter().zip(&mapped) {
         assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} {b}");

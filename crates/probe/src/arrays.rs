@@ -40,8 +40,10 @@ impl LayerArrays<'_> {
         let samples = self.samples(request, observer)?;
         let belonging = if request.verify { self.belonging(request)? } else { None };
         let labels = self.arrays.labels.as_ref().and_then(|labels| labels.get(..samples.count()));
-        let checksum =
-            |file: &kappa_data::FileDigest| FileChecksum { file: file.file.clone(), sha256: file.sha256.clone() };
+        let checksum = |file: &kappa_data::FileDigest| FileChecksum {
+            file: file.file.clone(),
+            sha256: file.sha256.clone(),
+        };
         Ok(Layer {
             settings: SpectrumSettings {
                 request: request.clone(),

@@ -53,7 +53,8 @@ pub fn fold(network: &Network, split: &DeviceSplit, statistics: Statistics) -> R
         };
         let sizes = chunk.images.magnitudes().preactivations(&magnitudes);
         let sizes = magnitudes.logits(magnitudes.features(sizes, Pass::Running));
-        let apart: Tensor<2> = (logits(&network) - logits(&folded)).abs() / sizes.clamp_min(f32::MIN_POSITIVE);
+        let apart: Tensor<2> =
+            (logits(&network) - logits(&folded)).abs() / sizes.clamp_min(f32::MIN_POSITIVE);
         let apart = apart.max().try_into_scalar::<f64>().map_err(DeviceError::new)?;
         // What is not a number is to fail, and not to be passed over as `max` would.
         difference = if apart > difference || apart.is_nan() { apart } else { difference };

@@ -48,8 +48,7 @@ pub fn measure(layer: Layer, kappa_version: &str, observer: &dyn Observer) -> Re
     memory::check_dense(samples.features(), samples.classes())?;
     let mut timings = SpectrumTimings { features: layer.seconds, ..SpectrumTimings::default() };
     let hessian = timed(&mut timings.sums, || samples.hessian())?;
-    let (pairs, whole) =
-        timed(&mut timings.eigenpairs, || Ok((hessian.eigenpairs()?, hessian.spectrum()?)))?;
+    let (pairs, whole) = timed(&mut timings.eigenpairs, || Ok((hessian.eigenpairs()?, hessian.spectrum()?)))?;
     let evidence = match request.verify {
         true => Some(timed(&mut timings.evidence, || verify(&hessian, &pairs, samples))?),
         false => None,
@@ -98,11 +97,11 @@ fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> Result<T, HessianError>) -
 }
 
 fn summary(hessian: &Hessian, pairs: &Eigenpairs, whole: &Spectrum, l2: f64) -> SpectrumSummary {
-    let (spectrum, classes, epsilon) = (&pairs.spectrum, hessian.classes(), hessian.epsilon());
+    let (spectrum, classes) = (&pairs.spectrum, hessian.classes());
     let shift = 2.0 * l2; // the Hessian of l2 * sum W^2 is 2 l2 I
     let with_l2 =
         |number: fn(&Spectrum, f64) -> Option<f64>| (l2 > 0.0).then(|| number(spectrum, shift)).flatten();
-    let rank = spectrum.rank(epsilon);
+    let rank = spectrum.rank();
     let lambda_1 = spectrum.lambda(1).unwrap_or(0.0);
     let values = spectrum.eigenvalues().iter().zip(whole.eigenvalues());
     let apart = values.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -114,7 +113,7 @@ fn summary(hessian: &Hessian, pairs: &Eigenpairs, whole: &Spectrum, l2: f64) -> 
         outlier_ratio: spectrum.ratio(1, classes - 1),
         outlier_gap: spectrum.ratio(classes - 1, classes),
         rank,
-        rank_tolerance: spectrum.rank_tolerance(epsilon),
+        rank_tolerance: spectrum.rank_tolerance(),
         kappa_of_rank: spectrum.ratio(1, rank),
         lambda_min: whole.lambda_min().unwrap_or(0.0),
         kappa: whole.kappa(0.0),
@@ -164,8 +163,7 @@ fn subsets(
 ) -> Result<Vec<SubsetRecord>, HessianError> {
     let Some(repeats) = layer.settings.request.subsets else { return Ok(Vec::new()) };
     observer.stage("subsets", Some(repeats.get().saturating_mul(6)));
-    let mut subsets =
-        growing_subsets(&layer.samples, repeats.get(), layer.settings.request.seed, observer)?;
+    let mut subsets = growing_subsets(&layer.samples, repeats.get(), layer.settings.request.seed, observer)?;
     subsets.push(Subset { samples: layer.samples.count(), spectra: vec![whole.clone()] });
     let record = |subset: Subset| {
         let all =
@@ -193,8 +191,7 @@ fn tensors(
     let (mut features, mut probabilities) = (Vec::new(), Vec::new());
     let single = samples.epsilon() > f64::EPSILON;
     for chunk in samples.chunks() {
-        for (tensor, bytes) in
-            [(&chunk.features, &mut features), (&chunk.probabilities, &mut probabilities)]
+        for (tensor, bytes) in [(&chunk.features, &mut features), (&chunk.probabilities, &mut probabilities)]
         {
             let data = tensor.clone().try_into_data().map_err(DeviceError::new)?;
             bytes.extend_from_slice(data.as_bytes());

@@ -11,7 +11,7 @@ use kappa_data::{DataSet, SplitOrder, SplitSizes, Splits};
 use kappa_hessian::Samples;
 use kappa_model::{Network, NetworkShape, Statistics};
 use kappa_run::{
-    AdamConfig, BatchSize, CheckRecord, Manifest, Request, RunDir, Scaling, Split, SpectrumSettings,
+    AdamConfig, BatchSize, CheckRecord, Manifest, Request, RunDir, Scaling, SpectrumSettings, Split,
 };
 use kappa_trainer::{
     AdamState, DeviceSplit, Machine, PixelScaling, import_checkpoint, load_adam_state, load_checkpoint,

@@ -179,7 +179,7 @@ impl Epoch<'_> {
             lambda_min: spectrum.lambda_min().unwrap_or(0.0),
             trace: hessian.trace(),
             size: hessian.size(),
-            rank: spectrum.rank(hessian.epsilon()),
+            rank: spectrum.rank(),
             silent: self.silent,
             influence: None,
             checks: verify_values(hessian, &spectrum).iter().map(check_record).collect(),

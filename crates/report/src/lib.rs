@@ -9,6 +9,7 @@
 //! lead       what was found, in three sentences
 //! page       report.md and report.html
 //! spectrum   the data of the page's interactive view
+//! save       what a single measurement leaves, with its plots
 //! ```
 //!
 //! Nothing is trained and nothing recomputed: a report can be written again at
@@ -21,12 +22,16 @@ mod lead;
 mod page;
 mod paper;
 mod results;
+mod save;
 mod spectrum;
 mod tables;
 
 use std::path::PathBuf;
 
-pub use crate::figures::single::{density_plot, gap_plot, subsets_plot};
+pub use crate::{
+    figures::single::{density_plot, gap_plot, subsets_plot},
+    save::{save_matrix_free, save_spectrum},
+};
 
 use kappa_run::{Checksums, RunError, StudyDir};
 

@@ -71,7 +71,7 @@ impl Head {
             networks: format!(
                 "{} inputs, {} hidden units (ReLU), {} classes{}",
                 manifest.inputs,
-                recipe.network.hidden,
+                hidden(&recipe.network.hidden),
                 manifest.classes,
                 differences(results)
             ),
@@ -97,6 +97,11 @@ impl Head {
                 .collect(),
         }
     }
+}
+
+/// "100", or "100, 50" of two layers.
+fn hidden(widths: &[usize]) -> String {
+    widths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// "; FC+BN sets network.hidden=50", of each arm that sets anything.

@@ -174,7 +174,7 @@ impl Run {
 
     /// Features of the last layer.
     pub fn hidden(&self) -> usize {
-        self.manifest.config.network.hidden
+        self.manifest.config.network.features()
     }
 }
 

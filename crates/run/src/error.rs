@@ -77,9 +77,7 @@ pub enum RunError {
         expected: u32,
     },
     /// Another process has the directory.
-    #[error(
-        "{0} is in use by another kappa: wait until it has ended, or stop it"
-    )]
+    #[error("{0} is in use by another kappa: wait until it has ended, or stop it")]
     InUse(PathBuf),
     /// A run that is to go on has come to its end.
     #[error("{0} is finished: there is nothing to go on with")]

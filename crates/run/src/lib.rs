@@ -66,8 +66,8 @@ pub use request::{DensityRequest, Request};
 pub use saved::SavedSpectrum;
 pub use spectrum::{
     AdamRecord, CheckRecord, DirectionsRecord, EvidenceRecord, NullSpaceRecord, OverlapRecord,
-    SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings,
-    SubsetRecord, write_spectrum,
+    SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings, SubsetRecord,
+    write_spectrum,
 };
 pub use study::{Influence, RunSpectra, SPECTRA_VERSION, SpectraRow, StudyDir, kappa_prime};
 pub use sums::Checksums;

@@ -3,8 +3,8 @@
 use std::fs;
 
 use crate::{
-    Precision, RunDir, RunError, SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings, epochs::HESSIAN, json::read_json,
-    tensors::read_doubles,
+    Precision, RunDir, RunError, SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings, epochs::HESSIAN,
+    json::read_json, tensors::read_doubles,
 };
 
 /// A spectrum with all its eigenvalues.

@@ -1,8 +1,6 @@
 //! Which runs a study needs, and what each is called.
 
-use kappa_run::{BatchSize, Config, RunError, StudyConfig, TrainingConfig};
-
-use crate::BatchNormStatistics;
+use kappa_run::{Config, RunError, StudyConfig};
 
 /// One run of a study: an arm with these values.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +44,9 @@ impl Arms {
     pub fn config(&self, point: Point) -> Config {
         let mut config = self.configs[point.arm].clone();
         config.seed = point.seed;
-        config.network.hidden = self.hidden(point);
+        if let (Some(width), Some(last)) = (point.hidden, config.network.hidden.last_mut()) {
+            *last = width;
+        }
         config.training.adam.learning_rate = point.learning_rate;
         config.training.l2 = point.l2;
         config
@@ -54,7 +54,7 @@ impl Arms {
 
     /// Hidden units of the last hidden layer at `point`.
     pub fn hidden(&self, point: Point) -> usize {
-        point.hidden.unwrap_or(self.configs[point.arm].network.hidden)
+        point.hidden.unwrap_or(self.configs[point.arm].network.features())
     }
 
     /// The name of the run directory of `point`, the same for the same values.
@@ -120,16 +120,6 @@ pub fn widths(study: &StudyConfig, arms: &Arms, chosen: Point) -> Vec<Point> {
     widths.sort_unstable();
     widths.dedup();
     widths.into_iter().map(|hidden| Point { hidden: Some(hidden), ..chosen }).collect()
-}
-
-/// By which statistics a network that has any is probed. A full batch is the whole split, so that
-/// its statistics are the split's.
-pub fn statistics(training: &TrainingConfig) -> Vec<BatchNormStatistics> {
-    let mut statistics = vec![BatchNormStatistics::Running, BatchNormStatistics::Dataset];
-    if let BatchSize::Samples(size) = training.batch_size {
-        statistics.push(BatchNormStatistics::Batch(size));
-    }
-    statistics
 }
 
 #[cfg(test)]

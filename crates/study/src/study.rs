@@ -13,18 +13,16 @@ use std::{
 
 use burn::module::Module;
 use kappa_data::DataSet;
+use kappa_probe::{ProbeError, variants};
 use kappa_run::{
-    EpochMetrics, FINDINGS_VERSION, Findings, GridPoint, PointFindings, RunDir, RunError, RunNames,
-    RunSpectra, SPECTRA_VERSION, StudyConfig, StudyDir,
+    EpochMetrics, FINDINGS_VERSION, Findings, GridPoint, PointFindings, Precision, RunDir, RunError,
+    RunNames, RunSpectra, SPECTRA_VERSION, StudyConfig, StudyDir,
 };
-use kappa_trainer::{CheckpointError, Machine, Observer, TrainError, load_checkpoint, train};
+use kappa_trainer::{CheckpointError, Machine, Observer, TrainError, load_checkpoint, train, training_split};
 
 use crate::{
-    ArmNames, Precision, ProbeError, RunRecord, SeedRuns,
-    again::training_split,
-    explain, judge,
+    ArmNames, RunRecord, SeedRuns, explain, judge,
     plan::{self, Arms, Point},
-    spectra::spectra,
 };
 
 /// A study stopped.
@@ -357,7 +355,6 @@ impl Runner<'_> {
         let _lock = run.lock()?;
         let config = self.arms.config(point);
         let split = training_split(self.set, &config, device)?;
-        let statistics = plan::statistics(&config.training);
         let mut epochs = run.epochs()?;
         if probed == Probed::LastEpoch {
             epochs = epochs.split_off(epochs.len().saturating_sub(1));
@@ -365,23 +362,20 @@ impl Runner<'_> {
         let (mut rows, mut eigenvalues) = (Vec::new(), Vec::new());
         for &epoch in &epochs {
             let network = load_checkpoint(&run.checkpoint_path(epoch), device)?.valid();
-            let found = spectra(&network, &split, epoch, self.precision, &statistics)
+            let found = variants(&network, &split, epoch, self.precision, &config.training)
                 .map_err(|source| StudyError::Probe { run: run.path().to_owned(), epoch, source })?;
-            for (row, values) in found {
-                rows.push(row);
-                eigenvalues.extend(values);
+            for spectrum in found {
+                rows.push(spectrum.row);
+                eigenvalues.extend(spectrum.eigenvalues);
             }
             self.observer.worked(SPECTRA_WORK);
             if self.observer.go_on().is_break() {
                 return Err(TrainError::Stopped.into());
             }
         }
-        let precision = match self.precision {
-            Precision::F32 => kappa_run::Precision::F32,
-            Precision::F64 => kappa_run::Precision::F64,
-        };
         let seconds = start.elapsed().as_secs_f64();
-        let spectra = RunSpectra { schema_version: SPECTRA_VERSION, precision, seconds, rows };
+        let (schema_version, precision) = (SPECTRA_VERSION, self.precision);
+        let spectra = RunSpectra { schema_version, precision, seconds, rows };
         run.write_spectra(&spectra, &eigenvalues)?;
         Ok(spectra)
     }

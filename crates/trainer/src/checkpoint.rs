@@ -186,10 +186,7 @@ fn shape_of(header: &Metadata) -> Result<NetworkShape, String> {
             return Err(format!("`{}` has elements of type {dtype:?}, not floating point", row.name));
         }
         if tensor.shape != row.shape {
-            return Err(format!(
-                "`{}` has shape {:?}, expected {:?}",
-                row.name, tensor.shape, row.shape
-            ));
+            return Err(format!("`{}` has shape {:?}, expected {:?}", row.name, tensor.shape, row.shape));
         }
     }
     Ok(shape)

@@ -72,10 +72,7 @@ fn run_watched(config: &Config, root: &Path, look: &mut dyn FnMut(&RunDir, usize
         classes: K,
         files: Vec::new(),
     };
-    let machine = Machine {
-        device: Device::flex(),
-        provenance: kappa_run::Provenance::default(),
-    };
+    let machine = Machine { device: Device::flex(), provenance: kappa_run::Provenance::default() };
     train(config, &set, &machine, root, None, &mut Spy(None, look)).unwrap()
 }
 
@@ -396,5 +393,9 @@ fn every_cut_of_a_state_and_a_network_in_its_place_are_errors() {
     }
     assert!(complaint(&folder.path().join("missing")).contains("cannot read"));
     let as_network = load_checkpoint(&run.adam_state(1).unwrap(), &Device::flex()).unwrap_err().to_string();
-    assert!(as_network.contains("but a tensor `hidden.bias.exp_avg`") || as_network.contains("but a tensor `output.bias.exp_avg`"), "{as_network}");
+    assert!(
+        as_network.contains("but a tensor `hidden.bias.exp_avg`")
+            || as_network.contains("but a tensor `output.bias.exp_avg`"),
+        "{as_network}"
+    );
 }

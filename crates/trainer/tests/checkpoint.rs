@@ -123,7 +123,8 @@ fn the_file_has_pytorchs_names_and_shapes() {
     // preactivations are the transpose of what the file holds.
     let device = Device::flex();
     let identity = Tensor::<2>::eye(3, &device);
-    let z: Vec<f32> = network(&shape(&[4], NORM)).valid().preactivations(identity).into_data().iter().collect();
+    let z: Vec<f32> =
+        network(&shape(&[4], NORM)).valid().preactivations(identity).into_data().iter().collect();
     let weight = file.tensor("hidden.weight").unwrap();
     for (index, bytes) in weight.data().chunks(4).enumerate() {
         let value = f32::from_le_bytes(bytes.try_into().unwrap());
@@ -156,7 +157,10 @@ fn other_names_and_shapes_are_told() {
     check(&[&PLAIN[..], &[("fc1.weight", &[1])]].concat(), "a tensor `fc1.weight`");
     check(&[&PLAIN[1..], &[("hidden.weight", &[5, 3])]].concat(), "5 hidden units and output.weight takes 4");
     check(&[&PLAIN[..3], &[("output.bias", &[3])]].concat(), "`output.bias` has shape [3], expected [2]");
-    check(&[&PLAIN[..3], &[("output.bias", &[2, 1])]].concat(), "`output.bias` has shape [2, 1], expected [2]");
+    check(
+        &[&PLAIN[..3], &[("output.bias", &[2, 1])]].concat(),
+        "`output.bias` has shape [2, 1], expected [2]",
+    );
     check(&[&PLAIN[..], &[("norm.bias", &[4])]].concat(), "no tensor `norm.weight`");
     check(&[("fc1.weight", &[4, 3])], "no tensor `hidden.weight`, but a tensor `fc1.weight`");
     check(&[&PLAIN[1..], &[("hidden.weight", &[12])]].concat(), "shape [12], expected a matrix");

@@ -216,7 +216,8 @@ fn a_deep_network_learns_with_its_normalisation_on_either_side_of_the_relu() {
         let device = Device::flex().autodiff();
         let network = Network::new(&shape, Initialisation::GlorotUniform, 5, &device);
         let mut trainer = trainer(network, &settings);
-        let losses: Vec<f64> = (0..30).map(|_| trainer.epoch(|_| ControlFlow::Continue(())).unwrap()).collect();
+        let losses: Vec<f64> =
+            (0..30).map(|_| trainer.epoch(|_| ControlFlow::Continue(())).unwrap()).collect();
         assert!(losses[29] < 0.8 * losses[0], "{losses:?}");
     }
 }

@@ -9,12 +9,7 @@ use kappa_trainer::TrainError;
 
 use super::DataSets;
 use crate::{
-    args::{PrecisionArgument, StudyArguments},
-    backend,
-    error::CliError,
-    interrupt,
-    output::say,
-    progress::StudyProgress,
+    args::StudyArguments, backend, error::CliError, interrupt, output::say, progress::StudyProgress,
 };
 
 pub fn run(arguments: &StudyArguments) -> Result<(), CliError> {
@@ -25,7 +20,7 @@ pub fn run(arguments: &StudyArguments) -> Result<(), CliError> {
     let mut sets = DataSets::default();
     let set = sets.get(study.recipe.data.folder.as_deref())?;
     let chosen = backend::choose(arguments.common.backend)?;
-    let precision = PrecisionArgument::or(arguments.precision, chosen.precision);
+    let precision = arguments.precision.unwrap_or(chosen.precision);
     let mut progress = StudyProgress::new(arguments.common.quiet);
     let listening = interrupt::listen();
     let result = run_study(&study, set, &chosen.machine, precision, &arguments.out, &mut progress).map_err(

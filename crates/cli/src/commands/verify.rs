@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kappa_run::{CheckedFiles, RunDir, RunError, SavedSpectrum, StudyDir};
 use kappa_probe::recompute as variants_again;
+use kappa_run::{CheckedFiles, RunDir, RunError, SavedSpectrum, StudyDir};
 use kappa_trainer::Machine;
 
 use super::{DataSets, hessian};

@@ -61,8 +61,16 @@ fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
 fn any_last_layer_is_measured_and_proven() {
     let kappa = Kappa::new();
     let (features, logits) = write_layer(&kappa);
-    let text =
-        kappa.says(&with(&["--labels", "y.npy", "--weights", "W.npy", "--directions", "--full", "--out", "here"]));
+    let text = kappa.says(&with(&[
+        "--labels",
+        "y.npy",
+        "--weights",
+        "W.npy",
+        "--directions",
+        "--full",
+        "--out",
+        "here",
+    ]));
     for row in [
         "G",
         "7 x 12",
@@ -117,7 +125,10 @@ fn a_check_that_fails_ends_with_an_error_and_leaves_what_was_found() {
     let message = kappa.complains(&arguments);
     assert!(message.contains("G: weights") && message.contains("do not trust"), "{message}");
     let text = String::from_utf8(kappa.run(&arguments).stdout).unwrap();
-    assert!(text.contains("1 of 12 FAILED") && text.contains("<= 3.9e-3 FAIL"), "each check that fails: {text}");
+    assert!(
+        text.contains("1 of 12 FAILED") && text.contains("<= 3.9e-3 FAIL"),
+        "each check that fails: {text}"
+    );
     let found = json(&kappa.folder.path().join("here/spectrum.json"));
     assert_eq!(found["settings"]["input_checks"][0]["passed"], false);
     assert_eq!(found["evidence"]["passed"], true, "it is the Hessian of these samples, whatever they are");
@@ -205,8 +216,16 @@ fn what_cannot_be_measured_is_refused_with_the_way_out() {
 fn a_run_tells_what_lies_in_its_leading_directions_and_what_folding_leaves() {
     let kappa = Kappa::new();
     let run = kappa.train(&[]);
-    let text =
-        kappa.says(&["hessian", "--directions", "--overlap-with", "0,1", "--folded", "--full", "--backend", "flex"]);
+    let text = kappa.says(&[
+        "hessian",
+        "--directions",
+        "--overlap-with",
+        "0,1",
+        "--folded",
+        "--full",
+        "--backend",
+        "flex",
+    ]);
     for row in ["of the last update", "overlap with epoch 0", "what Adam sees", "folding", "FC+BN folded"] {
         assert!(text.contains(row), "{row} in {text}");
     }

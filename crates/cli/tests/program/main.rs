@@ -238,7 +238,17 @@ fn a_network_of_several_hidden_layers_is_trained_and_measured() {
     // As a checkpoint of nothing that is known, it says where its normalisation stands.
     let alone = kappa.folder.path().join("alone.safetensors");
     std::fs::copy(run.join("checkpoints/epoch-0002.safetensors"), &alone).unwrap();
-    kappa.says(&["hessian", "--checkpoint", "alone.safetensors", "--limit", "2000", "--out", "here", "--backend", "flex"]);
+    kappa.says(&[
+        "hessian",
+        "--checkpoint",
+        "alone.safetensors",
+        "--limit",
+        "2000",
+        "--out",
+        "here",
+        "--backend",
+        "flex",
+    ]);
     let again = study::json(&kappa.folder.path().join("here/spectrum.json"));
     assert_eq!(again["spectrum"]["top"][0].as_f64().unwrap(), plain, "the first 2000 are the training split");
 }

@@ -105,6 +105,11 @@ pub struct NetworkConfig {
 }
 
 impl NetworkConfig {
+    /// Features of the last layer: units of the last hidden one.
+    pub fn features(&self) -> usize {
+        self.hidden.last().copied().unwrap_or(0)
+    }
+
     /// The network for so many inputs and classes.
     pub fn shape(&self, inputs: usize, classes: usize) -> NetworkShape {
         NetworkShape { inputs, hidden: self.hidden.clone(), classes, normalisation: self.normalisation }
@@ -203,9 +208,7 @@ fn parse<T: DeserializeOwned>(origin: &str, text: &str, assignments: &[String]) 
     for assignment in assignments {
         set::set(&mut table, assignment)?;
     }
-    table
-        .try_into()
-        .map_err(|error| refuse(format!("{origin} with {}", assignments.join(", ")), error))
+    table.try_into().map_err(|error| refuse(format!("{origin} with {}", assignments.join(", ")), error))
 }
 
 #[cfg(test)]

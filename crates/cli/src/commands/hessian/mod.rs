@@ -85,8 +85,7 @@ pub fn of_last_epochs(
     chosen: Chosen,
     quiet: bool,
 ) -> Result<(), CliError> {
-    let targets =
-        runs.iter().map(|run| target::of_run(run, None, None)).collect::<Result<Vec<_>, _>>()?;
+    let targets = runs.iter().map(|run| target::of_run(run, None, None)).collect::<Result<Vec<_>, _>>()?;
     let call = Call {
         machine: &chosen.machine,
         request: Request::new(chosen.precision),
@@ -145,9 +144,7 @@ fn request(arguments: &HessianArguments, precision: Precision) -> Request {
         overlap_with: further.overlap_with.clone(),
         subsets: further.subsets,
         top: further.top,
-        density: further
-            .density
-            .then_some(DensityRequest { probes: further.probes, steps: further.steps }),
+        density: further.density.then_some(DensityRequest { probes: further.probes, steps: further.steps }),
         seed: further.seed,
         folded: arguments.folded,
         ..Request::new(precision)
@@ -248,10 +245,7 @@ impl Call<'_> {
     }
 
     /// Does `work` with a bar on the screen.
-    fn watched<T>(
-        &self,
-        work: impl FnOnce(&Measuring) -> Result<T, ProbeError>,
-    ) -> Result<T, CliError> {
+    fn watched<T>(&self, work: impl FnOnce(&Measuring) -> Result<T, ProbeError>) -> Result<T, CliError> {
         Ok(work(&Measuring::new(self.quiet))?)
     }
 
