@@ -5,8 +5,8 @@ use std::{error::Error, fmt::Display, io, path::PathBuf};
 use burn::tensor::wgpu::WgpuInitError;
 use kappa_data::{DataError, LayerError};
 use kappa_hessian::HessianError;
+use kappa_probe::ProbeError;
 use kappa_run::RunError;
-use kappa_study::ProbeError;
 use kappa_trainer::TrainError;
 
 /// Why something was not measured.

@@ -19,7 +19,8 @@ use std::{
 
 use burn::tensor::{DType, Device, Tensor};
 use kappa_data::DataSet;
-use kappa_study::{BatchNormStatistics, Precision, ProbeOptions, probe};
+use kappa_probe::samples;
+use kappa_run::Request;
 use kappa_trainer::{DeviceSplit, PixelScaling, split_data};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -65,9 +66,8 @@ fn write_mnist(folder: &Path) -> Result<String, BenchError> {
     trainer.epoch(|_| ControlFlow::Continue(()))?;
     let scaling = PixelScaling::new(config.data.scaling, &set.train)?;
     let images = DeviceSplit::new(&set.train, set.classes, scaling, &device);
-    let options =
-        ProbeOptions { precision: Precision::F64, bias: false, statistics: BatchNormStatistics::Running };
-    let samples = probe(trainer.network(), &images, options, |_| ())?;
+    let request = Request::new(kappa_run::Precision::F64);
+    let samples = samples(trainer.network(), &images, &request, &())?;
     let chunks = samples.chunks();
     let features = chunks.iter().map(|chunk| chunk.features.clone()).collect();
     let probabilities = chunks.iter().map(|chunk| chunk.probabilities.clone()).collect();

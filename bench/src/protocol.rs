@@ -185,7 +185,7 @@ mod tests {
         let places: Vec<_> = positions(1000).collect();
         assert_eq!(places[..3], [(0, 0), (125, 376), (250, 752)]);
         let elements: Vec<f64> = (0..36).map(f64::from).collect();
-        let hessian = Hessian::from_elements(3, 2, 1, elements).unwrap();
+        let hessian = Hessian::from_elements(3, 2, 1, f64::EPSILON, elements).unwrap();
         let Digest::Matrix { trace, frobenius, elements } = Digest::of_matrix(&hessian) else {
             panic!("a matrix has the digest of one");
         };

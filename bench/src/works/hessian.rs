@@ -2,7 +2,7 @@
 //! all eigenvalues and eigenvectors of MNIST's.
 
 use burn::tensor::{DType, Device};
-use kappa_hessian::{HessianError, Samples};
+use kappa_hessian::{HessianError, Samples, largest_pairs};
 
 use super::Works;
 use crate::{
@@ -23,7 +23,7 @@ impl Works {
     }
 
     pub(super) fn ten_largest(&mut self, precision: Precision, inputs: &str) -> Result<Measured, BenchError> {
-        let work = |samples: &Samples| samples.leading_pairs(LEADING, &|| ());
+        let work = |samples: &Samples| largest_pairs(samples, LEADING, &());
         let (pairs, seconds) = self.of_samples(precision, inputs, work)?;
         let note = Some("without H, from features and probabilities");
         Ok(Measured { note, ..Measured::new(seconds, Digest::of_eigenvalues(&pairs.eigenvalues)) })
@@ -51,7 +51,7 @@ impl Works {
         let load = || Ok(read_samples(folder, MNIST, DType::F64, &Device::flex())?.hessian()?);
         self.kept.with((), load, |hessian| {
             let (spectrum, seconds) = if what == What::Pairs {
-                let (pairs, seconds) = timed(device, || Ok(hessian.eigenpairs(f64::EPSILON)?))?;
+                let (pairs, seconds) = timed(device, || Ok(hessian.eigenpairs()?))?;
                 (pairs.spectrum, seconds)
             } else {
                 timed(device, || Ok(hessian.spectrum()?))?

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 
 use burn::tensor::Device;
 use kappa_data::DataSet;
-use kappa_model::{Initialisation, TwoLayerNet};
+use kappa_model::Initialisation;
 use kappa_run::{BatchSize, Config};
-use kappa_trainer::{DeviceSplit, PixelScaling, Trainer, network_shape, split_data};
+use kappa_trainer::{DeviceSplit, PixelScaling, Trainer, split_data};
 
 use super::Works;
 use crate::{
@@ -59,8 +59,8 @@ pub fn trainer(config: &Config, set: &DataSet, device: &Device) -> Result<Traine
     let scaling = PixelScaling::new(config.data.scaling, &images)?;
     let split = DeviceSplit::new(&images, set.classes, scaling, device);
     let device = device.clone().autodiff();
-    let shape = network_shape(config, set);
-    let network = TwoLayerNet::new(&shape, Initialisation::GlorotUniform, config.seed, &device);
+    let shape = config.network.shape(set.train.inputs(), set.classes);
+    let network = kappa_model::Network::new(&shape, Initialisation::GlorotUniform, config.seed, &device);
     Ok(Trainer::new(network, split, &config.training, &device, config.seed))
 }
 

@@ -4,7 +4,7 @@
 
 use std::{num::NonZeroUsize, ops::ControlFlow, path::Path};
 
-use burn::{data::dataset::Dataset, tensor::Device};
+use burn::tensor::Device;
 use kappa_data::DataSet;
 use kappa_model::{Initialisation, Network};
 use kappa_run::Config;

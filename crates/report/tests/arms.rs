@@ -42,7 +42,6 @@ fn study(root: &Path, arms: usize) -> StudyDir {
     for (place, arm) in config.arms.iter().enumerate() {
         let manifest = Manifest {
             schema_version: MANIFEST_VERSION,
-            network: arm.name.clone(),
             config: config.config_of(arm).unwrap(),
             data: "made up".to_owned(),
             inputs: 4,

@@ -57,7 +57,7 @@ pub fn check_safetensors(folder: &Path, input: &[u8]) {
         1 => {
             if let Ok(network) = import_checkpoint(&path, &Device::flex()) {
                 let shape = network.shape();
-                assert!(shape.inputs > 0 && shape.hidden > 0 && shape.classes > 0);
+                assert!(shape.inputs > 0 && shape.features() > 0 && shape.classes > 0);
             }
         }
         _ if write_sealed(&path, bytes).is_err() => {}
