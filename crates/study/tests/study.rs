@@ -9,8 +9,9 @@ use burn::{
 };
 use kappa_data::{DataSet, LabelledImages};
 use kappa_hessian::Accumulator;
-use kappa_run::{EpochMetrics, Findings, RunDir, SpectraRow, StudyConfig, StudyDir, Variant};
-use kappa_study::{Precision, StudyObserver, run_study};
+use kappa_model::Pass;
+use kappa_run::{EpochMetrics, Findings, Precision, RunDir, SpectraRow, StudyConfig, StudyDir, Variant};
+use kappa_study::{StudyObserver, run_study};
 use kappa_trainer::{Machine, load_checkpoint};
 
 const STUDY: &str = r#"
@@ -27,7 +28,7 @@ widths = [3]
 name = "FC"
 [[arms]]
 name = "FC+BN"
-set.network.batch_norm.epsilon = 1e-5
+set.network.normalisation.kind = "batch"
 [recipe]
 name = "fc"
 [recipe.data]
@@ -96,10 +97,7 @@ fn short() -> String {
 }
 
 fn run(study: &StudyConfig, root: &Path, counted: &mut Counted) -> (std::path::PathBuf, Findings) {
-    let machine = Machine {
-        device: Device::flex(),
-        provenance: kappa_run::Provenance { backend: "flex".to_owned(), ..Default::default() },
-    };
+    let machine = Machine { device: Device::flex(), provenance: kappa_run::Provenance::default() };
     let result = run_study(study, &set(), &machine, Precision::F64, root, counted).unwrap();
     assert_eq!(counted.left, 0, "what was planned is what was done");
     (result.directory.path().to_owned(), result.findings)
@@ -212,7 +210,7 @@ fn the_controls_are_the_spectra_of_mapped_features() {
     let (run, rows) = chosen_run(root.path(), "fc");
     // The last epoch again, by hand: features to the host, mapped in f64, and summed directly.
     let network = load_checkpoint(&run.checkpoint_path(3), &Device::flex()).unwrap().valid();
-    let features = network.features(training_images());
+    let features = network.features(network.preactivations(training_images()), Pass::Running);
     let probabilities = softmax(network.logits(features.clone()).cast(DType::F64), 1);
     let g: Vec<f64> = features.into_data().iter::<f64>().collect();
     let root_or_one = |square: f64| if square > 0.0 { square.sqrt() } else { 1.0 };
@@ -239,10 +237,17 @@ fn each_statistics_normalises_by_what_it_says() {
     let network = load_checkpoint(&run.checkpoint_path(3), &device).unwrap().valid();
     let z = network.preactivations(training_images());
     // With statistics (0, 1 - epsilon) batch norm is a -> gamma a + beta: gamma and beta from 0 and 1.
-    let plain =
-        network.clone().with_statistics(Tensor::zeros([5], &device), Tensor::full([5], 1.0 - 1e-5, &device));
+    let plain = network.clone().with_statistics(
+        0,
+        Tensor::zeros([5], &device),
+        Tensor::full([5], 1.0 - 1e-5, &device),
+    );
     let at = |value: f64| -> Vec<f64> {
-        plain.features_of(Tensor::full([1, 5], value, &device)).into_data().iter::<f64>().collect()
+        plain
+            .features(Tensor::full([1, 5], value, &device), Pass::Running)
+            .into_data()
+            .iter::<f64>()
+            .collect()
     };
     let (beta, one) = (at(0.0), at(1.0));
     let a: Vec<f64> = z.clone().into_data().iter::<f64>().map(|z| z.max(0.0)).collect();
@@ -257,9 +262,11 @@ fn each_statistics_normalises_by_what_it_says() {
         };
         rows.iter().enumerate().map(value).collect()
     };
-    let running: Vec<f64> = network.features_of(z).into_data().iter::<f64>().collect();
+    let running: Vec<f64> = network.features(z, Pass::Running).into_data().iter::<f64>().collect();
     // Folded, the features are the activations, and the probabilities those of the running ones.
-    let probabilities = network.logits(network.features(training_images())).cast(DType::F64);
+    let probabilities = network
+        .logits(network.features(network.preactivations(training_images()), Pass::Running))
+        .cast(DType::F64);
     assert_spectrum(&rows, "folded", a.clone(), &softmax(probabilities, 1), 1e-5);
     let dataset = normalised(&a);
     let batch: Vec<f64> = a.chunks(16 * 5).flat_map(normalised).collect();
@@ -281,7 +288,7 @@ fn the_most_influential_sample_is_the_one_without_which_the_spectrum_changes_as_
     let influence = row.influence.as_ref().unwrap();
     // Without each sample in turn, from the features of the others.
     let network = load_checkpoint(&run.checkpoint_path(3), &Device::flex()).unwrap().valid();
-    let features = network.features(training_images());
+    let features = network.features(network.preactivations(training_images()), Pass::Running);
     let silent =
         (0..5).filter(|&i| features.clone().slice([0..60, i..i + 1]).max().into_scalar::<f32>() == 0.0);
     assert_eq!(row.silent, silent.count());
