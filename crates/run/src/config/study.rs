@@ -239,7 +239,7 @@ learning_rate = 1e-3
         let configs: Vec<Config> = study.arms.iter().map(|arm| study.config_of(arm).unwrap()).collect();
         assert_eq!(configs[0], Config { name: "fc".to_owned(), ..study.recipe.clone() });
         assert_eq!(configs[1].name, "fc-kaiming");
-        assert_eq!(configs[1].network.hidden, 7, "of the recipe");
+        assert_eq!(configs[1].network.hidden, [7], "of the recipe");
         assert_ne!(configs[1].network.initialisation, configs[0].network.initialisation);
         assert_eq!(study.arms[1].settings(), ["network.initialisation=\"kaiming_uniform\""]);
     }
