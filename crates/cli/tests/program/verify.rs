@@ -170,7 +170,7 @@ fn what_is_missing_or_another_version_or_not_kappas_is_told() {
     assert!(!right && said.contains("epoch 1 has no ") && said.contains("epoch-0001.safetensors"), "{said}");
 
     let json = fs::read_to_string(run.join("run.json")).unwrap();
-    let other = json.replace("\"schema_version\": 2", "\"schema_version\": 99");
+    let other = json.replace("\"schema_version\": 3", "\"schema_version\": 99");
     let (body, _) = other.rsplit_once(",\n  \"sha256\"").unwrap();
     write_sealed(&run.join("run.json"), format!("{body}\n}}\n").as_bytes()).unwrap();
     let message = kappa.complains(&["hessian", run.to_str().unwrap()]);

@@ -16,7 +16,7 @@ fn logits_or_probabilities_and_not_both() {
     assert!(matches!(folder.complains(&["G.npy", "leave one out"]), LayerError::TwoScores { .. }));
     folder.files.probabilities = None;
     folder.files.logits = None;
-    assert!(matches!(folder.complains(&["--logits", "--probabilities"]), LayerError::NoScores { .. }));
+    assert!(matches!(folder.complains(&["logits", "probabilities"]), LayerError::NoScores { .. }));
 }
 
 #[test]
@@ -25,7 +25,8 @@ fn tensors_that_are_missing_or_unknown_are_told_by_name() {
     let named = |name| (name, logits.1, logits.2, logits.3.clone());
     let bundle = |tensors: &[_]| Folder::new().bundle(tensors);
     bundle(&[named("logits")]).complains(&["layer.safetensors holds no tensor `features`"]);
-    bundle(std::slice::from_ref(&features)).complains(&["layer.safetensors", "--logits Z.npy"]);
+    bundle(std::slice::from_ref(&features))
+        .complains(&["layer.safetensors", "logits or probabilities [N, K]"]);
     bundle(&[features.clone(), named("logits"), named("label")]).complains(&["holds a tensor `label`"]);
     let both = bundle(&[features, named("logits"), named("probabilities")]);
     assert!(matches!(both.complains(&["layer.safetensors"]), LayerError::TwoScores { .. }));
@@ -203,7 +204,7 @@ fn the_first_number_that_is_not_finite_is_told_with_its_place() {
 fn what_is_no_distribution_is_told_with_its_place() {
     let error = Folder::new()
         .probabilities(&f64s("(2, 2)", &[0.5, 0.5, 2.0, -1.0]))
-        .complains(&["P.npy hold 2 in row 1, column 0", "--logits"]);
+        .complains(&["P.npy hold 2 in row 1, column 0", "are these logits"]);
     assert!(matches!(error, LayerError::NotAProbability { .. }));
     let error = Folder::new()
         .probabilities(&f64s("(2, 2)", &[0.5, 0.5, 0.5, 0.25]))

@@ -2,7 +2,7 @@
 
 use kappa_run::SpectrumRecord;
 
-use super::table::{Table, number, or_dash, seconds, verdict};
+use super::table::{Table, number, seconds, verdict};
 use crate::output::say;
 
 /// Prints a column for each spectrum.
@@ -31,20 +31,17 @@ pub fn print(records: &[SpectrumRecord]) {
     if table.any(|record| record.spectrum.null_space.numerical > 0) {
         table.row("else below rounding", |record| record.spectrum.null_space.numerical.to_string());
     }
-    table.row("checks", |record| {
+    table.row("checks, digits of l_1", |record| {
         let count = record.checks().count();
         let failed = record.checks().filter(|check| !check.passed).count();
         match (&record.evidence, failed) {
             (None, _) => "SKIPPED".to_owned(),
-            (Some(_), 0) => format!("{count} passed"),
+            (Some(evidence), 0) => {
+                format!("{count} passed, {} digits", evidence.known_digits_of_lambda_1)
+            }
             (Some(_), failed) => format!("{failed} of {count} FAILED"),
         }
     });
-    if table.any(|record| record.evidence.is_some()) {
-        table.row("digits known of l_1", |record| {
-            or_dash(record.evidence.as_ref().map(|evidence| evidence.known_digits_of_lambda_1.to_string()))
-        });
-    }
     table.row("seconds", |record| seconds(record.timings.total));
     // What was asked for by name is what one came for, too.
     table.directions();

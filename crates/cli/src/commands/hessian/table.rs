@@ -65,12 +65,10 @@ impl<'a> Table<'a> {
                 or_dash(record.settings.statistics.map(|statistics| statistics.to_string()))
             });
         }
-        self.row("samples", |record| match record.settings.split() {
-            Some(split) => format!("{} ({split})", record.settings.samples),
-            None => record.settings.samples.to_string(),
-        });
-        self.row("classes x features", |record| {
-            format!("{} x {}", record.settings.classes, record.settings.features)
+        self.row("samples, classes x m", |record| {
+            let settings = &record.settings;
+            let split = settings.split().map_or_else(String::new, |split| format!(" ({split})"));
+            format!("{}{split}, {} x {}", settings.samples, settings.classes, settings.features)
         });
     }
 
@@ -275,7 +273,7 @@ fn band(values: &[f64]) -> String {
     }
 }
 
-pub fn or_dash(text: Option<String>) -> String {
+fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".to_owned())
 }
 
