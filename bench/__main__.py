@@ -90,8 +90,7 @@ class Benchmark:
             if OF_MNIST & set(self.chosen):
                 say("inputs: from kappa-bench")
                 references[works.MNIST] = self.write_inputs()
-            kappa, python = self.sides()
-            with kappa, python:
+            with self.kappa_side() as kappa, self.python_side() as python:
                 self.report.introduce(kappa, python)
                 measurer = Measurer(kappa, python, self.given.repeats, references)
                 for group in self.chosen:
@@ -103,13 +102,15 @@ class Benchmark:
             if self.report.write(complete) and not complete:
                 say(f"what was measured so far is in {self.report.path.name}, marked as incomplete")
 
-    def sides(self) -> tuple[Side, Side]:
-        given, inputs = self.given, ["--inputs", self.folder]
-        kappa = [given.binary, "serve", *inputs, "--backend", self.backend]
-        python = given.python or (sys.executable if given.gpu else environment.ensure())
-        peers = [python, "-W", "ignore", HERE / "worker.py", *inputs]
-        peers += ["--device", "cuda" if given.gpu else "cpu"]
-        return Side("kappa", kappa, given.threads), Side("the peers", peers, given.threads)
+    def kappa_side(self) -> Side:
+        serve = [self.given.binary, "serve", "--inputs", self.folder, "--backend", self.backend]
+        return Side("kappa", serve, self.given.threads)
+
+    def python_side(self) -> Side:
+        program = self.given.python or (sys.executable if self.given.gpu else environment.ensure())
+        worker = [program, "-W", "ignore", HERE / "worker.py", "--inputs", self.folder]
+        worker += ["--device", "cuda" if self.given.gpu else "cpu"]
+        return Side("the peers", worker, self.given.threads)
 
     def measured(self, group: str, measurer: Measurer) -> Iterator[tuple[str, dict[str, Any]]]:
         gpu = self.given.gpu

@@ -36,7 +36,7 @@ class Report:
     def introduce(self, kappa: Side, python: Side) -> None:
         for name, side in (("kappa", kappa), ("peers", python)):
             said = side.hello.items()
-            self.content[name] = {key: value for key, value in said if key not in ("hello", "peers")}
+            self.content[name] = {key: value for key, value in said if key != "peers"}
 
     def write(self, complete: bool) -> bool:
         """At once or not at all; and not over an older file before there is anything to say."""

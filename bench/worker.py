@@ -57,7 +57,7 @@ class Worker:
         return answer | ({"scaled_from": task.scaled_from} if task.scaled_from else {})
 
 
-def hello(context: Context) -> dict[str, Any]:
+def hello() -> dict[str, Any]:
     """Who answers: versions, the BLAS behind numpy and scipy, and the peers by their work."""
     versions = {"python": platform.python_version()}
     for name in LIBRARIES:
@@ -66,21 +66,10 @@ def hello(context: Context) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "hello": "worker",
-        "device": device_name(context),
         "versions": versions,
         "blas": blas(),
         "peers": {work: list(peers) for work, peers in PEERS.items()},
     }
-
-
-def device_name(context: Context) -> str | None:
-    """The GPU's name, or nothing on a CPU and where there is none."""
-    if context.device == "cpu" or importlib.util.find_spec("torch") is None:
-        return None
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def blas() -> list[str]:
@@ -103,11 +92,12 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     # torch's threads; those of BLAS follow the environment that this process was started with.
-    if importlib.util.find_spec("torch") is not None:
-        import torch
-
+    torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+    if torch:
         torch.set_num_threads(context.threads)
-    print(json.dumps(hello(context)), file=answers)
+    has_gpu = torch and context.device != "cpu" and torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if has_gpu else None
+    print(json.dumps(hello() | {"device": device}), file=answers)
     worker = Worker(context)
     for line in sys.stdin:
         print(json.dumps(worker.answer(json.loads(line))), file=answers)

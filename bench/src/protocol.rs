@@ -68,7 +68,6 @@ pub enum Network {
 /// The first line, before anything is asked.
 pub fn hello(place: &Place) -> Value {
     json!({
-        "hello": env!("CARGO_PKG_NAME"),
         "version": env!("CARGO_PKG_VERSION"),
         // Known to whoever starts the benchmark; a build that asked git would be made anew
         // with every commit.
