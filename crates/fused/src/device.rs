@@ -11,11 +11,6 @@ impl DeviceError {
         Self(problem.to_string())
     }
 
-    /// What was said, all of it.
-    pub fn problem(&self) -> &str {
-        &self.0
-    }
-
     /// Whether it failed for want of memory; what it says is all there is to tell it by.
     pub fn is_out_of_memory(&self) -> bool {
         let problem = self.0.to_lowercase();

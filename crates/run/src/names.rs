@@ -43,7 +43,6 @@ pub enum Split {
 
 /// What computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
 pub enum Backend {
     /// A GPU, through Vulkan, Metal or DirectX 12.

@@ -32,15 +32,13 @@ fn with_mounts(kappa: &Kappa, script: &str) -> Option<Output> {
 /// and runs it again. Then copies what is on the disk to `kept`, and returns the names of the
 /// files that could not be written.
 fn with_ever_more_room(kappa: &Kappa, before: &str, command: &str) -> Option<BTreeSet<String>> {
-    // The page that holds all of plotly.js is larger than all else together.
     let script = format!(
         "mount -t tmpfs -o size=512m tmpfs disk; {before}
          head -c 4096 /dev/zero > disk/filler
          size=$(du -sk disk | cut -f1); : > failures
          while mount -o remount,size=${{size}}k disk; ! {command} 2> failure > /dev/null; do
              echo \"status $?\" >> failures; cat failure >> failures
-             if grep -q report.html failure; then size=$((size + 16384))
-             elif grep -q /report/ failure; then size=$((size + 64))
+             if grep -q /report/ failure; then size=$((size + 64))
              else size=$((size + 4)); fi
              [ $size -lt 100000 ]
          done

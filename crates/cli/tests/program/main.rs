@@ -223,7 +223,8 @@ fn a_network_of_several_hidden_layers_is_trained_and_measured() {
     let text = kappa.says(&["hessian", "--bn-stats", "all", "--folded", "--backend", "flex", "--full"]);
     assert!(text.contains("10 x 8") && text.contains("FC+BN before ReLU folded"), "{text}");
     assert!(text.contains("folding") && !text.contains("FAIL"), "{text}");
-    // What is folded into the layer before the ReLU leaves the features as they are, to rounding.
+    // What is folded into the layer before the ReLU leaves the features as they are, to rounding:
+    // of 784 and some dozen terms 4 sqrt(784) + 8 roundings of 6e-8 add up, and the square doubles it.
     let lambda_1 = |folder: &str| {
         let json = study::json(&run.join("hessian").join(folder).join("spectrum.json"));
         json["spectrum"]["top"][0].as_f64().unwrap()

@@ -48,8 +48,9 @@ def main():
     with torch.no_grad():
         features = network.features(x)
         probabilities = torch.softmax(network.output(features).double(), 1)
-    # Sums of some dozen numbers of order one in f32, over three layers; batch norm magnifies by
-    # one over a standard deviation, and none is below a tenth here.
+    # Sums of some dozen numbers of order one in f32, 1e-6, over three layers. Running variances
+    # begin at one and keep 0.9 of themselves in each of four steps: they magnify by no more than
+    # 0.66^(-1/2) a layer.
     apart = max((features.double() - saved["features"]).abs().max().item(),
                 (probabilities - saved["probabilities"]).abs().max().item())
     assert apart < 1e-4, apart
