@@ -167,4 +167,19 @@ mod tests {
         assert_eq!(arms.name(widths[2]), arms.name(grid[0]));
         assert_eq!(arms.config(widths[2]), arms.config(grid[0]));
     }
+
+    #[test]
+    fn the_papers_two_networks_as_single_runs_are_the_studys_arms_at_the_chosen_point() {
+        let study = paper(&[]);
+        let arms = Arms::new(&study).unwrap();
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+        for (arm, name) in [(0, "fc-paper"), (1, "fc-bn-paper")] {
+            // What the grid chooses (docs/decisions/recipe.md).
+            let chosen = Point { arm, learning_rate: 3e-4, l2: 1e-4, hidden: None, seed: study.recipe.seed };
+            assert!(grid(&study).contains(&Point { arm: 0, ..chosen }));
+            let alone = Config::load(&folder.join(format!("{name}.toml")), &[]).unwrap();
+            assert_eq!(alone.name, name);
+            assert_eq!(Config { name: arms.config(chosen).name, ..alone }, arms.config(chosen));
+        }
+    }
 }
