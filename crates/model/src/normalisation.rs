@@ -61,6 +61,12 @@ impl Normalisation {
         self.kind == Kind::Batch
     }
 
+    /// Whether it stands behind the ReLU, so that a unit that never fires is a constant feature,
+    /// its shift, and no zero.
+    pub fn stands_behind_relu(&self) -> bool {
+        self.kind == Kind::Batch && self.place == Place::After
+    }
+
     /// What a network with it is called: "FC", "FC+BN", "FC+BN before ReLU".
     pub fn label(&self) -> &'static str {
         match (self.kind, self.place) {

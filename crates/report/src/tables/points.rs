@@ -1,6 +1,8 @@
 //! What was found at each point of the study, and in which runs.
 
-use kappa_run::{Comparison, GridPoint, Quantity, SpectraRow, Variant, When, Word, kappa_prime};
+use kappa_run::{
+    Comparison, GridPoint, NetworkConfig, Quantity, SpectraRow, Variant, When, Word, kappa_prime,
+};
 
 use crate::{
     band::Band,
@@ -192,13 +194,7 @@ pub(super) fn singularities(results: &StudyResults) -> Vec<Singular> {
             };
             let classes = run.manifest.classes;
             let (zeros, softmax) = (row.size - row.rank, run.hidden());
-            // A unit that never fires is a zero feature, and takes K - 1 dimensions with it; under
-            // batch norm it is the constant beta, so that d of them are one feature and not d.
-            let lost = match row.variant {
-                Variant::Plain => row.silent,
-                _ => row.silent.saturating_sub(1),
-            };
-            let from_silent = (classes - 1) * lost;
+            let from_silent = (classes - 1) * lost(&run.manifest.config.network, row.silent);
             rows.push(Singular {
                 network: results.arms.name(arm).to_owned(),
                 hidden: run.hidden(),
@@ -215,6 +211,13 @@ pub(super) fn singularities(results: &StudyResults) -> Vec<Singular> {
     rows
 }
 
+/// How many features are lost to units that never fire; each takes K - 1 dimensions with it. Such
+/// a unit is a zero feature where the ReLU comes last. Where batch norm stands behind the ReLU it
+/// is the constant beta, so that d of them are one feature and not d.
+fn lost(network: &NetworkConfig, silent: usize) -> usize {
+    if network.normalisation.stands_behind_relu() { silent.saturating_sub(1) } else { silent }
+}
+
 pub(super) fn grid(results: &StudyResults) -> Vec<[String; 4]> {
     let row = |point: &GridPoint| {
         let accuracy = point.validation_accuracy;
@@ -226,4 +229,23 @@ pub(super) fn grid(results: &StudyResults) -> Vec<[String; 4]> {
         ]
     };
     results.findings.grid.iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use kappa_run::Config;
+
+    use super::lost;
+
+    #[test]
+    fn silent_units_are_one_constant_behind_the_relu_and_zeros_each_before_it() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/fc-bn-paper.toml");
+        let lost = |setting: &str, silent: usize| {
+            let config = Config::load(&path, &[format!("network.normalisation.{setting}")]).unwrap();
+            lost(&config.network, silent)
+        };
+        assert_eq!([0, 1, 3].map(|silent| lost("place=after", silent)), [0, 0, 2]);
+        assert_eq!([0, 1, 3].map(|silent| lost("place=before", silent)), [0, 1, 3]);
+        assert_eq!([0, 1, 3].map(|silent| lost("kind=none", silent)), [0, 1, 3]);
+    }
 }
