@@ -6,7 +6,7 @@ use kappa_run::Variant;
 use crate::{
     ReportError,
     figures::Figure,
-    lead,
+    lead, paper,
     results::{Arms, Point, Run, StudyResults},
     spectrum::SpectrumView,
     tables::Tables,
@@ -80,7 +80,8 @@ impl Head {
                 "Adam, learning rate {:e}, L2 {:e}, batches of {batch}",
                 findings.learning_rate, findings.l2
             ),
-            inferred: recipe.training.batch_size == kappa_run::BatchSize::Full,
+            inferred: recipe.training.batch_size == kappa_run::BatchSize::Full
+                && paper::is_setting_of(manifest),
             seeds: results.chosen.seeds.len(),
             epochs: recipe.training.epochs.get(),
             hessians: results.chosen.all_runs().map(probed).sum(),

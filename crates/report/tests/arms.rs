@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kappa_report::{ReportError, write_report};
 use kappa_run::{
-    Comparison, EpochMetrics, Estimate, FINDINGS_VERSION, Findings, MANIFEST_VERSION, Manifest,
+    Comparison, EpochMetrics, Estimate, FINDINGS_VERSION, FileChecksum, Findings, MANIFEST_VERSION, Manifest,
     PointFindings, Precision, Quantity, RunDir, RunNames, RunSpectra, SPECTRA_VERSION, SpectraRow,
     StudyConfig, StudyDir, Variant, Verdict, When, Word,
 };
@@ -33,10 +33,34 @@ learning_rate = 1e-3
 
 /// A study of the first `arms` arms and one seed, its findings those of all of them.
 fn study(root: &Path, arms: usize) -> StudyDir {
+    study_of(root, arms, &[], &[])
+}
+
+/// The same of two arms on the paper's data, splits and width, for as many epochs.
+fn papers_study(root: &Path) -> StudyDir {
+    let settings = [
+        "recipe.data.train=50000",
+        "recipe.data.validation=10000",
+        "recipe.data.test=1000",
+        "recipe.network.hidden=100",
+        "recipe.training.epochs=30",
+        "recipe.training.batch_size=full",
+    ];
+    let files: Vec<FileChecksum> = kappa_data::DataSet::mnist()
+        .unwrap()
+        .files
+        .into_iter()
+        .map(|file| FileChecksum { file: file.file, sha256: file.sha256 })
+        .collect();
+    study_of(root, 2, &settings, &files)
+}
+
+fn study_of(root: &Path, arms: usize, settings: &[&str], data_files: &[FileChecksum]) -> StudyDir {
     let head = "name = \"made-up\"\nseeds = 1\n[grid]\nlearning_rates = [0.1]\nl2 = [0.0]\n";
     let path = root.join("study-config.toml");
     std::fs::write(&path, format!("{head}{}{REST}", ARMS[..arms].concat())).unwrap();
-    let config = StudyConfig::load(&path, &[]).unwrap();
+    let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+    let config = StudyConfig::load(&path, &settings).unwrap();
     let study = StudyDir::create(root, &config).unwrap();
     let runs: Vec<String> = config.arms.iter().map(|arm| arm.slug()).collect();
     for (place, arm) in config.arms.iter().enumerate() {
@@ -46,7 +70,7 @@ fn study(root: &Path, arms: usize) -> StudyDir {
             data: "made up".to_owned(),
             inputs: 4,
             classes: 3,
-            data_files: vec![],
+            data_files: data_files.to_vec(),
             sessions: vec![],
         };
         let run = RunDir::create_named(&study.runs(), &runs[place], &manifest).unwrap();
@@ -161,10 +185,43 @@ fn three_arms_have_their_lines_tables_and_sentences() {
     }
     let table = text(&folder, "table-1.csv");
     assert_eq!(table.lines().count(), 1 + 3 * 3);
-    assert!(table.contains("FC,train,74.8,") && table.contains("\"FC, Kaiming\",train,,50,"), "{table}");
+    assert!(table.contains("FC,train,50,") && table.contains("\"FC, Kaiming\",train,50,"), "{table}");
     let page = text(&folder, "report.html");
     assert_eq!(page.matches("<select id=\"arm-").count(), 3);
     assert!(page.contains("#009e73"), "the third arm's colour");
+}
+
+#[test]
+fn a_study_in_another_setting_is_not_held_against_the_papers_numbers() {
+    let (_root, folder) = report(2);
+    let table = text(&folder, "table-1.csv");
+    assert!(table.starts_with("network,split,mean,deviation,seeds ..\nFC,train,50,,50\n"), "{table}");
+    for page in ["report.md", "report.html"] {
+        let page = text(&folder, page);
+        assert!(page.contains("Accuracy in %") && page.contains("own numbers do not stand beside"), "{page}");
+        for of_the_paper in ["74.8", "root mean square", "recipe is inferred", "beside the paper's", "difference<"] {
+            assert!(!page.contains(of_the_paper), "{of_the_paper} in {page}");
+        }
+    }
+}
+
+#[test]
+fn a_study_in_the_papers_setting_is_held_against_its_table_1() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = write_report(&papers_study(root.path())).unwrap();
+    let table = text(&folder, "table-1.csv");
+    assert!(table.starts_with("network,split,paper,mean,deviation,difference,seeds ..\n"), "{table}");
+    // 50 less 74.8; of an arm that is none of the paper's nothing.
+    assert!(table.contains("FC,train,74.8,50,,-24.799999999999997,50\n"), "{table}");
+    assert!(table.contains("FC wide,train,,50,,,50\n"), "{table}");
+    for page in ["report.md", "report.html"] {
+        let page = text(&folder, page);
+        for part in ["Table 1: accuracy in %, beside the paper's", "74.8", "-24.8", "recipe is inferred"] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+        // The root of the mean of 24.8^2, 27.2^2 and 22.8^2.
+        assert!(page.contains("The root mean square of the three differences is 25.0 points."), "{page}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub struct Tables {
     /// Table 1 beside the paper's.
     pub accuracies: Vec<Accuracy>,
     /// The root mean square of Table 1's differences in percentage points, and how many there
-    /// are; none if no arm is the paper's.
+    /// are; none if no arm is the paper's, and then nothing of the paper's numbers is shown.
     pub distance: Option<(f64, String)>,
     /// What the arms' effects are made of.
     pub explanations: Vec<Explained>,
@@ -118,24 +118,16 @@ impl Tables {
     pub fn table_1_csv(&self) -> Result<Vec<u8>, ReportError> {
         let write = || -> Result<Vec<u8>, csv::Error> {
             let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
-            writer.write_record([
-                "network",
-                "split",
-                "paper",
-                "mean",
-                "deviation",
-                "difference",
-                "seeds ..",
-            ])?;
+            let beside = self.distance.is_some();
+            let columns = ["network", "split", "paper", "mean", "deviation", "difference", "seeds .."];
+            let of_paper = |column: &&str| matches!(*column, "paper" | "difference");
+            writer.write_record(columns.iter().filter(|column| beside || !of_paper(column)))?;
             let optional = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
             for row in &self.accuracies {
                 let mut record = vec![row.network.clone(), row.split.to_owned()];
-                record.extend([
-                    optional(row.paper),
-                    row.mean.to_string(),
-                    optional(row.deviation),
-                    optional(row.difference),
-                ]);
+                record.extend(beside.then(|| optional(row.paper)));
+                record.extend([row.mean.to_string(), optional(row.deviation)]);
+                record.extend(beside.then(|| optional(row.difference)));
                 record.extend(row.seeds.iter().map(ToString::to_string));
                 writer.write_record(record)?;
             }
@@ -211,7 +203,8 @@ fn table_1(results: &StudyResults) -> Vec<Accuracy> {
     let mut rows = Vec::new();
     for arm in results.arms.in_order() {
         let network = results.arms.name(arm);
-        let paper = paper::table_1(network);
+        // Of an arm that is called as the paper's is and is another network it says nothing.
+        let paper = results.chosen.runs(arm).next().and_then(|run| paper::table_1(&run.manifest));
         for (split, name) in ["train", "validation", "test"].into_iter().enumerate() {
             let last = |run: &Run| {
                 let row = run.metrics.last()?;
