@@ -56,6 +56,7 @@ fn on_run(error: &RunError) -> Option<&'static str> {
         RunError::OtherStudy(_) => Some("--set name=.. names a study otherwise"),
         RunError::NotAStudy(_) => Some("`kappa study configs/paper.toml` makes one"),
         RunError::Unfinished(_) => Some(STUDY_AGAIN),
+        RunError::NothingOfKappas(_) => Some("`kappa verify outputs` takes all that lies there"),
         RunError::NoRun(_) => Some("train one first, for example with `just train-cpu`"),
         _ => None,
     }

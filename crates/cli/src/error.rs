@@ -9,7 +9,7 @@ use kappa_run::RunError;
 use kappa_study::StudyError;
 use kappa_trainer::{CheckpointError, TrainError};
 
-use crate::{advice, backend::BackendError};
+use crate::{advice, backend::BackendError, output::printable};
 
 /// Everything that can end the program.
 #[derive(Debug, thiserror::Error)]
@@ -73,10 +73,10 @@ pub fn report(error: &CliError) {
     }
     match text.split_once(DEVICE_FAILED) {
         Some((before, failure)) => {
-            eprintln!("error: {before}{DEVICE_FAILED}{}", root(failure));
+            eprintln!("error: {}", printable(&format!("{before}{DEVICE_FAILED}{}", root(failure))));
             tracing::debug!("all that the device's driver said: {failure}");
         }
-        None => eprintln!("error: {text}"),
+        None => eprintln!("error: {}", printable(&text)),
     }
     if let Some(advice) = advice::on(error) {
         eprintln!("  {advice}");

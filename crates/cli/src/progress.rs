@@ -10,7 +10,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kappa_hessian::Progress;
 use kappa_probe::Observer;
-use kappa_run::{EpochMetrics, RunDir};
+use kappa_run::{EpochMetrics, RunDir, shown};
 use kappa_study::StudyObserver;
 
 use crate::{interrupt, output::say};
@@ -100,9 +100,9 @@ impl TrainingProgress {
 impl kappa_trainer::Observer for TrainingProgress {
     fn started(&mut self, run: &RunDir, epochs: usize, steps: usize, done: Option<usize>) {
         self.epochs = epochs;
-        self.run = run.path().display().to_string();
+        self.run = shown(run.path());
         if !self.quiet {
-            say(format_args!("{} -> {}", self.network, run.path().display()));
+            say(format_args!("{} -> {}", self.network, shown(run.path())));
             say(format_args!("{:>12}  {:>9}  {:>17}  {:>17}  {:>17}", "", "", "train", "validation", "test"));
         }
         self.bar = bar(epochs * steps, self.network, self.quiet);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kappa_data::DataError;
 use kappa_fused::DeviceError;
 use kappa_hessian::HessianError;
-use kappa_run::RunError;
+use kappa_run::{RunError, shown};
 use kappa_trainer::{CheckpointError, TrainError};
 
 /// A measurement failed.
@@ -39,7 +39,10 @@ pub enum ProbeError {
         images: usize,
     },
     /// The images are not those that the run was trained on.
-    #[error("{checkpoint} was trained on other data than was found now: {file} has another checksum")]
+    #[error(
+        "{} was trained on other data than was found now: {file} has another checksum",
+        shown(checkpoint)
+    )]
     OtherData {
         /// The checkpoint.
         checkpoint: PathBuf,

@@ -33,7 +33,7 @@ pub use crate::{
     save::{save_matrix_free, save_spectrum},
 };
 
-use kappa_run::{Checksums, RunError, StudyDir};
+use kappa_run::{Checksums, RunError, StudyDir, shown};
 
 use crate::results::StudyResults;
 
@@ -45,13 +45,13 @@ pub enum ReportError {
     #[error(transparent)]
     Run(#[from] RunError),
     /// A run that the findings name has no spectra.
-    #[error("{0} has no spectra")]
+    #[error("{} has no spectra", shown(.0))]
     NoSpectra(PathBuf),
     /// The findings name no run.
-    #[error("the study in {0} has no runs at its chosen point")]
+    #[error("the study in {} has no runs at its chosen point", shown(.0))]
     NoRuns(PathBuf),
     /// The findings have another number of runs a seed than the study has arms.
-    #[error("the findings in {0} are not of the arms of its study.toml")]
+    #[error("the findings in {} are not of the arms of its study.toml", shown(.0))]
     OtherArms(PathBuf),
     /// A chart could not be drawn.
     #[error("figure {name} cannot be drawn: {problem}")]

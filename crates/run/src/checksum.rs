@@ -13,11 +13,15 @@
 //!
 //! By hand: `sed "s/$sha256//" FILE | sha256sum` with the digits that are found there.
 
-use std::{fs, ops::Range, path::Path};
+use std::{ops::Range, path::Path};
 
 use sha2::{Digest, Sha256};
 
-use crate::{RunError, write::write_atomically};
+use crate::{
+    RunError,
+    reading::{read, read_named},
+    write::write_atomically,
+};
 
 /// Writes `body` with its checksum, whole or not at all; the name's end says where it goes.
 ///
@@ -33,7 +37,8 @@ pub fn write_sealed(path: &Path, body: &[u8]) -> Result<(), RunError> {
 ///
 /// # Errors
 ///
-/// [`RunError::Read`], [`RunError::NoChecksum`] or [`RunError::Altered`].
+/// [`RunError::Read`], [`RunError::NoChecksum`] or [`RunError::Altered`]; [`RunError::Link`] or
+/// [`RunError::NotAFile`] of what is no ordinary file, before it is opened.
 pub fn read_sealed(path: &Path) -> Result<Vec<u8>, RunError> {
     let bytes = read(path)?;
     match state(path, &bytes) {
@@ -43,21 +48,18 @@ pub fn read_sealed(path: &Path) -> Result<Vec<u8>, RunError> {
     }
 }
 
-/// Reads a file that may come from elsewhere: if it has a checksum, that must be right.
+/// Reads a file that may come from elsewhere: if it has a checksum, that must be right. A link to
+/// it will do.
 ///
 /// # Errors
 ///
-/// [`RunError::Read`] or [`RunError::Altered`].
+/// [`RunError::Read`], [`RunError::NotAFile`] or [`RunError::Altered`].
 pub fn read_from_anywhere(path: &Path) -> Result<Vec<u8>, RunError> {
-    let bytes = read(path)?;
+    let bytes = read_named(path)?;
     match state(path, &bytes) {
         Seal::Right | Seal::None => Ok(bytes),
         Seal::Wrong => Err(RunError::Altered(path.to_owned())),
     }
-}
-
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, RunError> {
-    fs::read(path).map_err(|source| RunError::read(path, source))
 }
 
 /// `body` with its checksum.
@@ -201,7 +203,7 @@ fn around_in_header(body: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashMap;
+    use std::{collections::HashMap, fs};
 
     use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 

@@ -13,6 +13,7 @@ use crate::{
     epochs::{CHECKPOINTS, HESSIAN},
     json::{read_json, write_json},
     lock::LOCK,
+    reading::is_there,
     write::{refuse_links, remove_partial_files},
 };
 
@@ -77,7 +78,7 @@ impl RunDir {
     ///
     /// [`RunError::NotARun`] if it has no manifest, [`RunError::Link`] if part of it is a link.
     pub fn open(path: &Path) -> Result<Self, RunError> {
-        if !path.join(MANIFEST).is_file() {
+        if !is_there(&path.join(MANIFEST)) {
             return Err(RunError::NotARun(path.to_owned()));
         }
         refuse_links(path, &[LOCK, CHECKPOINTS, HESSIAN])?;
@@ -201,7 +202,7 @@ impl RunDir {
     /// As [`Self::metrics`], and [`RunError::Malformed`] if an epoch is missing.
     pub fn whole_epochs(&self) -> Result<Vec<EpochMetrics>, RunError> {
         let path = self.path.join(METRICS);
-        if !path.exists() {
+        if !is_there(&path) {
             return Ok(Vec::new());
         }
         let rows = self.metrics()?;

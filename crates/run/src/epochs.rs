@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use crate::{RunDir, RunError};
+use crate::{RunDir, RunError, reading::is_there};
 
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 pub(crate) const HESSIAN: &str = "hessian";
@@ -25,7 +25,7 @@ impl RunDir {
     /// [`RunError::NoAdamState`] if there is none.
     pub fn adam_state(&self, epoch: usize) -> Result<PathBuf, RunError> {
         let path = self.adam_state_path(epoch);
-        if path.is_file() {
+        if is_there(&path) {
             Ok(path)
         } else {
             Err(RunError::NoAdamState { run: self.path().to_owned(), epoch })

@@ -5,12 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::shown;
+
 /// A configuration or a run directory could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// A file could not be read.
-    #[error("cannot read {path}")]
+    #[error("cannot read {}", shown(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -18,7 +20,7 @@ pub enum RunError {
         source: io::Error,
     },
     /// A file or a folder could not be written.
-    #[error("cannot write {path}")]
+    #[error("cannot write {}", shown(path))]
     Write {
         /// The file.
         path: PathBuf,
@@ -42,7 +44,7 @@ pub enum RunError {
         problem: String,
     },
     /// A file is there and not what it should be.
-    #[error("{path} is not usable: {problem}")]
+    #[error("{} is not usable: {problem}", shown(path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -51,23 +53,34 @@ pub enum RunError {
     },
     /// A file is not as it was written.
     #[error(
-        "{0} is not as kappa wrote it: its checksum is not that of its contents. \
-         Bring it back from a copy, or remove it and compute it again"
+        "{} is not as kappa wrote it: its checksum is not that of its contents. \
+         Bring it back from a copy, or remove it and compute it again",
+        shown(.0)
     )]
     Altered(PathBuf),
     /// A file that should carry a checksum has none.
     #[error(
-        "{0} has no checksum: it was cut off, or something else than this kappa wrote it. \
-         Bring it back from a copy, or remove it and compute it again"
+        "{} has no checksum: it was cut off, or something else than this kappa wrote it. \
+         Bring it back from a copy, or remove it and compute it again",
+        shown(.0)
     )]
     NoChecksum(PathBuf),
     /// A link where kappa writes files and folders of its own.
     #[error(
-        "{0} is a link, and kappa follows none inside a run or a study: put what it leads to in its place"
+        "{} is a link, and kappa follows none inside a run or a study: put what it leads to in its place",
+        shown(.0)
     )]
     Link(PathBuf),
+    /// A folder, a pipe or a device where a file should be.
+    #[error("{} is {kind}, and no file", shown(path))]
+    NotAFile {
+        /// What has the file's name.
+        path: PathBuf,
+        /// What it is: "a named pipe".
+        kind: &'static str,
+    },
     /// A file was written by another version.
-    #[error("{path} has schema version {found}, and this kappa reads version {expected}")]
+    #[error("{} has schema version {found}, and this kappa reads version {expected}", shown(path))]
     UnknownVersion {
         /// The file.
         path: PathBuf,
@@ -77,28 +90,31 @@ pub enum RunError {
         expected: u32,
     },
     /// Another process has the directory.
-    #[error("{0} is in use by another kappa: wait until it has ended, or stop it")]
+    #[error("{} is in use by another kappa: wait until it has ended, or stop it", shown(.0))]
     InUse(PathBuf),
     /// A run that is to go on has come to its end.
-    #[error("{0} is finished: there is nothing to go on with")]
+    #[error("{} is finished: there is nothing to go on with", shown(.0))]
     Finished(PathBuf),
     /// A study's directory belongs to another configuration.
-    #[error("{0} holds a study with another configuration: name yours otherwise, or move it")]
+    #[error("{} holds a study with another configuration: name yours otherwise, or move it", shown(.0))]
     OtherStudy(PathBuf),
     /// The folder is not a study's.
-    #[error("{0} is not a study's directory: it has no study.toml")]
+    #[error("{} is not a study's directory: it has no study.toml", shown(.0))]
     NotAStudy(PathBuf),
     /// A study has not come to its end.
-    #[error("the study in {0} is not finished")]
+    #[error("the study in {} is not finished", shown(.0))]
     Unfinished(PathBuf),
     /// There is no run where one was looked for.
-    #[error("no run in {0}")]
+    #[error("no run in {}", shown(.0))]
     NoRun(PathBuf),
+    /// A folder holds nothing that kappa leaves.
+    #[error("{} is no run, study, spectrum or report of kappa's, and holds none", shown(.0))]
+    NothingOfKappas(PathBuf),
     /// The folder is not a run directory.
-    #[error("{0} is not a run directory: it has no run.json")]
+    #[error("{} is not a run directory: it has no run.json", shown(.0))]
     NotARun(PathBuf),
     /// The run has no checkpoint of that epoch.
-    #[error("{run} has no checkpoint of epoch {epoch}; it has {}", describe(.existing))]
+    #[error("{} has no checkpoint of epoch {epoch}; it has {}", shown(run), describe(.existing))]
     NoSuchEpoch {
         /// The run directory.
         run: PathBuf,
@@ -108,7 +124,7 @@ pub enum RunError {
         existing: Vec<usize>,
     },
     /// The run has no state of the optimiser after that epoch.
-    #[error("{run} has no state of Adam after epoch {epoch}: {}", why_no_state(*.epoch))]
+    #[error("{} has no state of Adam after epoch {epoch}: {}", shown(run), why_no_state(*.epoch))]
     NoAdamState {
         /// The run directory.
         run: PathBuf,

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     RunError,
-    checksum::{Seal, read, state, write_sealed},
+    checksum::{Seal, state, write_sealed},
+    reading::read,
 };
 
 /// Writes `value` with its checksum, whole or not at all.

@@ -37,8 +37,10 @@ mod manifest;
 mod matrix_free;
 mod metrics;
 mod names;
+mod reading;
 mod request;
 mod saved;
+mod shown;
 mod spectrum;
 mod study;
 mod sums;
@@ -64,6 +66,7 @@ pub use metrics::EpochMetrics;
 pub use names::{Backend, Precision, Quantity, Split, Variant, When};
 pub use request::{DensityRequest, Request};
 pub use saved::SavedSpectrum;
+pub use shown::{escaped, shown};
 pub use spectrum::{
     AdamRecord, CheckRecord, DirectionsRecord, EvidenceRecord, NullSpaceRecord, OverlapRecord,
     SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings, SubsetRecord,

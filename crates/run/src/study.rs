@@ -24,6 +24,7 @@ use crate::{
     checksum::{read_sealed, seal, write_sealed},
     json::{read_json, write_json},
     lock::LOCK,
+    reading::is_there,
     tensors::read_doubles,
     write::{refuse_links, remove_partial_files},
     write_tensors,
@@ -178,7 +179,7 @@ impl StudyDir {
     /// [`RunError::NoChecksum`], [`RunError::Link`] or [`RunError::Config`].
     pub fn open(path: &Path) -> Result<(Self, StudyConfig), RunError> {
         let file = path.join(CONFIG);
-        if !file.is_file() {
+        if !is_there(&file) {
             return Err(RunError::NotAStudy(path.to_owned()));
         }
         read_sealed(&file)?;
@@ -238,7 +239,7 @@ impl StudyDir {
     /// [`RunError::Malformed`] or [`RunError::UnknownVersion`].
     pub fn findings(&self) -> Result<Findings, RunError> {
         let path = self.path.join(FINDINGS);
-        if !path.is_file() {
+        if !is_there(&path) {
             return Err(RunError::Unfinished(self.path.clone()));
         }
         read_json(&path, FINDINGS_VERSION)
@@ -267,7 +268,7 @@ impl RunDir {
     /// [`RunError::Malformed`] or [`RunError::UnknownVersion`].
     pub fn spectra(&self) -> Result<Option<RunSpectra>, RunError> {
         let path = self.path().join(SPECTRA).with_extension("json");
-        if path.is_file() { read_json(&path, SPECTRA_VERSION).map(Some) } else { Ok(None) }
+        if is_there(&path) { read_json(&path, SPECTRA_VERSION).map(Some) } else { Ok(None) }
     }
 
     /// Reads all eigenvalues of every row of [`Self::spectra`], largest first.

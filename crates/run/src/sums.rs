@@ -4,11 +4,13 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::{
     RunError,
-    checksum::{digest, read},
+    checksum::digest,
+    escaped,
+    reading::{is_there, read},
     write::write_atomically,
 };
 
-const NAME: &str = "SHA256SUMS";
+pub(crate) const SUMS: &str = "SHA256SUMS";
 
 /// Files of one folder as they are written, with their checksums.
 #[derive(Debug, Default)]
@@ -40,7 +42,12 @@ impl Checksums {
     ///
     /// [`RunError::Write`].
     pub fn write(self, folder: &Path) -> Result<(), RunError> {
-        write_atomically(&folder.join(NAME), self.lines.as_bytes())
+        write_atomically(&folder.join(SUMS), self.lines.as_bytes())
+    }
+
+    /// Whether `folder` has a list.
+    pub fn are_in(folder: &Path) -> bool {
+        is_there(&folder.join(SUMS))
     }
 
     /// The files in the list of `folder`; nothing where there is no list.
@@ -49,8 +56,8 @@ impl Checksums {
     ///
     /// [`RunError::Read`] or [`RunError::Malformed`] of the list.
     pub(crate) fn check(folder: &Path) -> Result<Vec<Listed>, RunError> {
-        let list = folder.join(NAME);
-        if !list.is_file() {
+        let list = folder.join(SUMS);
+        if !is_there(&list) {
             return Ok(Vec::new());
         }
         let text = String::from_utf8(read(&list)?).map_err(|error| RunError::malformed(&list, error))?;
@@ -61,7 +68,10 @@ impl Checksums {
                     Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
                 })
                 .ok_or_else(|| {
-                    RunError::malformed(&list, format!("`{line}` is not a checksum and a file here"))
+                    RunError::malformed(
+                        &list,
+                        format!("`{}` is not a checksum and a file here", escaped(line, |_| false)),
+                    )
                 })?;
             let path = folder.join(name);
             let result = read(&path).and_then(|bytes| match digest(&[&bytes]) == expected {

@@ -22,7 +22,7 @@ use std::{
 use burn::tensor::{DType, Device, TensorData};
 use kappa_fused::DeviceError;
 use kappa_model::{Kind, Network, NetworkShape, Normalisation, Place};
-use kappa_run::{RunError, SavedTensor, read_from_anywhere, read_sealed, write_tensors};
+use kappa_run::{RunError, SavedTensor, read_from_anywhere, read_sealed, shown, write_tensors};
 use safetensors::{
     SafeTensors,
     tensor::{Dtype, Metadata, TensorView},
@@ -44,7 +44,7 @@ pub enum CheckpointError {
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The file is not the checkpoint of a network.
-    #[error("{path} is not a checkpoint of a network: {problem}")]
+    #[error("{} is not a checkpoint of a network: {problem}", shown(path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum CheckpointError {
         problem: String,
     },
     /// The file is not, or cannot be, Adam's state of a network.
-    #[error("{path} is not Adam's state of a network: {problem}")]
+    #[error("{} is not Adam's state of a network: {problem}", shown(path))]
     State {
         /// The file.
         path: PathBuf,

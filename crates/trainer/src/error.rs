@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use kappa_data::DataError;
 use kappa_fused::DeviceError;
-use kappa_run::RunError;
+use kappa_run::{RunError, shown};
 
 use crate::CheckpointError;
 
@@ -46,7 +46,8 @@ pub enum TrainError {
     Stopped,
     /// A run was trained on other data than are there to go on with.
     #[error(
-        "{run} was trained on other data than was found now: {file} has another checksum, so it cannot go on"
+        "{} was trained on other data than was found now: {file} has another checksum, so it cannot go on",
+        shown(run)
     )]
     OtherData {
         /// The run directory.

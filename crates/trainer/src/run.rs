@@ -12,7 +12,7 @@ use kappa_data::{DataSet, SplitOrder, SplitSizes, Splits};
 use kappa_model::Network;
 use kappa_run::{
     Config, DataConfig, EpochMetrics, Exit, FileChecksum, MANIFEST_VERSION, Manifest, Order, Provenance,
-    RunDir, RunError,
+    RunDir, RunError, shown,
 };
 
 use crate::{
@@ -106,7 +106,7 @@ pub fn resume(
     {
         tracing::warn!(
             "{} was trained on {other} and goes on with {now}: its numbers are as right, and not the same to the last bit",
-            run.path().display(),
+            shown(run.path()),
         );
     }
     let config = &manifest.config;

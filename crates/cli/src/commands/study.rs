@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use kappa_report::write_report;
-use kappa_run::{PointFindings, StudyConfig};
+use kappa_run::{PointFindings, StudyConfig, shown};
 use kappa_study::{StudyError, run_study};
 use kappa_trainer::TrainError;
 
@@ -54,7 +54,7 @@ pub fn run(arguments: &StudyArguments) -> Result<(), CliError> {
         checked.checks,
         checked.failed.len()
     ));
-    say(format_args!("{}", report.join("report.html").display()));
+    say(format_args!("{}", shown(report.join("report.html"))));
     match checked.failed.is_empty() {
         true => Ok(()),
         false => Err(CliError::Unproven { failed: checked.failed.join("; ") }),

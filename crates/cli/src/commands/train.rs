@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use kappa_run::{Config, RunDir};
+use kappa_run::{Config, RunDir, shown};
 use kappa_trainer::{TrainError, resume, train};
 
 use super::{DataSets, hessian};
@@ -49,7 +49,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
             error => error.into(),
         })?);
         if quiet && let Some(run) = runs.last() {
-            say(format_args!("{}", run.path().display()));
+            say(format_args!("{}", shown(run.path())));
         }
     }
     drop(listening);

@@ -24,7 +24,7 @@ pub use self::{
     batch_size::BatchSize,
     study::{Arm, GridConfig, StudyConfig, SweepConfig},
 };
-use crate::RunError;
+use crate::{RunError, reading::read_configuration, shown};
 
 /// One network, trained once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -181,8 +181,8 @@ impl Config {
     ///
     /// [`RunError`] names the file and line, or the assignment.
     pub fn load(path: &Path, assignments: &[String]) -> Result<Self, RunError> {
-        let text = std::fs::read_to_string(path).map_err(|source| RunError::read(path, source))?;
-        parse(&path.display().to_string(), &text, assignments)
+        let text = read_configuration(path)?;
+        parse(&shown(path), &text, assignments)
     }
 
     /// The configuration as TOML, every value written out.

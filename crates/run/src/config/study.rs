@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::{Config, bounds, parse};
-use crate::RunError;
+use crate::{RunError, reading::read_configuration, shown};
 
 /// What a study, and not an arm, sets.
 const THE_STUDYS: [&str; 6] =
@@ -125,8 +125,8 @@ impl StudyConfig {
     ///
     /// [`RunError`] names the file and line, or the assignment.
     pub fn load(path: &Path, assignments: &[String]) -> Result<Self, RunError> {
-        let text = std::fs::read_to_string(path).map_err(|source| RunError::read(path, source))?;
-        Self::parse(&path.display().to_string(), &text, assignments)
+        let text = read_configuration(path)?;
+        Self::parse(&shown(path), &text, assignments)
     }
 
     /// The study in `text`, its arms checked; `origin` is its name in messages.
