@@ -15,13 +15,13 @@ use burn::module::Module;
 use kappa_data::DataSet;
 use kappa_probe::{ProbeError, variants};
 use kappa_run::{
-    EpochMetrics, FINDINGS_VERSION, Findings, GridPoint, PointFindings, Precision, RunDir, RunError,
-    RunNames, RunSpectra, SPECTRA_VERSION, StudyConfig, StudyDir,
+    EpochMetrics, Findings, Precision, RunDir, RunError, RunSpectra, SPECTRA_VERSION, StudyConfig, StudyDir,
+    shown,
 };
 use kappa_trainer::{CheckpointError, Machine, Observer, TrainError, load_checkpoint, train, training_split};
 
 use crate::{
-    ArmNames, RunRecord, SeedRuns, explain, judge,
+    findings::{choose, find},
     plan::{self, Arms, Point},
 };
 
@@ -39,7 +39,7 @@ pub enum StudyError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A Hessian could not be computed.
-    #[error("{run} has no spectrum of epoch {epoch}")]
+    #[error("{} has no spectrum of epoch {epoch}", shown(run))]
     Probe {
         /// The run directory.
         run: PathBuf,
@@ -145,7 +145,6 @@ pub fn run_study(
     let directory = StudyDir::create(root, study)?;
     let lock = directory.lock()?;
     let arms = Arms::new(study)?;
-    let names = ArmNames { names: study.arm_names(), reference: study.reference_index() };
     let checked = Checked::default();
     let mut runner = Runner { study, set, machine, precision, directory, arms, observer, checked };
     let count = runner.arms.count();
@@ -157,88 +156,48 @@ pub fn run_study(
     if let Some(&any) = plan::grid(study).first() {
         runner.plan(any);
     }
-    let (chosen, grid) = runner.choose()?;
+    runner.train_grid()?;
+    let (chosen, _) = choose(study, &runner.directory, &runner.arms)?;
     runner.plan(chosen);
     timed("grid", start);
 
     let start = Instant::now();
     runner.observer.stage("paired seeds", count * study.seeds.get());
-    let seeds = plan::seeds(study)
-        .map(|seed| runner.seed_runs(Point { seed, ..chosen }, Probed::EveryEpoch))
-        .collect::<Result<Vec<_>, _>>()?;
+    for seed in plan::seeds(study) {
+        runner.seed_runs(Point { seed, ..chosen }, Probed::EveryEpoch)?;
+    }
     timed("paired seeds", start);
 
     let start = Instant::now();
     let widths = plan::widths(study, &runner.arms, chosen);
     runner.observer.stage("widths", count * widths.len());
-    let at_widths = widths
-        .iter()
-        .map(|&point| runner.seed_runs(point, Probed::LastEpoch))
-        .collect::<Result<Vec<_>, _>>()?;
+    for point in widths {
+        runner.seed_runs(point, Probed::LastEpoch)?;
+    }
     timed("widths", start);
 
-    let mut points = vec![PointFindings {
-        verdicts: judge(&seeds, &at_widths, &names, &study.accuracies, set.classes),
-        explanations: explain(&seeds, &names),
-        ..runner.findings("chosen", chosen)
-    }];
     let start = Instant::now();
     let sweep = plan::sweep(study, chosen);
     runner.observer.stage("sweep", count * sweep.len() * study.seeds.get());
     for sweep in sweep {
-        let seeds: Result<Vec<_>, _> = plan::seeds(study)
-            .map(|seed| runner.seed_runs(Point { seed, ..sweep.point }, Probed::LastEpoch))
-            .collect();
-        let found = runner.findings(&sweep.label, sweep.point);
-        points.push(match seeds {
-            Ok(seeds) => PointFindings {
-                verdicts: judge(&seeds, &[], &names, &study.accuracies, set.classes),
-                explanations: explain(&seeds, &names),
-                ..found
-            },
-            // A point far from the chosen one may diverge; that is a finding, not a failure.
+        let mut seeds = plan::seeds(study);
+        match seeds.try_for_each(|seed| runner.seed_runs(Point { seed, ..sweep.point }, Probed::LastEpoch)) {
+            // What it says stands in its run, and is found there.
             Err(StudyError::Train(error @ TrainError::Diverged { .. })) => {
                 tracing::warn!("{}: {error}", sweep.label);
-                PointFindings { seeds: Vec::new(), diverged: Some(error.to_string()), ..found }
             }
-            Err(error) => return Err(error),
-        });
+            result => result?,
+        }
     }
     timed("sweep", start);
 
-    let findings = Findings {
-        schema_version: FINDINGS_VERSION,
-        kappa_version: machine.provenance.kappa_version.clone(),
-        grid,
-        points,
-        widths: widths.into_iter().map(|point| runner.run_names(point)).collect(),
-    };
+    let findings = find(study, &runner.directory, &machine.provenance.kappa_version)?;
     runner.directory.write_findings(&findings)?;
     drop(lock);
     Ok(StudyResult { directory: runner.directory, findings, stages, checked: runner.checked })
 }
 
 impl Runner<'_> {
-    /// Where `point` is and which runs are there; nothing judged yet.
-    fn findings(&self, label: &str, point: Point) -> PointFindings {
-        let seeds = plan::seeds(self.study);
-        PointFindings {
-            point: label.to_owned(),
-            learning_rate: point.learning_rate,
-            l2: point.l2,
-            seeds: seeds.map(|seed| self.run_names(Point { seed, ..point })).collect(),
-            diverged: None,
-            verdicts: Vec::new(),
-            explanations: Vec::new(),
-        }
-    }
-
-    /// The names of the runs of all arms at `point`, which is one of the reference.
-    fn run_names(&self, point: Point) -> RunNames {
-        let runs = self.arms.all(point).map(|point| self.arms.name(point)).collect();
-        RunNames { seed: point.seed, hidden: self.arms.hidden(point), runs }
-    }
-
     /// Tells the observer how much is left, if `chosen` is the point.
     fn plan(&mut self, chosen: Point) {
         let seeds = |point: Point| plan::seeds(self.study).map(move |seed| Point { seed, ..point });
@@ -274,50 +233,26 @@ impl Runner<'_> {
         if trained { SPECTRA_WORK * spectra } else { epochs + SPECTRA_WORK * spectra }
     }
 
-    /// Trains the reference along the grid; the best is that of the highest validation
-    /// accuracy, and of two equal ones that of the lower validation loss.
-    fn choose(&mut self) -> Result<(Point, Vec<GridPoint>), StudyError> {
+    /// Trains the reference along the grid. Some points of it may diverge.
+    fn train_grid(&mut self) -> Result<(), StudyError> {
         let points = plan::grid(self.study);
         self.observer.stage("grid", points.len());
-        let mut best: Option<(Point, EpochMetrics)> = None;
-        let mut tried = Vec::new();
-        let mut problem = String::new();
         for point in points {
-            let (learning_rate, l2, run) = (point.learning_rate, point.l2, self.arms.name(point));
-            let mut note = |validation_accuracy| {
-                tried.push(GridPoint { learning_rate, l2, run: run.clone(), validation_accuracy });
-            };
             match self.trained(point) {
-                Ok((_, metrics)) => {
-                    note(Some(metrics.validation_accuracy));
-                    let better = best.is_none_or(|(_, best)| {
-                        let rank = |m: &EpochMetrics| (m.validation_accuracy, -m.validation_loss);
-                        rank(&metrics) > rank(&best)
-                    });
-                    if better {
-                        best = Some((point, metrics));
-                    }
-                }
-                Err(StudyError::Train(error @ TrainError::Diverged { .. })) => {
-                    note(None);
-                    problem = error.to_string();
-                }
+                Ok(_) | Err(StudyError::Train(TrainError::Diverged { .. })) => {}
                 Err(error) => return Err(error),
             }
         }
-        let (chosen, _) = best.ok_or(StudyError::NoChoice(problem))?;
-        Ok((chosen, tried))
+        Ok(())
     }
 
     /// All arms at `point`, trained and probed.
-    fn seed_runs(&mut self, point: Point, probed: Probed) -> Result<SeedRuns, StudyError> {
-        let runs =
-            self.arms.all(point).map(|point| self.recorded(point, probed)).collect::<Result<_, _>>()?;
-        Ok(SeedRuns { seed: point.seed, runs })
+    fn seed_runs(&mut self, point: Point, probed: Probed) -> Result<(), StudyError> {
+        self.arms.all(point).try_for_each(|point| self.probed(point, probed))
     }
 
-    /// The run of `point`, trained now or found finished, and its last metrics.
-    fn trained(&mut self, point: Point) -> Result<(RunDir, EpochMetrics), StudyError> {
+    /// The run of `point`, trained now or found finished.
+    fn trained(&mut self, point: Point) -> Result<RunDir, StudyError> {
         let (runs, name) = (self.directory.runs(), self.arms.name(point));
         let found = match RunDir::find(&runs.join(&name))? {
             Some(run) if run.manifest()?.is_finished() => Some(run),
@@ -334,18 +269,18 @@ impl Runner<'_> {
         };
         let last = run.metrics()?.pop().ok_or_else(|| RunError::NotARun(run.path().to_owned()))?;
         self.observer.run_done(&name, &last, again);
-        Ok((run, last))
+        Ok(run)
     }
 
-    /// Everything that is judged of the run of `point`.
-    fn recorded(&mut self, point: Point, probed: Probed) -> Result<RunRecord, StudyError> {
-        let (run, _) = self.trained(point)?;
+    /// Leaves everything that is judged of the run of `point`.
+    fn probed(&mut self, point: Point, probed: Probed) -> Result<(), StudyError> {
+        let run = self.trained(point)?;
         let spectra = match run.spectra()? {
             Some(spectra) => spectra,
             None => self.probe(&run, point, probed)?,
         };
         self.checked.add(&self.arms.name(point), &spectra);
-        Ok(RunRecord { metrics: run.metrics()?, spectra: spectra.rows })
+        Ok(())
     }
 
     /// Takes the spectra of `run` from its checkpoints.

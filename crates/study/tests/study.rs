@@ -10,8 +10,10 @@ use burn::{
 use kappa_data::{DataSet, LabelledImages};
 use kappa_hessian::Accumulator;
 use kappa_model::Pass;
-use kappa_run::{EpochMetrics, Findings, Precision, RunDir, SpectraRow, StudyConfig, StudyDir, Variant};
-use kappa_study::{StudyObserver, run_study};
+use kappa_run::{
+    EpochMetrics, Exit, Findings, Precision, RunDir, SpectraRow, StudyConfig, StudyDir, Variant,
+};
+use kappa_study::{StudyObserver, find, run_study};
 use kappa_trainer::{Machine, load_checkpoint};
 
 const STUDY: &str = r#"
@@ -154,6 +156,41 @@ fn a_study_is_whole_and_goes_on_where_it_stopped() {
             .collect()
     };
     assert_eq!(numbers(&again), numbers(&result), "the same numbers, times aside");
+}
+
+#[test]
+fn what_a_study_found_is_found_again_in_what_its_runs_left() {
+    let root = tempfile::tempdir().unwrap();
+    let study = config(root.path(), &STUDY.replace("seeds = 2", "seeds = 1"));
+    let (directory, found) = run(&study, root.path(), &mut Counted::default());
+    assert_eq!((found.points.len(), found.widths.len()), (2, 2));
+    let (directory, read) = StudyDir::open(&directory).unwrap();
+    assert_eq!(read, study);
+    assert_eq!(find(&study, &directory, &found.kappa_version).unwrap(), found, "to the last bit");
+
+    // Of other metrics another thing is found.
+    let reference = directory.run(&found.points[0].seeds[0].runs[0]).unwrap();
+    let mut metrics = reference.metrics().unwrap();
+    metrics.last_mut().unwrap().test_accuracy -= 0.125;
+    reference.write_metrics(&metrics).unwrap();
+    let other = find(&study, &directory, &found.kappa_version).unwrap();
+    let on_test = |findings: &Findings| {
+        let mut verdicts = findings.points[0].verdicts.iter();
+        verdicts.find(|verdict| verdict.what.contains("test split")).unwrap().estimate.mean
+    };
+    // An eighth is 12.5 percentage points, which binary numbers hold but for the accuracies' rounding.
+    assert!((on_test(&other) - on_test(&found) - 12.5).abs() < 1e-12);
+    // A training that diverged along a sweep is what was found there.
+    let swept = directory.run(&found.points[1].seeds[0].runs[1]).unwrap();
+    let mut manifest = swept.manifest().unwrap();
+    manifest.end(Exit::Failed("the training diverged".to_owned()));
+    swept.write_manifest(&manifest).unwrap();
+    let point = &find(&study, &directory, &found.kappa_version).unwrap().points[1];
+    assert_eq!(point.diverged.as_deref(), Some("the training diverged"));
+    assert!(point.seeds.is_empty() && point.verdicts.is_empty() && point.point == "l2 = 0.1");
+    // What is missing is not judged.
+    std::fs::remove_dir_all(reference.path()).unwrap();
+    assert!(find(&study, &directory, &found.kappa_version).is_err());
 }
 
 #[test]
