@@ -289,9 +289,10 @@ pub struct ReportArguments {
 
 /// Check what runs and studies have left: every file, and a spectrum from its checkpoint.
 ///
-/// Every file's checksum and schema is checked, and whether they fit together. Then the saved
-/// spectra of one epoch are computed again from its checkpoint and the images: on the same
-/// machine they are the same to the last bit, on another one within rounding. Exit status 1
+/// Every file's checksum and schema is checked, and whether they fit together. What follows from
+/// the eigenvalues (kappa', ranks, ..) and from a study's runs (verdicts) is derived again. Then
+/// the saved spectra of one epoch are computed again from its checkpoint and the images: on the
+/// same machine they are the same to the last bit, on another one within rounding. Exit status 1
 /// if anything is wrong.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -301,13 +302,13 @@ Examples:
   kappa verify outputs/paper/runs/fc-bn_lr3e-4_l2-1e-4_m100_s0 --epoch 10
   kappa verify outputs")]
 pub struct VerifyArguments {
-    /// The directory of a run, of a study, or a folder of such
+    /// The directory of a run, of a study, a report, a spectrum, or a folder of such
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
     /// The epoch whose spectra are computed again; the last that has any if not given
     #[arg(long, value_name = "N")]
     pub epoch: Option<usize>,
-    /// Check the files only
+    /// Compute no spectrum again
     #[arg(long, conflicts_with = "epoch")]
     pub no_spectrum: bool,
     /// Take the images from the IDX files in this folder

@@ -26,6 +26,7 @@
 //! directions   what lies in the space of the leading eigenvectors
 //! matrix_free  leading eigenvalues and density
 //! variants     all spectra of one epoch of a study's run
+//! follows      what a record says against the eigenvalues beside it
 //! memory       what is free, asked before it is taken
 //! observer     how far it is, told to whoever watches
 //! ```
@@ -40,6 +41,7 @@ mod arrays;
 mod directions;
 mod error;
 mod fold;
+mod follows;
 mod layer;
 mod matrix_free;
 mod measure;
@@ -53,8 +55,9 @@ mod variants;
 pub use arrays::LayerArrays;
 pub use error::ProbeError;
 pub use fold::{Folded, fold};
+pub use follows::{matrix_free_mismatches, row_mismatches, spectrum_mismatches};
 pub use layer::Layer;
-pub use measure::{Measured, check_record, eigenvalues, measure};
+pub use measure::{Measured, check_record, measure};
 pub use network::TrainedNetwork;
 pub use observer::Observer;
 pub use samples::samples;

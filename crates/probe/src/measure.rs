@@ -79,16 +79,6 @@ pub fn measure(layer: Layer, kappa_version: &str, observer: &dyn Observer) -> Re
     })
 }
 
-/// All eigenvalues of `layer`, largest first, as [`measure`] finds them.
-///
-/// # Errors
-///
-/// As [`measure`].
-pub fn eigenvalues(layer: &Layer) -> Result<Vec<f64>, ProbeError> {
-    memory::check_dense(layer.samples.features(), layer.samples.classes())?;
-    Ok(layer.samples.hessian()?.eigenpairs()?.spectrum.eigenvalues().to_vec())
-}
-
 fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> Result<T, HessianError>) -> Result<T, HessianError> {
     let start = Instant::now();
     let result = work();
@@ -97,38 +87,68 @@ fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> Result<T, HessianError>) -
 }
 
 fn summary(hessian: &Hessian, pairs: &Eigenpairs, whole: &Spectrum, l2: f64) -> SpectrumSummary {
-    let (spectrum, classes) = (&pairs.spectrum, hessian.classes());
-    let shift = 2.0 * l2; // the Hessian of l2 * sum W^2 is 2 l2 I
-    let with_l2 =
-        |number: fn(&Spectrum, f64) -> Option<f64>| (l2 > 0.0).then(|| number(spectrum, shift)).flatten();
-    let rank = spectrum.rank();
+    let spectrum = &pairs.spectrum;
     let lambda_1 = spectrum.lambda(1).unwrap_or(0.0);
     let values = spectrum.eigenvalues().iter().zip(whole.eigenvalues());
     let apart = values.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     let null = &pairs.null_space;
+    let of_matrix = OfMatrix {
+        lambda_min: whole.lambda_min().unwrap_or(0.0),
+        kappa: whole.kappa(0.0),
+        trace: hessian.trace(),
+        silent_features: null.silent_features,
+        dependent_features: null.dependent_features,
+        against_whole_matrix: if lambda_1 > 0.0 { apart / lambda_1 } else { apart },
+    };
+    summary_of(spectrum, [hessian.classes(), hessian.features()], l2, of_matrix)
+}
+
+/// What of a summary does not follow from the eigenvalues.
+pub(crate) struct OfMatrix {
+    pub lambda_min: f64,
+    pub kappa: Option<f64>,
+    pub trace: f64,
+    pub silent_features: usize,
+    pub dependent_features: usize,
+    pub against_whole_matrix: f64,
+}
+
+/// The summary of a spectrum of so many classes and features: what follows from it, and the rest.
+pub(crate) fn summary_of(
+    spectrum: &Spectrum,
+    [classes, features]: [usize; 2],
+    l2: f64,
+    of_matrix: OfMatrix,
+) -> SpectrumSummary {
+    let shift = 2.0 * l2; // the Hessian of l2 * sum W^2 is 2 l2 I
+    let with_l2 =
+        |number: fn(&Spectrum, f64) -> Option<f64>| (l2 > 0.0).then(|| number(spectrum, shift)).flatten();
+    let (size, rank, contrasts) = (spectrum.eigenvalues().len(), spectrum.rank(), classes.saturating_sub(1));
+    let OfMatrix { silent_features, dependent_features, .. } = of_matrix;
+    let explained = features + contrasts * (silent_features + dependent_features);
     SpectrumSummary {
-        size: hessian.size(),
+        size,
         top: spectrum.eigenvalues().iter().take(LEADING).copied().collect(),
         kappa_prime: spectrum.kappa_prime(0.0),
-        outlier_ratio: spectrum.ratio(1, classes - 1),
-        outlier_gap: spectrum.ratio(classes - 1, classes),
+        outlier_ratio: spectrum.ratio(1, contrasts),
+        outlier_gap: spectrum.ratio(contrasts, classes),
         rank,
         rank_tolerance: spectrum.rank_tolerance(),
         kappa_of_rank: spectrum.ratio(1, rank),
-        lambda_min: whole.lambda_min().unwrap_or(0.0),
-        kappa: whole.kappa(0.0),
+        lambda_min: of_matrix.lambda_min,
+        kappa: of_matrix.kappa,
         kappa_with_l2: with_l2(Spectrum::kappa),
         kappa_prime_with_l2: with_l2(Spectrum::kappa_prime),
-        trace: hessian.trace(),
+        trace: of_matrix.trace,
         effective_rank: spectrum.effective_rank(),
         entropy_rank: spectrum.entropy_rank(),
         null_space: NullSpaceRecord {
-            shift: null.shift,
-            silent_features: null.silent_features,
-            dependent_features: null.dependent_features,
-            explained: null.explained(),
-            numerical: null.numerical,
-            against_whole_matrix: if lambda_1 > 0.0 { apart / lambda_1 } else { apart },
+            shift: features,
+            silent_features,
+            dependent_features,
+            explained,
+            numerical: (size - rank).saturating_sub(explained),
+            against_whole_matrix: of_matrix.against_whole_matrix,
         },
     }
 }

@@ -234,7 +234,7 @@ fn folding(network: &Network) -> Result<Option<FeatureMap>, ProbeError> {
     Ok(invertible.then(|| FeatureMap { shift, scale: scale.iter().map(|scale| scale.recip()).collect() }))
 }
 
-fn top(spectrum: &Spectrum) -> Vec<f64> {
+pub(crate) fn top(spectrum: &Spectrum) -> Vec<f64> {
     spectrum.eigenvalues().iter().take(TOP).copied().collect()
 }
 

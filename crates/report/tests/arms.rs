@@ -199,7 +199,9 @@ fn a_study_in_another_setting_is_not_held_against_the_papers_numbers() {
     for page in ["report.md", "report.html"] {
         let page = text(&folder, page);
         assert!(page.contains("Accuracy in %") && page.contains("own numbers do not stand beside"), "{page}");
-        for of_the_paper in ["74.8", "root mean square", "recipe is inferred", "beside the paper's", "difference<"] {
+        for of_the_paper in
+            ["74.8", "root mean square", "recipe is inferred", "beside the paper's", "difference<"]
+        {
             assert!(!page.contains(of_the_paper), "{of_the_paper} in {page}");
         }
     }

@@ -36,6 +36,7 @@ mod lock;
 mod manifest;
 mod matrix_free;
 mod metrics;
+mod mismatch;
 mod names;
 mod reading;
 mod request;
@@ -63,9 +64,10 @@ pub use lock::Lock;
 pub use manifest::{Exit, FileChecksum, MANIFEST_VERSION, Manifest, Provenance, Session};
 pub use matrix_free::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free};
 pub use metrics::EpochMetrics;
+pub use mismatch::{Mismatch, mismatches};
 pub use names::{Backend, Precision, Quantity, Split, Variant, When};
 pub use request::{DensityRequest, Request};
-pub use saved::SavedSpectrum;
+pub use saved::{Saved, is_answer};
 pub use shown::{escaped, shown};
 pub use spectrum::{
     AdamRecord, CheckRecord, DirectionsRecord, EvidenceRecord, NullSpaceRecord, OverlapRecord,
@@ -75,4 +77,4 @@ pub use spectrum::{
 pub use study::{Influence, RunSpectra, SPECTRA_VERSION, SpectraRow, StudyDir, kappa_prime};
 pub use sums::Checksums;
 pub use tensors::{SavedTensor, write_tensors};
-pub use verify::CheckedFiles;
+pub use verify::{CheckedFiles, Unfinished};

@@ -1,40 +1,127 @@
-//! The spectra that a run directory holds, whichever command has left them.
+//! The answers that a run or a folder holds, whichever command has left them.
 
-use std::fs;
-
-use crate::{
-    Precision, RunDir, RunError, SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings, epochs::HESSIAN,
-    json::read_json, tensors::read_doubles,
+use std::{
+    fs,
+    path::{Path, PathBuf},
 };
 
-/// A spectrum with all its eigenvalues.
+use crate::{
+    MATRIX_FREE_VERSION, MatrixFreeRecord, Precision, RunDir, RunError, SPECTRUM_VERSION, SpectraRow,
+    SpectrumRecord, SpectrumSettings, epochs::HESSIAN, json::read_json, reading::is_there,
+    tensors::read_doubles,
+};
+
+const SPECTRUM: &str = "spectrum.json";
+const EIGENVALUES: &str = "spectrum.safetensors";
+const MATRIX_FREE: &str = "matrix-free.json";
+
+/// An answer that was saved, with all that it says.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SavedSpectrum {
-    /// The variant of a study's spectra, or the folder of `kappa hessian`'s.
-    pub name: String,
-    /// Epochs of training.
-    pub epoch: usize,
-    /// The arithmetic of the sums over samples.
-    pub precision: Precision,
-    /// All eigenvalues, largest first.
-    pub eigenvalues: Vec<f64>,
-    /// How `kappa hessian` took it; absent of a study's.
-    pub settings: Option<SpectrumSettings>,
+pub enum Saved {
+    /// A row of a study's spectra.
+    Row {
+        /// What the row says.
+        row: SpectraRow,
+        /// The arithmetic of the sums over samples.
+        precision: Precision,
+        /// All eigenvalues, largest first.
+        eigenvalues: Vec<f64>,
+    },
+    /// A whole spectrum by `kappa hessian`.
+    Spectrum {
+        /// Its folder.
+        folder: PathBuf,
+        /// What it says.
+        record: Box<SpectrumRecord>,
+        /// All eigenvalues, largest first.
+        eigenvalues: Vec<f64>,
+    },
+    /// What was found without the matrix.
+    MatrixFree {
+        /// Its folder.
+        folder: PathBuf,
+        /// What it says.
+        record: Box<MatrixFreeRecord>,
+    },
 }
 
-impl RunDir {
-    /// All spectra of this run: those of a study first, then those of `kappa hessian`.
+/// Whether `kappa hessian` has left an answer in `folder`.
+pub fn is_answer(folder: &Path) -> bool {
+    [SPECTRUM, MATRIX_FREE].iter().any(|name| is_there(&folder.join(name)))
+}
+
+impl Saved {
+    /// The answers in `folder`: a spectrum, what was found without the matrix, or both.
     ///
     /// # Errors
     ///
     /// [`RunError`] names the file that cannot be used.
-    pub fn saved_spectra(&self) -> Result<Vec<SavedSpectrum>, RunError> {
+    pub fn in_folder(folder: &Path) -> Result<Vec<Self>, RunError> {
+        let mut saved = Vec::new();
+        let path = folder.join(SPECTRUM);
+        if is_there(&path) {
+            let record = Box::new(read_json::<SpectrumRecord>(&path, SPECTRUM_VERSION)?);
+            let (_, eigenvalues) = read_doubles(&folder.join(EIGENVALUES), "eigenvalues")?;
+            saved.push(Self::Spectrum { folder: folder.to_owned(), record, eigenvalues });
+        }
+        let path = folder.join(MATRIX_FREE);
+        if is_there(&path) {
+            let record = Box::new(read_json::<MatrixFreeRecord>(&path, MATRIX_FREE_VERSION)?);
+            saved.push(Self::MatrixFree { folder: folder.to_owned(), record });
+        }
+        Ok(saved)
+    }
+
+    /// The variant of a study's row, or the name of its folder.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Row { row, .. } => row.variant.to_string(),
+            Self::Spectrum { folder, .. } | Self::MatrixFree { folder, .. } => {
+                folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+            }
+        }
+    }
+
+    /// The epoch that it is of, where that is known.
+    pub fn epoch(&self) -> Option<usize> {
+        match self {
+            Self::Row { row, .. } => Some(row.epoch),
+            Self::Spectrum { record, .. } => record.settings.epoch,
+            Self::MatrixFree { record, .. } => record.settings.epoch,
+        }
+    }
+
+    /// How `kappa hessian` took it; none of a study's.
+    pub fn settings(&self) -> Option<&SpectrumSettings> {
+        match self {
+            Self::Row { .. } => None,
+            Self::Spectrum { record, .. } => Some(&record.settings),
+            Self::MatrixFree { record, .. } => Some(&record.settings),
+        }
+    }
+
+    /// The file in which its numbers stand, of the answers in `run` or in a folder of their own.
+    pub fn file(&self, run: &Path) -> PathBuf {
+        match self {
+            Self::Row { .. } => run.join("spectra.json"),
+            Self::Spectrum { folder, .. } => folder.join(SPECTRUM),
+            Self::MatrixFree { folder, .. } => folder.join(MATRIX_FREE),
+        }
+    }
+}
+
+impl RunDir {
+    /// All answers that this run holds: those of a study first, then those of `kappa hessian`.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] names the file that cannot be used.
+    pub fn saved(&self) -> Result<Vec<Saved>, RunError> {
         let mut saved = Vec::new();
         if let Some(spectra) = self.spectra()? {
-            for (row, eigenvalues) in spectra.rows.into_iter().zip(self.eigenvalues()?) {
-                let (name, epoch, precision) = (row.variant.to_string(), row.epoch, spectra.precision);
-                saved.push(SavedSpectrum { name, epoch, precision, eigenvalues, settings: None });
-            }
+            let precision = spectra.precision;
+            let rows = spectra.rows.into_iter().zip(self.eigenvalues()?);
+            saved.extend(rows.map(|(row, eigenvalues)| Saved::Row { row, precision, eigenvalues }));
         }
         let folder = self.path().join(HESSIAN);
         if !folder.is_dir() {
@@ -44,17 +131,8 @@ impl RunDir {
         let mut entries =
             fs::read_dir(&folder).map_err(read)?.collect::<Result<Vec<_>, _>>().map_err(read)?;
         entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
-            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-            let record = path.join("spectrum.json");
-            if !record.is_file() {
-                continue;
-            }
-            let settings = read_json::<SpectrumRecord>(&record, SPECTRUM_VERSION)?.settings;
-            let Some(epoch) = settings.epoch else { continue };
-            let (_, eigenvalues) = read_doubles(&path.join("spectrum.safetensors"), "eigenvalues")?;
-            let precision = settings.request.precision;
-            saved.push(SavedSpectrum { name, epoch, precision, eigenvalues, settings: Some(settings) });
+        for entry in entries.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            saved.extend(Saved::in_folder(&entry.path())?);
         }
         Ok(saved)
     }

@@ -8,12 +8,15 @@ use std::{
 use safetensors::SafeTensors;
 
 use crate::{
-    Config, FINDINGS_VERSION, Findings, MANIFEST_VERSION, MATRIX_FREE_VERSION, Manifest, MatrixFreeRecord,
-    RunDir, RunError, RunSpectra, SPECTRA_VERSION, SPECTRUM_VERSION, SpectrumRecord, StudyConfig,
+    Config, Exit, FINDINGS_VERSION, Findings, MANIFEST_VERSION, MATRIX_FREE_VERSION, Manifest,
+    MatrixFreeRecord, RunDir, RunError, RunSpectra, SPECTRA_VERSION, SPECTRUM_VERSION, SpectrumRecord,
+    StudyConfig, StudyDir,
     checksum::read_sealed,
     json::read_json,
     lock::LOCK,
-    sums::{Checksums, Listed},
+    reading::refuse_other_kinds,
+    shown,
+    sums::{Checksums, Listed, SUMS},
     write::PARTIAL,
 };
 
@@ -26,6 +29,21 @@ pub struct CheckedFiles {
     pub wrong: Vec<RunError>,
     /// Files that kappa does not write.
     pub unknown: Vec<PathBuf>,
+    /// What writes that were killed have left; the next call that goes on there removes it.
+    pub half_written: Vec<PathBuf>,
+    /// Runs and studies that have not come to their end. What they hold may be right all the same.
+    pub unfinished: Vec<Unfinished>,
+}
+
+/// A run or a study that has not come to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Its directory.
+    pub path: PathBuf,
+    /// How far it is, and what is known of why: "2 of 30 epochs: it was stopped".
+    pub why: String,
+    /// Whether it is a study.
+    pub is_study: bool,
 }
 
 impl CheckedFiles {
@@ -65,18 +83,25 @@ impl CheckedFiles {
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let (path, kind) = (entry.path(), entry.file_type().map_err(read)?);
-            if kind.is_symlink() {
-                self.wrong.push(RunError::Link(path));
-            } else if kind.is_dir() && !in_list.iter().any(|file| file.starts_with(&path)) {
-                self.add_folder(&path)?;
-            } else if kind.is_file() && !in_list.contains(&path) {
-                match checked(&path) {
-                    Some(result) => self.add(result),
-                    None => self.unknown.push(path),
+            if in_list.contains(&path) {
+                continue;
+            }
+            let is_partial = entry.file_name().to_string_lossy().starts_with(PARTIAL);
+            match (refuse_other_kinds(&path), checked(&path)) {
+                (Ok(()), _) if is_partial => self.half_written.push(path),
+                (Ok(()), Some(result)) => self.add(result),
+                (Ok(()), None) => self.unknown.push(path),
+                // A folder is wrong only where a file should be.
+                (Err(_), None) if kind.is_dir() => {
+                    if !in_list.iter().any(|file| file.starts_with(&path)) {
+                        self.add_folder(&path)?;
+                    }
                 }
+                (Err(error), _) => self.wrong.push(error),
             }
         }
         self.wrong.extend(misfits(folder));
+        self.unfinished.extend(unfinished(folder));
         Ok(())
     }
 
@@ -86,6 +111,27 @@ impl CheckedFiles {
             Err(error) => self.wrong.push(error),
         }
     }
+}
+
+/// What has not come to its end in `folder`, if it is a run's or a study's and can be read.
+fn unfinished(folder: &Path) -> Option<Unfinished> {
+    let path = folder.to_owned();
+    if let Ok((study, _)) = StudyDir::open(folder) {
+        let is_unfinished = matches!(study.findings(), Err(RunError::Unfinished(_)));
+        let why = "nothing was judged yet".to_owned();
+        return is_unfinished.then_some(Unfinished { path, why, is_study: true });
+    }
+    let run = RunDir::open(folder).ok()?;
+    let manifest = run.manifest().ok().filter(|manifest| !manifest.is_finished())?;
+    let exit = manifest.sessions.last().and_then(|session| session.exit.as_ref());
+    let how = match exit {
+        None => "no process has said how it ended: it was killed, or is still at work".to_owned(),
+        Some(Exit::Failed(problem)) => format!("it failed: {problem}"),
+        Some(_) => "it was stopped".to_owned(),
+    };
+    let done = run.whole_epochs().unwrap_or_default().last().map_or(0, |row| row.epoch);
+    let why = format!("{done} of {} epochs: {how}", manifest.config.training.epochs);
+    Some(Unfinished { path, why, is_study: false })
 }
 
 /// Reads `path` as what its name says, or says that kappa writes nothing of that name.
@@ -104,11 +150,8 @@ fn checked(path: &Path) -> Option<Result<(), RunError>> {
         "config.toml" => read_sealed(path).and_then(|_| Config::load(path, &[])).map(drop),
         "study.toml" => read_sealed(path).and_then(|_| StudyConfig::load(path, &[])).map(drop),
         "metrics.csv" => RunDir::open(path.parent()?).and_then(|run| run.whole_epochs()).map(drop),
-        LOCK | "SHA256SUMS" => Ok(()),
-        _ if name.starts_with(PARTIAL) => Err(RunError::malformed(
-            path,
-            "a write that was killed has left it; the next call that goes on here removes it",
-        )),
+        "spectra.csv" => read_sealed(path).map(drop),
+        LOCK | SUMS => Ok(()),
         _ => match path.extension()?.to_str()? {
             "safetensors" => read_sealed(path).and_then(tensors),
             "svg" => read_sealed(path).map(drop),
@@ -125,7 +168,9 @@ fn misfits(folder: &Path) -> Vec<RunError> {
         |name: &str, problem: String| wrong.push(RunError::malformed(&folder.join(name), problem));
     let (manifest, rows) = (run.manifest().ok(), run.whole_epochs().unwrap_or_default());
     if let Some(manifest) = &manifest {
-        if Config::load(&folder.join("config.toml"), &[]).is_ok_and(|config| config != manifest.config) {
+        let config = folder.join("config.toml");
+        let config = read_sealed(&config).and_then(|_| Config::load(&config, &[]));
+        if config.is_ok_and(|config| config != manifest.config) {
             misfit("config.toml", "it differs from the configuration in run.json".to_owned());
         }
         let epochs = manifest.config.training.epochs.get();
@@ -138,20 +183,16 @@ fn misfits(folder: &Path) -> Vec<RunError> {
         let state = (row.epoch > 0).then(|| run.adam_state_path(row.epoch));
         for path in [Some(run.checkpoint_path(row.epoch)), state].into_iter().flatten() {
             if !path.is_file() {
-                misfit("metrics.csv", format!("epoch {} has no {}", row.epoch, path.display()));
+                misfit("metrics.csv", format!("epoch {} has no {}", row.epoch, shown(path)));
             }
         }
     }
     if let Ok(Some(spectra)) = run.spectra() {
         let eigenvalues = run.eigenvalues().unwrap_or_default();
-        let fits = spectra.rows.len() == eigenvalues.len()
-            && spectra
-                .rows
-                .iter()
-                .zip(&eigenvalues)
-                .all(|(row, all)| row.size == all.len() && all.starts_with(&row.top));
-        if !fits {
-            misfit("spectra.json", "its eigenvalues are not those in spectra.safetensors".to_owned());
+        if spectra.rows.len() != eigenvalues.len() {
+            let problem =
+                format!("{} rows, and {} in spectra.safetensors", spectra.rows.len(), eigenvalues.len());
+            misfit("spectra.json", problem);
         }
     }
     wrong

@@ -21,7 +21,7 @@ use kappa_data::{LastLayer, LastLayerFiles};
 use kappa_model::Statistics;
 use kappa_probe::{Layer, LayerArrays, Measured, ProbeError, TrainedNetwork, measure};
 use kappa_report::{save_matrix_free, save_spectrum};
-use kappa_run::{DensityRequest, Precision, Request, RunDir, SpectrumRecord, SpectrumSettings};
+use kappa_run::{DensityRequest, Precision, Request, RunDir, SpectrumRecord, shown};
 use kappa_trainer::Machine;
 
 use super::DataSets;
@@ -99,24 +99,6 @@ pub fn of_last_epochs(
     call.take(&targets, &mut sets, Vec::new())
 }
 
-/// The eigenvalues of what `saved` describes, largest first, from the checkpoint of `run` after
-/// `epoch`: what was asked for then is asked for again.
-pub fn eigenvalues_again(
-    run: &RunDir,
-    epoch: usize,
-    saved: &SpectrumSettings,
-    machine: &Machine,
-    data: Option<&Path>,
-    sets: &mut DataSets,
-) -> Result<Vec<f64>, CliError> {
-    let config = run.manifest()?.config;
-    let set = sets.get(data.or(config.data.folder.as_deref()))?;
-    let mut network = TrainedNetwork::of_run(run, Some(epoch), set, data.is_some(), machine)?;
-    // What is asked beside the spectrum is not compared.
-    let request = Request { directions: false, overlap_with: Vec::new(), ..saved.request.clone() };
-    Ok(kappa_probe::eigenvalues(&network.layer(&request, &())?)?)
-}
-
 fn layer_files(arguments: &HessianArguments) -> LastLayerFiles {
     let layer = arguments.layer.clone();
     LastLayerFiles {
@@ -174,7 +156,7 @@ impl Call<'_> {
             measured.map_err(|error| match error {
                 // Which epoch it was.
                 CliError::Probe(source) => {
-                    CliError::Spectrum { checkpoint: target.checkpoint.display().to_string(), source }
+                    CliError::Spectrum { checkpoint: shown(&target.checkpoint), source }
                 }
                 error => error,
             })?;
@@ -267,14 +249,14 @@ impl Call<'_> {
             Measured::Spectrum { record, eigenvalues, of_whole_matrix, tensors } => {
                 save_spectrum(out, &record, &eigenvalues, &of_whole_matrix, &tensors)?;
                 if !self.quiet {
-                    say(format_args!("{network} -> {}", out.display()));
+                    say(format_args!("{network} -> {}", shown(out)));
                 }
                 Ok(Some(*record))
             }
             Measured::MatrixFree(record) => {
                 save_matrix_free(out, &record)?;
                 density::print(&record);
-                say(format_args!("{network} -> {}", out.display()));
+                say(format_args!("{network} -> {}", shown(out)));
                 match record.top.is_some_and(|top| top.passed == Some(false)) {
                     true => Err(CliError::Unproven { failed: format!("{network}: residual") }),
                     false => Ok(None),

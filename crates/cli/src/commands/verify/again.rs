@@ -1,0 +1,255 @@
+//! An answer, computed again from its checkpoint and the images.
+
+use std::path::{Path, PathBuf};
+
+use kappa_probe::{EpochSpectra, Measured, TrainedNetwork, measure, recompute};
+use kappa_run::{
+    MatrixFreeRecord, Mismatch, Precision, Request, RunDir, Saved, SpectrumRecord, SpectrumSettings,
+    mismatches, shown,
+};
+use kappa_trainer::Machine;
+
+use super::{
+    DataSets,
+    agreement::Agreement,
+    place::{Holding, Place},
+    told,
+};
+use crate::{args::VerifyArguments, backend, error::CliError, output::say};
+
+/// What of a record is of the place and the time, and not of the question.
+const OF_THE_PLACE: [&str; 8] =
+    ["kappa_version", "source", "data", "backend", "device", "seconds", "timings", "request"];
+
+const EIGENVALUES: &str = "eigenvalues";
+
+/// Computes again what was saved.
+pub struct Again<'a> {
+    arguments: &'a VerifyArguments,
+    /// Asked for where something is computed, since looking for a GPU takes a while.
+    machine: Option<Machine>,
+    sets: DataSets,
+}
+
+/// Where the network of an answer is.
+enum Origin<'a> {
+    Run(&'a RunDir, usize),
+    Checkpoint(PathBuf),
+}
+
+impl<'a> Again<'a> {
+    pub fn new(arguments: &'a VerifyArguments) -> Self {
+        Self { arguments, machine: None, sets: DataSets::default() }
+    }
+
+    /// Computes the answers of `place` again: of a run those of one epoch, of a study those of the
+    /// first run that has any. Says what agrees, and counts what does not.
+    pub fn compute(&mut self, place: &Place, holdings: Vec<Holding>) -> Result<usize, CliError> {
+        let first = holdings.into_iter().find(|holding| !holding.saved.is_empty());
+        match (place, first) {
+            (Place::Report | Place::Unusable, _) => Ok(0),
+            (_, None) => {
+                say(format_args!("  no spectrum was saved, so none was computed again"));
+                Ok(0)
+            }
+            (Place::Answer(_), Some(Holding { run, saved })) => {
+                let mut wrong = 0;
+                for saved in &saved {
+                    wrong += self.alone(run.as_ref(), saved)?;
+                }
+                Ok(wrong)
+            }
+            (_, Some(Holding { run: Some(run), saved })) => self.of_run(&run, saved),
+            (_, Some(Holding { run: None, .. })) => Ok(0),
+        }
+    }
+
+    /// The answers in a run's directory of one of its epochs.
+    fn of_run(&mut self, run: &RunDir, mut saved: Vec<Saved>) -> Result<usize, CliError> {
+        let last = saved.iter().filter_map(Saved::epoch).max().unwrap_or(0);
+        let epoch = self.arguments.epoch.unwrap_or(last);
+        saved.retain(|saved| saved.epoch() == Some(epoch));
+        let path = shown(run.path());
+        if saved.is_empty() {
+            say(format_args!(
+                "  WRONG: {path} has no spectrum of epoch {epoch}; `kappa hessian {path} --epoch {epoch}` computes it"
+            ));
+            return Ok(1);
+        }
+        let name = shown(run.path().file_name().unwrap_or_default());
+        let backend = self.machine()?.provenance.backend;
+        say(format_args!("  computed again on {backend} from the checkpoint of epoch {epoch} of {name}"));
+        // All variants at once, since they come from the same sums.
+        let precision = saved.iter().find_map(|saved| match saved {
+            Saved::Row { precision, .. } => Some(*precision),
+            _ => None,
+        });
+        let variants = match precision {
+            Some(precision) => self.variants(run, epoch, precision)?,
+            None => Vec::new(),
+        };
+        let inputs = run.manifest()?.inputs;
+        let mut wrong = 0;
+        for saved in &saved {
+            wrong += match saved {
+                Saved::Row { row, eigenvalues, .. } => {
+                    let again = variants.iter().find(|again| again.row.variant == row.variant);
+                    let values = again.map_or(&[][..], |again| &again.eigenvalues);
+                    let agreement = Agreement::of(eigenvalues, values, inputs, 0.0);
+                    let found = again.map(|again| mismatches(row, &again.row, 0.0, |_| false));
+                    let file = saved.file(run.path());
+                    verdict(&file, [&saved.name(), EIGENVALUES], &agreement, &found.unwrap_or_default())
+                }
+                _ => self.answer(&Origin::Run(run, epoch), saved)?,
+            };
+        }
+        Ok(wrong)
+    }
+
+    /// An answer in a folder of its own, if its network is still there.
+    fn alone(&mut self, run: Option<&RunDir>, saved: &Saved) -> Result<usize, CliError> {
+        let Some(settings) = saved.settings() else { return Ok(0) };
+        let source = PathBuf::from(&settings.source);
+        // Two folders above its checkpoints is a run.
+        let around = source.ancestors().nth(2).map(RunDir::find).transpose()?.flatten();
+        let run = run.or(around.as_ref());
+        let origin = match (run, settings.epoch) {
+            (Some(run), Some(epoch)) if run.checkpoint_path(epoch).is_file() => Origin::Run(run, epoch),
+            _ if settings.data.is_none() => {
+                say(format_args!(
+                    "  not computed again: it is of arrays ({}), and `kappa hessian` with the same options takes them again",
+                    shown(&source)
+                ));
+                return Ok(0);
+            }
+            _ if source.is_file() => Origin::Checkpoint(source),
+            _ => {
+                say(format_args!("  not computed again: {} is not there", shown(&source)));
+                return Ok(0);
+            }
+        };
+        let backend = self.machine()?.provenance.backend;
+        say(format_args!("  computed again on {backend} from {}", shown(&settings.source)));
+        self.answer(&origin, saved)
+    }
+
+    /// An answer of `kappa hessian`: its request is done again.
+    fn answer(&mut self, origin: &Origin<'_>, saved: &Saved) -> Result<usize, CliError> {
+        let Some(settings) = saved.settings() else { return Ok(0) };
+        let Some((again, inputs)) = self.measured(origin, settings)? else {
+            say(format_args!(
+                "    {:<26}not computed again: it is of the images {}, and --data takes their folder",
+                saved.name(),
+                shown(settings.data.as_deref().unwrap_or_default())
+            ));
+            return Ok(0);
+        };
+        // The file is inside the answer's folder, so no run's path is needed.
+        let file = saved.file(Path::new(""));
+        let name = saved.name();
+        match (saved, again) {
+            (
+                Saved::Spectrum { record, eigenvalues, .. },
+                Measured::Spectrum { record: again, eigenvalues: values, .. },
+            ) => {
+                let agreement = Agreement::of(eigenvalues, &values, inputs, 0.0);
+                Ok(verdict(&file, [&name, EIGENVALUES], &agreement, &in_spectrum(record, &again)))
+            }
+            (Saved::MatrixFree { record, .. }, Measured::MatrixFree(again)) => {
+                Ok(matrix_free(&file, &name, record, &again, inputs))
+            }
+            // The same request is answered in the same way.
+            _ => Ok(0),
+        }
+    }
+
+    /// Does a request again, where the images that it is of are at hand; with the network's inputs.
+    fn measured(
+        &mut self,
+        origin: &Origin<'_>,
+        settings: &SpectrumSettings,
+    ) -> Result<Option<(Measured, usize)>, CliError> {
+        self.machine()?;
+        let Some(machine) = &self.machine else { return Ok(None) };
+        let named = self.arguments.data.as_deref();
+        let folder = match origin {
+            Origin::Run(run, _) => run.manifest()?.config.data.folder,
+            Origin::Checkpoint(_) => None,
+        };
+        let set = self.sets.get(named.or(folder.as_deref()))?;
+        if named.is_none() && settings.data.as_ref().is_some_and(|data| *data != set.name) {
+            return Ok(None);
+        }
+        let mut network = match origin {
+            Origin::Run(run, epoch) => {
+                TrainedNetwork::of_run(run, Some(*epoch), set, named.is_some(), machine)?
+            }
+            Origin::Checkpoint(path) => {
+                TrainedNetwork::of_checkpoint(path, settings.scaling.unwrap_or_default(), set, machine)?
+            }
+        };
+        let inputs = network.shape().inputs;
+        // The matrix was kept for others, and says nothing that is not compared.
+        let request = Request { keep_matrix: false, ..settings.request.clone() };
+        let layer = network.layer(&request, &())?;
+        Ok(Some((measure(layer, &machine.provenance.kappa_version, &())?, inputs)))
+    }
+
+    fn variants(
+        &mut self,
+        run: &RunDir,
+        epoch: usize,
+        precision: Precision,
+    ) -> Result<Vec<EpochSpectra>, CliError> {
+        self.machine()?;
+        let Some(machine) = &self.machine else { return Ok(Vec::new()) };
+        let folder = run.manifest()?.config.data.folder;
+        let set = self.sets.get(self.arguments.data.as_deref().or(folder.as_deref()))?;
+        Ok(recompute(run, epoch, precision, set, machine)?)
+    }
+
+    fn machine(&mut self) -> Result<&Machine, CliError> {
+        let machine = match self.machine.take() {
+            Some(machine) => machine,
+            None => backend::choose(self.arguments.backend)?.machine,
+        };
+        Ok(self.machine.insert(machine))
+    }
+}
+
+/// What of a record came out otherwise.
+fn in_spectrum(saved: &SpectrumRecord, again: &SpectrumRecord) -> Vec<Mismatch> {
+    mismatches(saved, again, 0.0, |key| OF_THE_PLACE.contains(&key))
+}
+
+/// What was found without H. Its numbers are the same to the last bit, or near where a sum was
+/// taken in another order.
+fn matrix_free(
+    file: &Path,
+    name: &str,
+    saved: &MatrixFreeRecord,
+    again: &MatrixFreeRecord,
+    inputs: usize,
+) -> usize {
+    let values = |record: &MatrixFreeRecord| {
+        let top = record.top.as_ref().map(|top| top.eigenvalues.clone()).unwrap_or_default();
+        // The trace from the samples is a sum of eigenvalues, too.
+        let trace = record.density.as_ref().map(|density| density.trace_of_samples);
+        top.into_iter().chain(trace).collect::<Vec<f64>>()
+    };
+    let bound = |record: &MatrixFreeRecord| record.top.as_ref().and_then(|top| top.residual_bound);
+    let residual = bound(saved).into_iter().chain(bound(again)).fold(0.0, f64::max);
+    let agreement = Agreement::of(&values(saved), &values(again), inputs, residual);
+    let found = mismatches(saved, again, 0.0, |key| OF_THE_PLACE.contains(&key));
+    verdict(file, [name, "numbers without H"], &agreement, &found)
+}
+
+/// Says how the numbers of an answer, by its name and theirs, agree; where they do to the last bit, all that was measured beside them
+/// has to. Counts what is wrong.
+fn verdict(file: &Path, [name, numbers]: [&str; 2], agreement: &Agreement, found: &[Mismatch]) -> usize {
+    say(format_args!("    {:<26}{}", shown(name), agreement.describe(numbers)));
+    match agreement {
+        Agreement::Same { .. } => told(file, found, "from the checkpoint"),
+        agreement => usize::from(!agreement.is_within()),
+    }
+}

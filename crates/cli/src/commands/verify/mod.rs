@@ -1,0 +1,129 @@
+//! `kappa verify`: the files, what their numbers follow from, and spectra computed again.
+//!
+//! ```text
+//! place       what there is to verify
+//! again       an answer, from its checkpoint and the images
+//! agreement   how near two computations of the same eigenvalues come
+//! ```
+
+mod again;
+mod agreement;
+mod place;
+
+use std::{error::Error, path::Path};
+
+use kappa_probe::{matrix_free_mismatches, row_mismatches, spectrum_mismatches};
+use kappa_run::{CheckedFiles, Mismatch, RunDir, Saved, mismatches, shown};
+use kappa_study::find;
+
+use super::DataSets;
+use crate::{args::VerifyArguments, error::CliError, output::say};
+use again::Again;
+use place::{Holding, Place, places};
+
+pub fn run(arguments: &VerifyArguments) -> Result<(), CliError> {
+    let mut wrong = 0;
+    let mut again = Again::new(arguments);
+    for (path, place) in places(&arguments.directory)? {
+        say(format_args!("{}", shown(&path)));
+        let files = CheckedFiles::of(&path)?;
+        tell(&files);
+        wrong += files.wrong.len();
+        if !files.wrong.is_empty() {
+            continue;
+        }
+        let holdings = place.holdings(&path)?;
+        wrong += derived(&path, &place, &holdings);
+        if !arguments.no_spectrum {
+            wrong += again.compute(&place, holdings)?;
+        }
+    }
+    match wrong {
+        0 => Ok(()),
+        wrong => Err(CliError::Unverified { wrong }),
+    }
+}
+
+/// What the files say of themselves.
+fn tell(files: &CheckedFiles) {
+    say(format_args!("  {} files are as they were written", files.right));
+    for path in &files.unknown {
+        say(format_args!("  {} is not kappa's, and was left aside", shown(path)));
+    }
+    for path in &files.half_written {
+        say(format_args!("  {} is half of a file, which a write that was killed has left", shown(path)));
+    }
+    for unfinished in &files.unfinished {
+        let command = if unfinished.is_study { "kappa study" } else { "kappa train --resume" };
+        say(format_args!(
+            "  {} is unfinished ({}); `{command}` goes on with it",
+            shown(&unfinished.path),
+            unfinished.why
+        ));
+    }
+    for error in &files.wrong {
+        let because = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
+        say(format_args!("  WRONG: {error}{because}"));
+    }
+}
+
+/// Derives again what follows from the eigenvalues, and a study's findings from its runs; says
+/// what does not follow, and counts it.
+fn derived(path: &Path, place: &Place, holdings: &[Holding]) -> usize {
+    let mut wrong = 0;
+    let mut answers = 0;
+    for Holding { run, saved } in holdings {
+        for saved in saved {
+            answers += 1;
+            let file = saved.file(run.as_ref().map_or(path, RunDir::path));
+            let found = match saved {
+                Saved::Row { row, precision, eigenvalues } => {
+                    let of = format!("of {} after epoch {}, ", row.variant, row.epoch);
+                    let found = row_mismatches(row, *precision, eigenvalues);
+                    found
+                        .into_iter()
+                        .map(|found| Mismatch { key: format!("{of}{}", found.key), ..found })
+                        .collect()
+                }
+                Saved::Spectrum { record, eigenvalues, .. } => spectrum_mismatches(record, eigenvalues),
+                Saved::MatrixFree { record, .. } => matrix_free_mismatches(record),
+            };
+            wrong += told(&file, &found, "from the eigenvalues beside it");
+        }
+    }
+    if wrong == 0 && answers > 0 {
+        match answers {
+            1 => say(format_args!("  1 record follows from its eigenvalues")),
+            answers => say(format_args!("  {answers} records follow from their eigenvalues")),
+        }
+    }
+    if let Place::Study(study, config) = place
+        && let Ok(findings) = study.findings()
+    {
+        let file = path.join("findings.json");
+        match find(config, study, &findings.kappa_version) {
+            Ok(again) => {
+                // Logarithms and Student's t are rounded otherwise by other libraries of functions.
+                let found = mismatches(&findings, &again, 1e-12, |_| false);
+                if found.is_empty() {
+                    let verdicts = findings.points.iter().map(|point| point.verdicts.len()).sum::<usize>();
+                    say(format_args!("  {verdicts} verdicts follow from the runs"));
+                }
+                wrong += told(&file, &found, "from the runs");
+            }
+            Err(error) => {
+                say(format_args!("  WRONG: {} does not follow from the runs: {error}", shown(&file)));
+                wrong += 1;
+            }
+        }
+    }
+    wrong
+}
+
+/// Says what in `file` does not follow, and counts it.
+fn told(file: &Path, found: &[Mismatch], from: &str) -> usize {
+    for mismatch in found {
+        say(format_args!("  WRONG: {}: {mismatch} {from}", shown(file)));
+    }
+    found.len()
+}
