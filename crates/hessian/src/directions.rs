@@ -119,7 +119,8 @@ impl Samples {
     }
 
     /// The gradient of the mean loss for these labels, flattened class by class,
-    /// mean_n (p_n - y_n) g_n^T: [K m].
+    /// mean_n (p_n - y_n) g_n^T: [K m]. Of the label's class p - 1 is taken as what the other
+    /// classes have, which keeps its digits where a sample is all but certain.
     ///
     /// ```
     /// use kappa_hessian::{Samples, burn::tensor::Device};
@@ -140,7 +141,7 @@ impl Samples {
         for part in self.on_host(|chunk| {
             let mut errors = chunk.probabilities;
             for (row, &label) in errors.chunks_exact_mut(k).zip(&labels[chunk.first..]) {
-                row[label] -= 1.0;
+                row[label] = -besides(row, label);
             }
             let g = MatRef::from_row_major_slice(&chunk.features, chunk.rows, m);
             g.transpose() * MatRef::from_row_major_slice(&errors, chunk.rows, k)
@@ -151,7 +152,8 @@ impl Samples {
         Ok(sum.col_iter().flat_map(|class| class.iter().map(move |sum| sum / count)).collect())
     }
 
-    /// The mean loss for these labels, `-mean_n ln p_n[y_n]`, in nats.
+    /// The mean loss for these labels, `-mean_n ln p_n[y_n]`, in nats; near p = 1 by what the
+    /// other classes have.
     ///
     /// # Errors
     ///
@@ -160,7 +162,7 @@ impl Samples {
         self.check_labels(labels)?;
         let parts = self.on_host(|chunk| {
             let rows = chunk.probabilities.chunks_exact(self.classes()).zip(&labels[chunk.first..]);
-            rows.map(|(row, &label)| -row[label].ln()).sum::<f64>()
+            rows.map(|(row, &label)| loss_of(row, label)).sum::<f64>()
         })?;
         Ok(parts.into_iter().sum::<f64>() / self.count() as f64)
     }
@@ -173,6 +175,16 @@ impl Samples {
         }
         Ok(())
     }
+}
+
+/// 1 - p_y, as the sum of the others: in 1 - p_y itself all digits of a p_y near 1 cancel.
+fn besides(p: &[f64], label: usize) -> f64 {
+    p.iter().enumerate().filter(|&(class, _)| class != label).map(|(_, p)| p).sum()
+}
+
+/// -ln p_y.
+fn loss_of(p: &[f64], label: usize) -> f64 {
+    if p[label] > 0.5 { -(-besides(p, label)).ln_1p() } else { -p[label].ln() }
 }
 
 impl Hessian {
