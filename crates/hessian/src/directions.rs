@@ -1,9 +1,9 @@
 //! What lies in the space of the leading eigenvectors, and how much of H a
 //! Kronecker product is.
 
-use faer::{Mat, MatRef, Side};
+use faer::{Mat, MatRef};
 
-use crate::{Hessian, HessianError, Samples, Spectrum, subspace::product};
+use crate::{Hessian, HessianError, Samples, Spectrum, decomposition, subspace::product};
 
 /// How much two spaces of the same dimension k have in common: |A^T B|_F^2 / k for
 /// orthonormal bases A and B [n, k], the mean of the squared cosines of their
@@ -70,7 +70,7 @@ impl Samples {
         let parts = self.on_host(|chunk| {
             let g = MatRef::from_row_major_slice(&chunk.features, chunk.rows, m);
             let p = MatRef::from_row_major_slice(&chunk.probabilities, chunk.rows, k);
-            (g.transpose() * g, p.transpose() * p)
+            (product(g.transpose(), g), product(p.transpose(), p))
         })?;
         let mut grams = Mat::<f64>::zeros(m, m);
         let mut jacobian = Mat::<f64>::zeros(k, k);
@@ -92,13 +92,8 @@ impl Samples {
                 norm += block.squared_norm_l2();
             }
         }
-        let eigen = |matrix: &Mat<f64>| {
-            matrix
-                .self_adjoint_eigen(Side::Lower)
-                .map_err(|_| HessianError::NoConvergence { size: matrix.nrows() })
-        };
-        let (of_classes, of_features) = (eigen(&jacobian)?, eigen(&grams)?);
-        let (s, a) = (of_classes.S().column_vector(), of_features.S().column_vector());
+        let (s, of_classes) = decomposition::eigenpairs(jacobian.as_ref())?;
+        let (a, of_features) = decomposition::eigenpairs(grams.as_ref())?;
         let mut products: Vec<_> = (0..k)
             .flat_map(|class| (0..m).map(move |i| (class, i)))
             .map(|(c, i)| (s[c] * a[i], c, i))
@@ -106,7 +101,7 @@ impl Samples {
         products.sort_by(|(x, ..), (y, ..)| y.total_cmp(x));
         let approximate = Mat::from_fn(k * m, leading.ncols(), |row, column| {
             let (_, class, feature) = products[column];
-            of_classes.U()[(row / m, class)] * of_features.U()[(row % m, feature)]
+            of_classes[(row / m, class)] * of_features[(row % m, feature)]
         });
         let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
         let image = product(hessian.matrix(), leading.subcols(0, 1));
@@ -144,7 +139,7 @@ impl Samples {
                 row[label] = -besides(row, label);
             }
             let g = MatRef::from_row_major_slice(&chunk.features, chunk.rows, m);
-            g.transpose() * MatRef::from_row_major_slice(&errors, chunk.rows, k)
+            product(g.transpose(), MatRef::from_row_major_slice(&errors, chunk.rows, k))
         })? {
             sum += part;
         }
@@ -211,9 +206,7 @@ impl Hessian {
         }
         let root: Vec<f64> = diagonal.iter().map(|d| d.sqrt().recip()).collect();
         let matrix = self.matrix();
-        Mat::from_fn(size, size, |i, j| root[i] * matrix[(i, j)] * root[j])
-            .self_adjoint_eigenvalues(Side::Lower)
-            .map(|eigenvalues| Spectrum::from_ascending(eigenvalues, self.epsilon()))
-            .map_err(|_| HessianError::NoConvergence { size })
+        let seen = Mat::from_fn(size, size, |i, j| root[i] * matrix[(i, j)] * root[j]);
+        Ok(Spectrum::from_ascending(decomposition::eigenvalues(seen.as_ref())?, self.epsilon()))
     }
 }
