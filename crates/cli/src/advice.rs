@@ -45,6 +45,10 @@ fn on_layer(error: &LayerError) -> Option<&'static str> {
     match error {
         LayerError::NoScores { .. } => Some("--logits Z.npy, or --probabilities P.npy"),
         LayerError::NotAProbability { .. } => Some("logits are given with --logits"),
+        LayerError::ProbabilitiesAsLogits { .. } => Some(
+            "--probabilities FILE takes them for what they are (a tensor in a .safetensors file is named \
+             `probabilities`); --logits-are-meant takes them for logits all the same",
+        ),
         _ => None,
     }
 }

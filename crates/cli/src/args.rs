@@ -184,6 +184,9 @@ pub struct LayerArguments {
     /// Its probabilities P [N, K] instead of logits
     #[arg(long, value_name = "P.npy", requires = "features", conflicts_with = "logits")]
     pub probabilities: Option<PathBuf>,
+    /// Take logits for logits though every row of them lies in 0 .. 1 and sums to 1
+    #[arg(long, requires = "features", conflicts_with = "probabilities")]
+    pub logits_are_meant: bool,
     /// Its weights W [K, m]
     #[arg(long, value_name = "W.npy", requires = "features")]
     pub weights: Option<PathBuf>,

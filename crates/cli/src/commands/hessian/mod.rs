@@ -125,6 +125,7 @@ fn layer_files(arguments: &HessianArguments) -> LastLayerFiles {
         probabilities: layer.probabilities,
         weights: layer.weights,
         labels: layer.labels,
+        logits_are_meant: layer.logits_are_meant,
     }
 }
 
