@@ -27,7 +27,11 @@ mod provenance;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{
+    Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use kappa_run::{Config, StudyConfig};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{args::Arguments, error::report};
@@ -38,7 +42,7 @@ use crate::{args::Arguments, error::report};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| with_advice(error).exit());
     #[cfg(all(feature = "wgpu", target_os = "linux"))]
     without_device_select();
     // Libraries log; KAPPA_LOG chooses what is shown (warnings, if it does not).
@@ -59,6 +63,25 @@ fn main() -> ExitCode {
             if error.is_stop() { ExitCode::from(interrupt::STATUS) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// What clap says of arguments, with the value of a configuration that an unknown option is.
+fn with_advice(mut error: clap::Error) -> clap::Error {
+    let keys = match std::env::args().nth(1).as_deref() {
+        Some("train") => Config::keys(),
+        Some("study") => StudyConfig::keys(),
+        _ => Vec::new(),
+    };
+    let advice = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(option)) if error.kind() == ErrorKind::UnknownArgument => {
+            advice::on_option(option, &keys)
+        }
+        _ => None,
+    };
+    if let Some(advice) = advice {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
+    }
+    error
 }
 
 /// Begins this program again without Mesa's device-select layer, where there is no desktop: the

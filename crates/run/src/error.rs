@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::UnknownKey;
+
 /// A configuration or a run directory could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,6 +34,8 @@ pub enum RunError {
         origin: String,
         /// The problem, with its line.
         problem: String,
+        /// The keys in it that there are not, where one that there is may be meant.
+        unknown: Vec<UnknownKey>,
     },
     /// An assignment is not `path=value`, or its path leads through a value.
     #[error("{assignment} cannot be set: {problem}")]
@@ -118,6 +122,10 @@ pub enum RunError {
 }
 
 impl RunError {
+    pub(crate) fn config(origin: String, problem: String) -> Self {
+        Self::Config { origin, problem, unknown: Vec::new() }
+    }
+
     pub(crate) fn read(path: &Path, source: io::Error) -> Self {
         Self::Read { path: path.to_owned(), source }
     }

@@ -11,12 +11,22 @@ fn mistakes_are_told_and_leave_nothing_behind() {
     let typo = kappa.folder.path().join("typo.toml");
     let text = std::fs::read_to_string(&smoke).unwrap();
     std::fs::write(&typo, text.replace("learning_rate", "learning_rat")).unwrap();
+    std::fs::write(kappa.folder.path().join("beside.toml"), format!("epochs = 3\n{text}")).unwrap();
+    let paper = config("paper.toml");
 
     for (arguments, told) in [
         (&["train", "no-such.toml"][..], "cannot read no-such.toml"),
         (&["train", "typo.toml"], "unknown field `learning_rat`"),
         (&["train", &smoke, "--set", "training.adam.learning_rate=-1"], "above 0"),
         (&["train", &smoke, "--set", "network.hiden=3"], "unknown field `hiden`"),
+        (&["train", &smoke, "--set", "hidden=50"], "for `hidden`, did you mean `network.hidden`?"),
+        (&["train", "beside.toml"], "for `epochs`, did you mean `training.epochs`?"),
+        (
+            &["train", &smoke, "--learning-rate", "3e-4"],
+            "did you mean `--set training.adam.learning_rate=..`?",
+        ),
+        (&["study", &paper, "--set", "hidden=50"], "did you mean `recipe.network.hidden`?"),
+        (&["study", &paper, "--epochs=3"], "did you mean `--set recipe.training.epochs=..`?"),
         (&["train", &smoke, "--set", "data.train=60000"], "the set has 60000"),
         (&["train", &smoke, "--data", "nowhere"], "no file `train-images-idx3-ubyte`"),
         (&["hessian"], "just train-cpu"),
