@@ -87,6 +87,9 @@ fn on_layer(error: &LayerError) -> Option<&'static str> {
 fn on_run(error: &RunError) -> Option<&'static str> {
     match error {
         RunError::Set { .. } => Some("--set takes path=value: --set training.adam.learning_rate=1e-3, say"),
+        RunError::Finished(_) => {
+            Some("--set training.epochs=N, with more than it has, goes on beyond its end")
+        }
         RunError::InUse(_) => Some("`kappa hessian` can write elsewhere, with --out"),
         RunError::OtherStudy(_) => Some("--set name=.. names a study otherwise"),
         RunError::NotAStudy(_) => Some("`kappa study configs/paper.toml` makes one"),

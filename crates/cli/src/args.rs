@@ -52,6 +52,7 @@ Examples:
   kappa train configs/fc.toml --set training.epochs=3 --set training.adam.learning_rate=3e-4
   kappa train configs/smoke.toml --data /usr/share/datasets/fashion-mnist --backend flex
   kappa train --resume outputs/fc-s0-20260314-150926
+  kappa train --resume outputs/fc-s0-20260314-150926 --set training.epochs=60
 
 Ctrl-C finishes the step and stops with status 130; whole epochs are kept, and
 --resume goes on after the last of them.")]
@@ -59,8 +60,9 @@ pub struct TrainArguments {
     /// The networks' configurations
     #[arg(required_unless_present = "resume", value_name = "CONFIG.toml")]
     pub configs: Vec<PathBuf>,
-    /// Go on with runs that were stopped, from their last whole epoch; may be repeated
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["configs", "set", "out"])]
+    /// Go on with runs that were stopped, from their last whole epoch, or beyond their end with
+    /// --set training.epochs=N; may be repeated
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["configs", "out"])]
     pub resume: Vec<PathBuf>,
     /// Override one value of the configurations; may be repeated
     #[arg(long, value_name = "PATH=VALUE")]

@@ -37,6 +37,24 @@ pub enum RunError {
         /// The keys in it that there are not, where one that there is may be meant.
         unknown: Vec<UnknownKey>,
     },
+    /// Something else than what may still change is to be set of a run that has begun.
+    #[error("{assignment} cannot be set of a run that has begun: {allowed} alone can")]
+    Begun {
+        /// The argument.
+        assignment: String,
+        /// The key that can be set.
+        allowed: &'static str,
+    },
+    /// A run is to go on to an epoch that it is past.
+    #[error("{run} has {done} epochs already: it cannot go on to {asked}")]
+    NotLonger {
+        /// The run directory.
+        run: PathBuf,
+        /// The last whole epoch.
+        done: usize,
+        /// The epochs that were asked for.
+        asked: usize,
+    },
     /// An assignment is not `path=value`, or its path leads through a value.
     #[error("{assignment} cannot be set: {problem}")]
     Set {

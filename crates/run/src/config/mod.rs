@@ -195,6 +195,22 @@ impl Config {
         toml::to_string(self).map_err(|error| RunError::config(self.name.clone(), error.to_string()))
     }
 
+    /// The same for a run that has begun, with what `assignments` set: training.epochs, which
+    /// decides nothing but where it ends.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Begun`] for anything else, and as [`Self::load`].
+    pub fn prolonged(&self, assignments: &[String]) -> Result<Self, RunError> {
+        const EPOCHS: &str = "training.epochs";
+        let is_other =
+            |assignment: &&String| assignment.split_once('=').is_some_and(|(key, _)| key.trim() != EPOCHS);
+        if let Some(other) = assignments.iter().find(is_other) {
+            return Err(RunError::Begun { assignment: other.clone(), allowed: EPOCHS });
+        }
+        parse(&self.name, &self.to_toml()?, assignments)
+    }
+
     /// All keys that there are, by their whole paths: "training.adam.learning_rate".
     pub fn keys() -> Vec<String> {
         <Self as Configuration>::keys()
@@ -396,6 +412,20 @@ learning_rate = 1e-3
         for key in keys {
             let last = key.rsplit('.').next().unwrap();
             assert!(guide.contains(&format!("`{last}`")) || guide.contains(&format!("`{key}`")), "{key}");
+        }
+    }
+
+    #[test]
+    fn of_a_run_that_has_begun_only_the_number_of_epochs_can_be_set() {
+        let config = parse(TEXT, &[]).unwrap();
+        let epochs = NonZeroUsize::new(60).unwrap();
+        let training = TrainingConfig { epochs, ..config.training.clone() };
+        let longer = Config { training, ..config.clone() };
+        assert_eq!(config.prolonged(&["training.epochs=60".to_owned()]).unwrap(), longer);
+        let refused = config.prolonged(&["seed=1".to_owned()]).unwrap_err().to_string();
+        assert!(refused.contains("seed=1") && refused.contains("training.epochs"), "{refused}");
+        for wrong in ["training.epochs=0", "training.epochs=many", "training.epochs"] {
+            assert!(config.prolonged(&[wrong.to_owned()]).is_err(), "{wrong}");
         }
     }
 
