@@ -201,7 +201,7 @@ pub struct LayerArguments {
         value_name = "L2",
         requires = "features",
         default_value_t = 0.0,
-        value_parser = not_negative,
+        value_parser = penalty,
         allow_negative_numbers = true
     )]
     pub l2: f64,
@@ -220,7 +220,13 @@ pub struct FurtherArguments {
     pub overlap_with: Vec<usize>,
     /// How many samples it takes: the spectra of random subsets that double in size, so
     /// many of each size
-    #[arg(long, value_name = "REPEATS", num_args = 0..=1, default_missing_value = "5")]
+    #[arg(
+        long,
+        value_name = "REPEATS",
+        num_args = 0..=1,
+        default_missing_value = "5",
+        value_parser = up_to::<10_000>
+    )]
     pub subsets: Option<NonZeroUsize>,
     /// The K largest eigenvalues without ever forming H
     #[arg(long, value_name = "K", conflicts_with_all = ["save_matrix", "directions", "overlap_with", "subsets"])]
@@ -229,7 +235,7 @@ pub struct FurtherArguments {
     #[arg(long, conflicts_with_all = ["save_matrix", "directions", "overlap_with", "subsets"])]
     pub density: bool,
     /// Random vectors for --density
-    #[arg(long, value_name = "N", default_value = "8", requires = "density")]
+    #[arg(long, value_name = "N", default_value = "8", requires = "density", value_parser = up_to::<100_000>)]
     pub probes: NonZeroUsize,
     /// Lanczos steps of each
     #[arg(long, value_name = "N", default_value = "48", requires = "density")]
@@ -239,11 +245,16 @@ pub struct FurtherArguments {
     pub seed: u64,
 }
 
-fn not_negative(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|l2: &f64| l2.is_finite() && *l2 >= 0.0)
-        .ok_or("expected a number, 0 or more".to_owned())
+/// As a configuration's `training.l2`: beyond that there is a typing error, and no penalty.
+fn penalty(text: &str) -> Result<f64, String> {
+    let l2 = text.parse().ok().filter(|l2: &f64| (0.0..=1e3).contains(l2));
+    l2.ok_or("expected a number from 0 to 1000".to_owned())
+}
+
+/// A count whose results are all kept, so that far too many are a typing error.
+fn up_to<const MOST: usize>(text: &str) -> Result<NonZeroUsize, String> {
+    let count = text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MOST);
+    count.ok_or(format!("expected a whole number from 1 to {MOST}"))
 }
 
 /// Run a whole study: a grid, paired seeds, a Hessian each epoch, verdicts, a report.

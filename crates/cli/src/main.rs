@@ -26,6 +26,8 @@ mod progress;
 mod provenance;
 
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::Arc;
 
 use clap::{
     Parser,
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(|error| with_advice(error).exit());
     #[cfg(all(feature = "wgpu", target_os = "linux"))]
     without_device_select();
+    #[cfg(unix)]
+    without_death_of_long_files();
     // Libraries log; KAPPA_LOG chooses what is shown (warnings, if it does not).
     let filter = EnvFilter::try_from_env("KAPPA_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::registry()
@@ -56,7 +60,7 @@ fn main() -> ExitCode {
     if let Err(error) = rayon::ThreadPoolBuilder::new().use_current_thread().build_global() {
         tracing::warn!("the threads could not be set up: {error}");
     }
-    match panics::caught(|| commands::run(arguments)) {
+    match panics::caught(|| commands::run(arguments)).and_then(|()| output::written()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
@@ -82,6 +86,17 @@ fn with_advice(mut error: clap::Error) -> clap::Error {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
     }
     error
+}
+
+/// Where a file may only be so long (`ulimit -f`), a write beyond that would end the process
+/// without a word. Once the signal is taken by somebody the write fails instead, and that is told.
+#[cfg(unix)]
+fn without_death_of_long_files() {
+    use signal_hook::{consts::SIGXFSZ, flag::register};
+    // Nobody looks at the flag: the write's own error says more.
+    if let Err(error) = register(SIGXFSZ, Arc::default()) {
+        tracing::debug!("a file that grows too long would end the program: {error}");
+    }
 }
 
 /// Begins this program again without Mesa's device-select layer, where there is no desktop: the

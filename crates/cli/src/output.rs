@@ -3,11 +3,39 @@
 use std::{
     fmt::Arguments,
     io::{self, Write},
+    sync::{Mutex, PoisonError},
 };
 
-/// Prints a line. A reader that has gone (`kappa train .. | head`) is no reason
-/// to end a training, so a line that cannot be written is left out.
+use crate::error::CliError;
+
+/// Why the first line that was lost could not be written.
+static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Prints a line. One that cannot be written ends nothing that is being computed:
+/// [`written`] tells of it afterwards.
 pub fn say(line: Arguments<'_>) {
-    let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{line}");
+    note(writeln!(io::stdout().lock(), "{line}"));
+}
+
+/// Whether everything that was to be printed was.
+///
+/// # Errors
+///
+/// [`CliError::NotPrinted`]. A reader that has gone (`kappa train .. | head`) has seen what it
+/// wanted to see, and is none.
+pub fn written() -> Result<(), CliError> {
+    note(io::stdout().lock().flush());
+    match LOST.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        None => Ok(()),
+        Some(error) => Err(CliError::NotPrinted(error)),
+    }
+}
+
+fn note(result: io::Result<()>) {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+        _ => {}
+    }
 }

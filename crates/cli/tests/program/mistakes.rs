@@ -173,6 +173,25 @@ fn wgpu_without_an_adapter_names_the_way_out_and_with_a_software_one_warns() {
     }
 }
 
+/// It ended with status 0, and without its table.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_table_that_cannot_be_written_is_a_failure_and_what_was_computed_is_kept() {
+    let kappa = Kappa::new();
+    let run = kappa.train(&[]);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_kappa"))
+        .current_dir(kappa.folder.path())
+        .args(["hessian", "--backend", "flex"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("could be") && message.contains("No space left on device"), "{message}");
+    assert!(run.join("hessian/epoch-0002/spectrum.json").is_file());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_reader_that_goes_away_does_not_end_a_training() {
