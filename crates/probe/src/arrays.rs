@@ -187,3 +187,24 @@ fn tensor(matrix: &Matrix, rows: Range<usize>, place: (&Device, DType)) -> Tenso
     };
     Tensor::from_data(data.convert_dtype(place.1), place)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::numbers;
+
+    /// In f32 1e15 + 1 and 1e15 are one number, and so were their probabilities.
+    #[test]
+    fn what_logits_share_is_taken_off_before_they_lose_digits() {
+        let device = Device::flex();
+        let elements = Elements::F64([1e15 + 1.0, 1e15, -1e15, 3.0 - 1e15, 1.7e308, -1.7e308].to_vec());
+        let logits = Matrix { rows: 3, columns: 2, elements };
+        let single = shifted(&logits, 0..3, (&device, DType::F32));
+        let expected = [0.0, -1.0, -3.0, 0.0, 0.0, f64::NEG_INFINITY];
+        assert_eq!(numbers(single.clone()).unwrap(), expected);
+        assert!(numbers(softmax(single, 1)).unwrap().iter().all(|p| p.is_finite()));
+        // Some of the rows, and where no digits are lost, all as they are.
+        assert_eq!(numbers(shifted(&logits, 1..2, (&device, DType::F32))).unwrap(), [-3.0, 0.0]);
+        assert_eq!(numbers(shifted(&logits, 1..2, (&device, DType::F64))).unwrap(), [-1e15, 3.0 - 1e15]);
+    }
+}
