@@ -25,9 +25,9 @@ mod panics;
 mod progress;
 mod provenance;
 
-use std::process::ExitCode;
 #[cfg(unix)]
 use std::sync::Arc;
+use std::{ffi::OsStr, process::ExitCode};
 
 use clap::{
     Parser,
@@ -71,7 +71,8 @@ fn main() -> ExitCode {
 
 /// What clap says of arguments, with the value of a configuration that an unknown option is.
 fn with_advice(mut error: clap::Error) -> clap::Error {
-    let keys = match std::env::args().nth(1).as_deref() {
+    let command = std::env::args_os().nth(1);
+    let keys = match command.as_deref().and_then(OsStr::to_str) {
         Some("train") => Config::keys(),
         Some("study") => StudyConfig::keys(),
         _ => Vec::new(),

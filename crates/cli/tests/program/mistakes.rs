@@ -45,6 +45,16 @@ fn mistakes_are_told_and_leave_nothing_behind() {
     assert!(kappa.complains(&["train", "typo.toml"]).contains(&format!("line {line}")));
 }
 
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_no_text_is_an_error_and_no_bug() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let output = Command::new(env!("CARGO_BIN_EXE_kappa")).arg(OsStr::from_bytes(b"\xff")).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("error: ") && !message.contains("panicked"), "{message}");
+}
+
 #[test]
 fn an_epoch_that_does_not_exist_is_told_with_those_that_do() {
     let kappa = Kappa::new();
