@@ -1,6 +1,8 @@
 //! What to type when something cannot be done. The libraries say what is wrong, and know no
 //! options; which option is meant, and which command goes on, is said here.
 
+use std::borrow::Cow;
+
 use kappa_data::{DataError, LayerError};
 use kappa_hessian::HessianError;
 use kappa_probe::ProbeError;
@@ -19,7 +21,36 @@ const DIVERGED: &str =
 const STUDY_AGAIN: &str = "call `kappa study` with the study's configuration again: it goes on there";
 
 /// What to type, where something helps.
-pub fn on(error: &CliError) -> Option<&'static str> {
+pub fn on(error: &CliError) -> Option<Cow<'static, str>> {
+    match error {
+        CliError::Run(RunError::Config { unknown, .. })
+        | CliError::Study(StudyError::Run(RunError::Config { unknown, .. }))
+            if !unknown.is_empty() =>
+        {
+            let lines: Vec<String> = unknown.iter().map(|it| meant(&it.key, &it.known_as)).collect();
+            Some(lines.join("\n  ").into())
+        }
+        error => always_the_same(error).map(Cow::from),
+    }
+}
+
+/// What to type in place of an option that the command does not have, where it is a value of its
+/// configurations: `--learning-rate` is `--set training.adam.learning_rate=..`.
+pub fn on_option(option: &str, keys: &[String]) -> Option<String> {
+    let name = option.trim_start_matches('-').replace('-', "_");
+    let known: Vec<String> = keys
+        .iter()
+        .filter(|key| key.rsplit('.').next() == Some(&name))
+        .map(|key| format!("--set {key}=.."))
+        .collect();
+    (!known.is_empty()).then(|| meant(option, &known))
+}
+
+fn meant(what: &str, known_as: &[String]) -> String {
+    format!("for `{what}`, did you mean `{}`?", known_as.join("` or `"))
+}
+
+fn always_the_same(error: &CliError) -> Option<&'static str> {
     match error {
         CliError::Backend(_) => None,
         CliError::Data(error) => on_data(error),
@@ -45,6 +76,10 @@ fn on_layer(error: &LayerError) -> Option<&'static str> {
     match error {
         LayerError::NoScores { .. } => Some("--logits Z.npy, or --probabilities P.npy"),
         LayerError::NotAProbability { .. } => Some("logits are given with --logits"),
+        LayerError::ProbabilitiesAsLogits { .. } => Some(
+            "--probabilities FILE takes them for what they are (a tensor in a .safetensors file is named \
+             `probabilities`); --logits-are-meant takes them for logits all the same",
+        ),
         _ => None,
     }
 }
@@ -52,6 +87,9 @@ fn on_layer(error: &LayerError) -> Option<&'static str> {
 fn on_run(error: &RunError) -> Option<&'static str> {
     match error {
         RunError::Set { .. } => Some("--set takes path=value: --set training.adam.learning_rate=1e-3, say"),
+        RunError::Finished(_) => {
+            Some("--set training.epochs=N, with more than it has, goes on beyond its end")
+        }
         RunError::InUse(_) => Some("`kappa hessian` can write elsewhere, with --out"),
         RunError::OtherStudy(_) => Some("--set name=.. names a study otherwise"),
         RunError::NotAStudy(_) => Some("`kappa study configs/paper.toml` makes one"),

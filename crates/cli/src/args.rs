@@ -52,6 +52,7 @@ Examples:
   kappa train configs/fc.toml --set training.epochs=3 --set training.adam.learning_rate=3e-4
   kappa train configs/smoke.toml --data /usr/share/datasets/fashion-mnist --backend flex
   kappa train --resume outputs/fc-s0-20260314-150926
+  kappa train --resume outputs/fc-s0-20260314-150926 --set training.epochs=60
 
 Ctrl-C finishes the step and stops with status 130; whole epochs are kept, and
 --resume goes on after the last of them.")]
@@ -59,8 +60,9 @@ pub struct TrainArguments {
     /// The networks' configurations
     #[arg(required_unless_present = "resume", value_name = "CONFIG.toml")]
     pub configs: Vec<PathBuf>,
-    /// Go on with runs that were stopped, from their last whole epoch; may be repeated
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["configs", "set", "out"])]
+    /// Go on with runs that were stopped, from their last whole epoch, or beyond their end with
+    /// --set training.epochs=N; may be repeated
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["configs", "out"])]
     pub resume: Vec<PathBuf>,
     /// Override one value of the configurations; may be repeated
     #[arg(long, value_name = "PATH=VALUE")]
@@ -184,6 +186,9 @@ pub struct LayerArguments {
     /// Its probabilities P [N, K] instead of logits
     #[arg(long, value_name = "P.npy", requires = "features", conflicts_with = "logits")]
     pub probabilities: Option<PathBuf>,
+    /// Take logits for logits though every row of them lies in 0 .. 1 and sums to 1
+    #[arg(long, requires = "features", conflicts_with = "probabilities")]
+    pub logits_are_meant: bool,
     /// Its weights W [K, m]
     #[arg(long, value_name = "W.npy", requires = "features")]
     pub weights: Option<PathBuf>,
@@ -196,7 +201,7 @@ pub struct LayerArguments {
         value_name = "L2",
         requires = "features",
         default_value_t = 0.0,
-        value_parser = not_negative,
+        value_parser = penalty,
         allow_negative_numbers = true
     )]
     pub l2: f64,
@@ -215,7 +220,13 @@ pub struct FurtherArguments {
     pub overlap_with: Vec<usize>,
     /// How many samples it takes: the spectra of random subsets that double in size, so
     /// many of each size
-    #[arg(long, value_name = "REPEATS", num_args = 0..=1, default_missing_value = "5")]
+    #[arg(
+        long,
+        value_name = "REPEATS",
+        num_args = 0..=1,
+        default_missing_value = "5",
+        value_parser = up_to::<10_000>
+    )]
     pub subsets: Option<NonZeroUsize>,
     /// The K largest eigenvalues without ever forming H
     #[arg(long, value_name = "K", conflicts_with_all = ["save_matrix", "directions", "overlap_with", "subsets"])]
@@ -224,7 +235,7 @@ pub struct FurtherArguments {
     #[arg(long, conflicts_with_all = ["save_matrix", "directions", "overlap_with", "subsets"])]
     pub density: bool,
     /// Random vectors for --density
-    #[arg(long, value_name = "N", default_value = "8", requires = "density")]
+    #[arg(long, value_name = "N", default_value = "8", requires = "density", value_parser = up_to::<100_000>)]
     pub probes: NonZeroUsize,
     /// Lanczos steps of each
     #[arg(long, value_name = "N", default_value = "48", requires = "density")]
@@ -234,11 +245,16 @@ pub struct FurtherArguments {
     pub seed: u64,
 }
 
-fn not_negative(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|l2: &f64| l2.is_finite() && *l2 >= 0.0)
-        .ok_or("expected a number, 0 or more".to_owned())
+/// As a configuration's `training.l2`: beyond that there is a typing error, and no penalty.
+fn penalty(text: &str) -> Result<f64, String> {
+    let l2 = text.parse().ok().filter(|l2: &f64| (0.0..=1e3).contains(l2));
+    l2.ok_or("expected a number from 0 to 1000".to_owned())
+}
+
+/// A count whose results are all kept, so that far too many are a typing error.
+fn up_to<const MOST: usize>(text: &str) -> Result<NonZeroUsize, String> {
+    let count = text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MOST);
+    count.ok_or(format!("expected a whole number from 1 to {MOST}"))
 }
 
 /// Run a whole study: a grid, paired seeds, a Hessian each epoch, verdicts, a report.

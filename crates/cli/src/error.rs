@@ -1,6 +1,6 @@
 //! What is said when something cannot be done.
 
-use std::error::Error;
+use std::{error::Error, io};
 
 use kappa_data::{DataError, LayerError};
 use kappa_probe::ProbeError;
@@ -45,6 +45,8 @@ pub enum CliError {
          that you typed; RUST_BACKTRACE=1 shows where it was"
     )]
     Panic { message: String, place: String },
+    #[error("not all that was to be printed could be; what was to be saved is saved")]
+    NotPrinted(#[source] io::Error),
     #[error("stopped; whole epochs are kept, and `kappa train --resume {0}` goes on from there")]
     TrainingStopped(String),
     #[error("stopped before the Hessian; `kappa hessian` takes it")]

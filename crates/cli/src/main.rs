@@ -25,9 +25,15 @@ mod panics;
 mod progress;
 mod provenance;
 
-use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::Arc;
+use std::{ffi::OsStr, process::ExitCode};
 
-use clap::Parser;
+use clap::{
+    Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use kappa_run::{Config, StudyConfig};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{args::Arguments, error::report};
@@ -38,9 +44,11 @@ use crate::{args::Arguments, error::report};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| with_advice(error).exit());
     #[cfg(all(feature = "wgpu", target_os = "linux"))]
     without_device_select();
+    #[cfg(unix)]
+    without_death_of_long_files();
     // Libraries log; KAPPA_LOG chooses what is shown (warnings, if it does not).
     let filter = EnvFilter::try_from_env("KAPPA_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::registry()
@@ -52,12 +60,43 @@ fn main() -> ExitCode {
     if let Err(error) = rayon::ThreadPoolBuilder::new().use_current_thread().build_global() {
         tracing::warn!("the threads could not be set up: {error}");
     }
-    match panics::caught(|| commands::run(arguments)) {
+    match panics::caught(|| commands::run(arguments)).and_then(|()| output::written()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
             if error.is_stop() { ExitCode::from(interrupt::STATUS) } else { ExitCode::FAILURE }
         }
+    }
+}
+
+/// What clap says of arguments, with the value of a configuration that an unknown option is.
+fn with_advice(mut error: clap::Error) -> clap::Error {
+    let command = std::env::args_os().nth(1);
+    let keys = match command.as_deref().and_then(OsStr::to_str) {
+        Some("train") => Config::keys(),
+        Some("study") => StudyConfig::keys(),
+        _ => Vec::new(),
+    };
+    let advice = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(option)) if error.kind() == ErrorKind::UnknownArgument => {
+            advice::on_option(option, &keys)
+        }
+        _ => None,
+    };
+    if let Some(advice) = advice {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
+    }
+    error
+}
+
+/// Where a file may only be so long (`ulimit -f`), a write beyond that would end the process
+/// without a word. Once the signal is taken by somebody the write fails instead, and that is told.
+#[cfg(unix)]
+fn without_death_of_long_files() {
+    use signal_hook::{consts::SIGXFSZ, flag::register};
+    // Nobody looks at the flag: the write's own error says more.
+    if let Err(error) = register(SIGXFSZ, Arc::default()) {
+        tracing::debug!("a file that grows too long would end the program: {error}");
     }
 }
 

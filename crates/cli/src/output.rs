@@ -3,9 +3,15 @@
 use std::{
     fmt::Arguments,
     io::{self, Write},
+    sync::{Mutex, PoisonError},
 };
 
 use kappa_run::escaped;
+
+use crate::error::CliError;
+
+/// Why the first line that was lost could not be written.
+static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 
 /// `text` with what a terminal would act upon escaped, but for the ends of lines: names in it come
 /// from files and folders of anybody's. (A line's end in a name is escaped where the name is put
@@ -14,9 +20,31 @@ pub fn printable(text: &str) -> String {
     escaped(text, |character| character == '\n')
 }
 
-/// Prints a line. A reader that has gone (`kappa train .. | head`) is no reason
-/// to end a training, so a line that cannot be written is left out.
+/// Prints a line. One that cannot be written ends nothing that is being computed:
+/// [`written`] tells of it afterwards.
 pub fn say(line: Arguments<'_>) {
-    let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{}", printable(&line.to_string()));
+    note(writeln!(io::stdout().lock(), "{}", printable(&line.to_string())));
+}
+
+/// Whether everything that was to be printed was.
+///
+/// # Errors
+///
+/// [`CliError::NotPrinted`]. A reader that has gone (`kappa train .. | head`) has seen what it
+/// wanted to see, and is none.
+pub fn written() -> Result<(), CliError> {
+    note(io::stdout().lock().flush());
+    match LOST.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        None => Ok(()),
+        Some(error) => Err(CliError::NotPrinted(error)),
+    }
+}
+
+fn note(result: io::Result<()>) {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+        _ => {}
+    }
 }

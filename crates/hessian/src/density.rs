@@ -82,9 +82,7 @@ pub fn density(
     progress: &dyn Progress,
 ) -> Result<Density, HessianError> {
     let mut generator = ChaCha8Rng::seed_from_u64(options.seed);
-    let mut probes = Vec::with_capacity(options.probes);
-    let mut traces = Vec::with_capacity(options.probes);
-    let mut products = 0;
+    let (mut probes, mut traces, mut products) = (Vec::new(), Vec::new(), 0);
     let known_zeros = operator.known_nullity() as f64 / operator.size() as f64;
     for _ in 0..options.probes {
         let mut start =

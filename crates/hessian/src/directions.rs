@@ -1,9 +1,9 @@
 //! What lies in the space of the leading eigenvectors, and how much of H a
 //! Kronecker product is.
 
-use faer::{Mat, MatRef, Side};
+use faer::{Mat, MatRef};
 
-use crate::{Hessian, HessianError, Samples, Spectrum, subspace::product};
+use crate::{Hessian, HessianError, Samples, Spectrum, decomposition, subspace::product};
 
 /// How much two spaces of the same dimension k have in common: |A^T B|_F^2 / k for
 /// orthonormal bases A and B [n, k], the mean of the squared cosines of their
@@ -70,7 +70,7 @@ impl Samples {
         let parts = self.on_host(|chunk| {
             let g = MatRef::from_row_major_slice(&chunk.features, chunk.rows, m);
             let p = MatRef::from_row_major_slice(&chunk.probabilities, chunk.rows, k);
-            (g.transpose() * g, p.transpose() * p)
+            (product(g.transpose(), g), product(p.transpose(), p))
         })?;
         let mut grams = Mat::<f64>::zeros(m, m);
         let mut jacobian = Mat::<f64>::zeros(k, k);
@@ -92,13 +92,8 @@ impl Samples {
                 norm += block.squared_norm_l2();
             }
         }
-        let eigen = |matrix: &Mat<f64>| {
-            matrix
-                .self_adjoint_eigen(Side::Lower)
-                .map_err(|_| HessianError::NoConvergence { size: matrix.nrows() })
-        };
-        let (of_classes, of_features) = (eigen(&jacobian)?, eigen(&grams)?);
-        let (s, a) = (of_classes.S().column_vector(), of_features.S().column_vector());
+        let (s, of_classes) = decomposition::eigenpairs(jacobian.as_ref())?;
+        let (a, of_features) = decomposition::eigenpairs(grams.as_ref())?;
         let mut products: Vec<_> = (0..k)
             .flat_map(|class| (0..m).map(move |i| (class, i)))
             .map(|(c, i)| (s[c] * a[i], c, i))
@@ -106,7 +101,7 @@ impl Samples {
         products.sort_by(|(x, ..), (y, ..)| y.total_cmp(x));
         let approximate = Mat::from_fn(k * m, leading.ncols(), |row, column| {
             let (_, class, feature) = products[column];
-            of_classes.U()[(row / m, class)] * of_features.U()[(row % m, feature)]
+            of_classes[(row / m, class)] * of_features[(row % m, feature)]
         });
         let ratio = |a: f64, b: f64| if b > 0.0 { a / b } else { 0.0 };
         let image = product(hessian.matrix(), leading.subcols(0, 1));
@@ -119,7 +114,8 @@ impl Samples {
     }
 
     /// The gradient of the mean loss for these labels, flattened class by class,
-    /// mean_n (p_n - y_n) g_n^T: [K m].
+    /// mean_n (p_n - y_n) g_n^T: [K m]. Of the label's class p - 1 is taken as what the other
+    /// classes have, which keeps its digits where a sample is all but certain.
     ///
     /// ```
     /// use kappa_hessian::{Samples, burn::tensor::Device};
@@ -140,10 +136,10 @@ impl Samples {
         for part in self.on_host(|chunk| {
             let mut errors = chunk.probabilities;
             for (row, &label) in errors.chunks_exact_mut(k).zip(&labels[chunk.first..]) {
-                row[label] -= 1.0;
+                row[label] = -besides(row, label);
             }
             let g = MatRef::from_row_major_slice(&chunk.features, chunk.rows, m);
-            g.transpose() * MatRef::from_row_major_slice(&errors, chunk.rows, k)
+            product(g.transpose(), MatRef::from_row_major_slice(&errors, chunk.rows, k))
         })? {
             sum += part;
         }
@@ -151,7 +147,8 @@ impl Samples {
         Ok(sum.col_iter().flat_map(|class| class.iter().map(move |sum| sum / count)).collect())
     }
 
-    /// The mean loss for these labels, `-mean_n ln p_n[y_n]`, in nats.
+    /// The mean loss for these labels, `-mean_n ln p_n[y_n]`, in nats; near p = 1 by what the
+    /// other classes have.
     ///
     /// # Errors
     ///
@@ -160,7 +157,7 @@ impl Samples {
         self.check_labels(labels)?;
         let parts = self.on_host(|chunk| {
             let rows = chunk.probabilities.chunks_exact(self.classes()).zip(&labels[chunk.first..]);
-            rows.map(|(row, &label)| -row[label].ln()).sum::<f64>()
+            rows.map(|(row, &label)| loss_of(row, label)).sum::<f64>()
         })?;
         Ok(parts.into_iter().sum::<f64>() / self.count() as f64)
     }
@@ -173,6 +170,16 @@ impl Samples {
         }
         Ok(())
     }
+}
+
+/// 1 - p_y, as the sum of the others: in 1 - p_y itself all digits of a p_y near 1 cancel.
+fn besides(p: &[f64], label: usize) -> f64 {
+    p.iter().enumerate().filter(|&(class, _)| class != label).map(|(_, p)| p).sum()
+}
+
+/// -ln p_y.
+fn loss_of(p: &[f64], label: usize) -> f64 {
+    if p[label] > 0.5 { -(-besides(p, label)).ln_1p() } else { -p[label].ln() }
 }
 
 impl Hessian {
@@ -199,9 +206,7 @@ impl Hessian {
         }
         let root: Vec<f64> = diagonal.iter().map(|d| d.sqrt().recip()).collect();
         let matrix = self.matrix();
-        Mat::from_fn(size, size, |i, j| root[i] * matrix[(i, j)] * root[j])
-            .self_adjoint_eigenvalues(Side::Lower)
-            .map(|eigenvalues| Spectrum::from_ascending(eigenvalues, self.epsilon()))
-            .map_err(|_| HessianError::NoConvergence { size })
+        let seen = Mat::from_fn(size, size, |i, j| root[i] * matrix[(i, j)] * root[j]);
+        Ok(Spectrum::from_ascending(decomposition::eigenvalues(seen.as_ref())?, self.epsilon()))
     }
 }

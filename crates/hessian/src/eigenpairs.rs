@@ -1,10 +1,10 @@
 //! All eigenpairs of the Hessian, with the zeros that its structure explains.
 
-use faer::{Mat, MatRef, Side};
+use faer::{Mat, MatRef};
 use rayon::prelude::*;
 
 use crate::{
-    Hessian, HessianError, Spectrum,
+    Hessian, HessianError, Spectrum, decomposition,
     subspace::{Subspace, summed_diagonal_blocks},
 };
 
@@ -73,10 +73,9 @@ impl Hessian {
         // Only what is zero in double precision is taken as zero in the computation ..
         let subspace = Subspace::of(self, f64::EPSILON)?;
         let (size, dimension) = (self.size(), subspace.dimension());
-        let solved = MatRef::from_column_major_slice(&subspace.restrict(self), dimension, dimension)
-            .self_adjoint_eigen(Side::Lower)
-            .map_err(|_| HessianError::NoConvergence { size: dimension })?;
-        let (values, solved) = (solved.S().column_vector(), solved.U());
+        let restricted = subspace.restrict(self);
+        let restricted = MatRef::from_column_major_slice(&restricted, dimension, dimension);
+        let (values, solved) = decomposition::eigenpairs(restricted)?;
         let null_vectors = subspace.null_vectors();
 
         // Numbers of eigenvalues, those of the subspace before those outside, largest first.

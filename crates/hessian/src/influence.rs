@@ -12,10 +12,10 @@
 //! by its share at the most, since v is still there to be tried.
 
 use burn::tensor::{Tensor, TensorData};
-use faer::{MatRef, Side, linalg::solvers::Solve};
+use faer::{MatMut, MatRef};
 
 use crate::{
-    Check, DeviceError, Hessian, HessianError,
+    Check, DeviceError, Hessian, HessianError, decomposition,
     evidence::summation,
     sums::{too_large, zeros},
 };
@@ -68,7 +68,6 @@ impl Hessian {
     /// definite, as it is if `lambda_1` is not the largest eigenvalue.
     pub fn leading_direction(&self, lambda_1: f64) -> Result<LeadingDirection, HessianError> {
         let size = self.size();
-        let failed = || HessianError::NoConvergence { size };
         // Irregular, so that no eigenvector is orthogonal to it but by bad luck.
         let golden = 0.5 * (5.0f64.sqrt() - 1.0);
         let mut vector: Vec<f64> = (0..size).map(|i| 0.5 + (golden * i as f64).fract()).collect();
@@ -80,11 +79,10 @@ impl Hessian {
             for diagonal in shifted.iter_mut().step_by(size + 1) {
                 *diagonal += lambda_1 * (1.0 + SHIFT);
             }
-            let shifted = MatRef::from_row_major_slice(&shifted, size, size);
-            let factor = shifted.llt(Side::Lower).map_err(|_| failed())?;
+            decomposition::factor(MatMut::from_column_major_slice_mut(&mut shifted, size, size))?;
+            let factor = MatRef::from_column_major_slice(&shifted, size, size);
             for _ in 0..STEPS {
-                let solved = factor.solve(MatRef::from_column_major_slice(&vector, size, 1));
-                vector = solved.col(0).iter().copied().collect();
+                decomposition::solve(factor, &mut vector)?;
                 normalise(&mut vector);
             }
         }

@@ -1,9 +1,12 @@
 //! Lanczos with full reorthogonalisation: a few steps from one vector end in a small
 //! tridiagonal matrix.
 
-use faer::{Mat, MatRef, Side};
+use faer::{Mat, MatRef};
 
-use crate::{HessianError, Progress, SymmetricOperator, progress::advance, subspace::product, sums::zeros};
+use crate::{
+    HessianError, Progress, SymmetricOperator, decomposition, progress::advance, subspace::product,
+    sums::zeros,
+};
 
 /// V^T A V for a basis V of the Krylov space of a vector.
 #[derive(Debug, Clone, Default)]
@@ -72,12 +75,9 @@ impl Tridiagonal {
             1 => self.beside[row.min(column)],
             _ => 0.0,
         });
-        let pairs = tridiagonal
-            .self_adjoint_eigen(Side::Lower)
-            .map_err(|_| HessianError::NoConvergence { size: count })?;
-        let nodes = pairs.S().column_vector().iter().copied();
-        let weights = pairs.U().row(0).iter().map(|first| first * first);
-        let mut quadrature: Vec<_> = nodes.zip(weights).collect();
+        let (nodes, vectors) = decomposition::eigenpairs(tridiagonal.as_ref())?;
+        let weights = vectors.row(0).iter().map(|first| first * first);
+        let mut quadrature: Vec<_> = nodes.into_iter().zip(weights).collect();
         quadrature.reverse();
         Ok(quadrature)
     }

@@ -119,6 +119,7 @@
 pub use {burn, faer};
 
 mod accumulator;
+mod decomposition;
 mod density;
 mod directions;
 mod eigenpairs;

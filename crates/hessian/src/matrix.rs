@@ -1,9 +1,9 @@
 //! The Hessian as a matrix.
 
-use faer::{MatRef, Side};
+use faer::MatRef;
 
 use crate::{
-    ClassPairSums, HessianError, Spectrum,
+    ClassPairSums, HessianError, Spectrum, decomposition,
     grams::class_pairs,
     sums::{too_large, zeros},
 };
@@ -168,9 +168,7 @@ impl Hessian {
     /// [`HessianError::NoConvergence`].
     pub fn spectrum(&self) -> Result<Spectrum, HessianError> {
         let size = self.size();
-        MatRef::from_row_major_slice(&self.elements, size, size)
-            .self_adjoint_eigenvalues(Side::Lower)
-            .map(|eigenvalues| Spectrum::from_ascending(eigenvalues, self.epsilon))
-            .map_err(|_| HessianError::NoConvergence { size })
+        let values = decomposition::eigenvalues(MatRef::from_row_major_slice(&self.elements, size, size))?;
+        Ok(Spectrum::from_ascending(values, self.epsilon))
     }
 }

@@ -1,8 +1,8 @@
 //! A symmetric operator: all that the matrix-free computations know of what they measure.
 
-use faer::{Mat, MatMut, MatRef, Side};
+use faer::{Mat, MatMut, MatRef};
 
-use crate::{HessianError, subspace::product};
+use crate::{HessianError, decomposition, subspace::product};
 
 /// A symmetric n x n matrix A, known by its products with vectors and by what is known of
 /// it beforehand.
@@ -84,9 +84,8 @@ pub trait SymmetricOperator: Sync {
         if !matrix.is_all_finite() {
             return Err(HessianError::NotFiniteProduct);
         }
-        let pairs =
-            matrix.self_adjoint_eigen(Side::Lower).map_err(|_| HessianError::NoConvergence { size })?;
-        Ok(pairs.U().reverse_cols().to_owned())
+        let (_, vectors) = decomposition::eigenpairs(matrix.as_ref())?;
+        Ok(vectors.reverse_cols().to_owned())
     }
 }
 

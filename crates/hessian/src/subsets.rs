@@ -45,8 +45,7 @@ pub fn growing_subsets(
     let mut sizes: Vec<usize> = (1..=6).rev().map(|halvings| samples.count() >> halvings).collect();
     sizes.retain(|&size| size > 0);
     sizes.dedup();
-    let mut subsets: Vec<_> =
-        sizes.iter().map(|&samples| Subset { samples, spectra: Vec::with_capacity(repeats) }).collect();
+    let mut subsets: Vec<_> = sizes.iter().map(|&samples| Subset { samples, spectra: Vec::new() }).collect();
     for repeat in 0..repeats {
         let mut order: Vec<usize> = (0..samples.count()).collect();
         let mut generator = ChaCha8Rng::seed_from_u64(seed);

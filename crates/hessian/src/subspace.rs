@@ -15,10 +15,10 @@
 //! but for (Q (x) B)^T H (Q (x) B), a matrix of (K-1) r rows.
 
 use faer::prelude::ReborrowMut;
-use faer::{Accum, ColRef, Mat, MatMut, MatRef, Par, Side, linalg::matmul::matmul};
+use faer::{Accum, ColRef, Mat, MatMut, MatRef, linalg::matmul::matmul};
 use rayon::prelude::*;
 
-use crate::{Hessian, HessianError};
+use crate::{Hessian, HessianError, decomposition};
 
 /// The range of Q (x) B, and what lies outside it.
 #[derive(Debug, Clone)]
@@ -87,7 +87,8 @@ impl Subspace {
         let of_features = match &self.range {
             None => flat,
             Some(range) => {
-                let blocks = range * MatRef::from_column_major_slice(&flat, r, flat.len() / r);
+                let blocks =
+                    product(range.as_ref(), MatRef::from_column_major_slice(&flat, r, flat.len() / r));
                 blocks.col_iter().flat_map(|column| column.iter().copied()).collect()
             }
         };
@@ -138,32 +139,27 @@ impl Subspace {
 /// ```
 fn range_and_null(hessian: &Hessian, epsilon: f64) -> Result<(Mat<f64>, Mat<f64>), HessianError> {
     let (m, size) = (hessian.features(), hessian.size());
-    let eigen = |matrix: &Mat<f64>| {
-        matrix.self_adjoint_eigen(Side::Lower).map_err(|_| HessianError::NoConvergence { size: m })
-    };
-    let pairs = eigen(&summed_diagonal_blocks(hessian))?;
-    let values = pairs.S().column_vector();
-    let tolerance = m as f64 * epsilon * values.iter().last().copied().unwrap_or(0.0);
+    let (values, vectors) = decomposition::eigenpairs(summed_diagonal_blocks(hessian).as_ref())?;
+    let tolerance = m as f64 * epsilon * values.last().copied().unwrap_or(0.0);
     // In ascending order: what may be null comes first.
     let candidates = values.iter().filter(|&&value| value <= tolerance).count();
-    let vectors = pairs.U();
     let (small, large) = vectors.split_at_col(candidates);
     let mut moved = Mat::zeros(candidates, candidates);
     for start in (0..size).step_by(m) {
         let image = product(hessian.matrix().subcols(start, m), small);
-        moved += image.transpose() * &image;
+        moved += product(image.transpose(), image.as_ref());
     }
     if candidates == 0 {
         return Ok((large.to_owned(), small.to_owned()));
     }
-    let pairs = eigen(&moved)?;
-    let squares = pairs.S().column_vector();
+    let (squares, rotation) = decomposition::eigenpairs(moved.as_ref())?;
     let nullity = squares.iter().filter(|&&square| square <= tolerance * tolerance).count();
-    let (null, rest) = pairs.U().split_at_col(nullity);
+    let (null, rest) = rotation.split_at_col(nullity);
     let mut range = Mat::zeros(m, m - nullity);
-    range.subcols_mut(0, candidates - nullity).copy_from(small * rest);
+    range.subcols_mut(0, candidates - nullity).copy_from(product(small, rest));
     range.subcols_mut(candidates - nullity, m - candidates).copy_from(large);
-    Ok((range, small * null))
+    let null = product(small, null);
+    Ok((range, null))
 }
 
 /// M = sum_a H_aa: [m, m].
@@ -218,15 +214,15 @@ fn on_features(a: MatRef<f64>, x: MatRef<f64>) -> Vec<f64> {
     let mut rows = MatMut::from_column_major_slice_mut(&mut image, contrasts * r, x.ncols());
     for block in 0..contrasts {
         let rows = rows.rb_mut().subrows_mut(block * r, r);
-        matmul(rows, Accum::Replace, a, x.subrows(block * m, m), 1.0, Par::rayon(0));
+        matmul(rows, Accum::Replace, a, x.subrows(block * m, m), 1.0, decomposition::PRODUCTS);
     }
     image
 }
 
-/// A B on all threads.
+/// A B on all threads, in the same order of sums on any number of them.
 pub(crate) fn product(a: MatRef<f64>, b: MatRef<f64>) -> Mat<f64> {
     let mut product = Mat::zeros(a.nrows(), b.ncols());
-    matmul(product.as_mut(), Accum::Replace, a, b, 1.0, Par::rayon(0));
+    matmul(product.as_mut(), Accum::Replace, a, b, 1.0, decomposition::PRODUCTS);
     product
 }
 

@@ -114,6 +114,24 @@ fn the_gradient_is_the_losss_central_difference() {
     assert!(matches!(set.loss(&[4; 23]), Err(HessianError::WrongLabels { largest: 4, .. })));
 }
 
+/// p_y - 1 had lost what e^-40 / (1 + e^-40) of the other class is: half of the gradient, 6.37e-18.
+#[test]
+fn the_gradient_and_the_loss_of_a_sample_that_is_all_but_certain_keep_their_digits() {
+    let set =
+        kappa_hessian::Samples::from_logits(1, 2, &[1.0, 2.0], &[40.0, 0.0, 40.0, 0.0], &Device::flex())
+            .unwrap();
+    let rest = (-40.0f64).exp() / (1.0 + (-40.0f64).exp());
+    let gradient = set.gradient(&[0, 0]).unwrap();
+    // Some ten roundings of f64.
+    let close = |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 10.0 * f64::EPSILON);
+    close(gradient[0], -1.5 * rest);
+    close(gradient[1], 1.5 * rest);
+    close(gradient[0].hypot(gradient[1]), 1.5 * 2.0f64.sqrt() * rest);
+    // ln(1 + e^-40) = e^-40 to the last digit.
+    close(set.loss(&[0, 0]).unwrap(), (-40.0f64).exp());
+    close(set.loss(&[1, 1]).unwrap(), 40.0);
+}
+
 #[test]
 fn preconditioning_divides_by_the_diagonal_on_both_sides() {
     let set = Samples::new(80, 5, 3, 54).set(&Device::flex(), DType::F64, 80);

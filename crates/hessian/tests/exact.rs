@@ -9,7 +9,7 @@ mod common;
 
 use burn::tensor::{DType, Device, Tensor, TensorData, activation::softmax};
 use common::{Samples, relative_error};
-use kappa_hessian::{Accumulator, HessianError};
+use kappa_hessian::{Accumulator, HessianError, verify};
 
 /// N, m, K. The last has several parts of samples, and several stacks of rows.
 const SHAPES: [[usize; 3]; 9] = [
@@ -45,6 +45,46 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
     // More threads than parts of the samples, and fewer.
     assert_eq!(alone, on_threads(3));
     assert_eq!(alone, on_threads(9));
+}
+
+/// Of a matrix of 366 rows that does depend on it where faer is told the number of threads: the
+/// eigenvalues were 7e-16 apart.
+#[test]
+fn the_bits_of_a_decomposition_and_of_what_follows_do_not_depend_on_it_either() {
+    let samples = Samples::new(3000, 61, 7, 2);
+    let labels: Vec<usize> = (0..3000).map(|n| n % 7).collect();
+    let set = samples.set(&Device::flex(), DType::F64, 3000);
+    let on_threads = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let hessian = set.hessian().unwrap();
+            let pairs = hessian.eigenpairs().unwrap();
+            let lambda_1 = pairs.spectrum.eigenvalues()[0];
+            let kronecker = set.kronecker(&hessian, pairs.leading(10)).unwrap();
+            let checks = verify(&hessian, &pairs, &set).unwrap().checks;
+            let vectors =
+                pairs.vectors.col_iter().flat_map(|column| column.iter().copied().collect::<Vec<_>>());
+            [
+                ("eigenvectors", vectors.collect()),
+                ("eigenvalues", pairs.spectrum.eigenvalues().to_vec()),
+                ("those of the whole matrix", hessian.spectrum().unwrap().eigenvalues().to_vec()),
+                ("those that Adam sees", {
+                    let seen = hessian.preconditioned_spectrum(&vec![3.0; hessian.size()]).unwrap();
+                    seen.eigenvalues().to_vec()
+                }),
+                ("the leading direction", hessian.leading_direction(lambda_1).unwrap().vector().to_vec()),
+                ("the gradient", set.gradient(&labels).unwrap()),
+                ("Kronecker", vec![kronecker.relative_error, kronecker.overlap, kronecker.lambda_1]),
+                ("the checks", checks.iter().map(|check| check.value).collect()),
+            ]
+        })
+    };
+    let alone = on_threads(1);
+    for threads in [2, 3, 4] {
+        for ((what, alone), (_, found)) in alone.iter().zip(on_threads(threads)) {
+            assert!(*alone == found, "{what} on {threads} threads");
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use kappa_hessian::{HessianError, Samples, with_constant_feature};
 use kappa_run::{CheckRecord, FileChecksum, Request, SpectrumSettings};
 use kappa_trainer::Machine;
 
-use crate::{Layer, Observer, ProbeError, samples::dtype};
+use crate::{Layer, Observer, ProbeError, loss::mean_loss, samples::dtype};
 
 /// Bytes of the wider array in one chunk, at the most.
 const CHUNK_BYTES: usize = 16 << 20;
@@ -85,12 +85,15 @@ impl LayerArrays<'_> {
             Samples::new(features.columns + usize::from(request.bias), scores.columns, place.1)?;
         for rows in self.chunks(count) {
             let taken = rows.len();
-            let (features, scores) = (tensor(features, rows.clone(), place), tensor(scores, rows, place));
+            let features = tensor(features, rows.clone(), place);
             let features = if request.bias { with_constant_feature(features) } else { features };
             let probabilities = match self.arrays.scores {
-                Scores::Logits(_) => softmax(scores, 1),
-                // In this precision's own rounding.
-                Scores::Probabilities(_) => scores.clone() / scores.sum_dim(1),
+                Scores::Logits(_) => softmax(shifted(scores, rows, place), 1),
+                Scores::Probabilities(_) => {
+                    let scores = tensor(scores, rows, place);
+                    // In this precision's own rounding.
+                    scores.clone() / scores.sum_dim(1)
+                }
             };
             samples.push(features, probabilities)?;
             if observer.advance(taken).is_break() {
@@ -145,16 +148,9 @@ impl LayerArrays<'_> {
     }
 }
 
-/// The mean of ln sum_a exp(z_a) - z_y.
 fn loss(scores: &Scores, labels: &[usize]) -> Option<f64> {
     let Scores::Logits(logits) = scores else { return None };
-    let z = doubles(logits);
-    let terms = z.chunks_exact(logits.columns).zip(labels).map(|(z, &label)| {
-        let largest = z.iter().fold(f64::NEG_INFINITY, |max, &z| max.max(z));
-        let of_label = z.get(label).copied().unwrap_or(f64::NAN);
-        largest + z.iter().map(|z| (z - largest).exp()).sum::<f64>().ln() - of_label
-    });
-    Some(terms.sum::<f64>() / labels.len() as f64)
+    mean_loss(&doubles(logits), logits.columns, labels)
 }
 
 fn doubles(matrix: &Matrix) -> Vec<f64> {
@@ -162,6 +158,23 @@ fn doubles(matrix: &Matrix) -> Vec<f64> {
         Elements::F32(elements) => elements.iter().map(|&x| f64::from(x)).collect(),
         Elements::F64(elements) => elements.clone(),
     }
+}
+
+/// Some rows of logits, on a device and of a type. Where that type has fewer digits, each row's
+/// largest is taken off before they are rounded: a softmax ignores what all logits share, and
+/// their differences are not to be rounded to its size.
+fn shifted(logits: &Matrix, rows: Range<usize>, place: (&Device, DType)) -> Tensor<2> {
+    let (Elements::F64(elements), DType::F32) = (&logits.elements, place.1) else {
+        return tensor(logits, rows, place);
+    };
+    let (columns, shape) = (logits.columns, [rows.len(), logits.columns]);
+    let taken = elements.get(rows.start * columns..rows.end * columns).unwrap_or_default();
+    let row = |z: &[f64]| {
+        let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        z.iter().map(|z| (z - largest) as f32).collect::<Vec<_>>()
+    };
+    let data: Vec<f32> = taken.chunks_exact(columns).flat_map(row).collect();
+    Tensor::from_data(TensorData::new(data, shape), place)
 }
 
 /// Some rows of a matrix, on a device and of a type.
@@ -173,4 +186,25 @@ fn tensor(matrix: &Matrix, rows: Range<usize>, place: (&Device, DType)) -> Tenso
         Elements::F64(elements) => TensorData::new(elements.get(range).unwrap_or_default().to_vec(), shape),
     };
     Tensor::from_data(data.convert_dtype(place.1), place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::numbers;
+
+    /// In f32 1e15 + 1 and 1e15 are one number, and so were their probabilities.
+    #[test]
+    fn what_logits_share_is_taken_off_before_they_lose_digits() {
+        let device = Device::flex();
+        let elements = Elements::F64([1e15 + 1.0, 1e15, -1e15, 3.0 - 1e15, 1.7e308, -1.7e308].to_vec());
+        let logits = Matrix { rows: 3, columns: 2, elements };
+        let single = shifted(&logits, 0..3, (&device, DType::F32));
+        let expected = [0.0, -1.0, -3.0, 0.0, 0.0, f64::NEG_INFINITY];
+        assert_eq!(numbers(single.clone()).unwrap(), expected);
+        assert!(numbers(softmax(single, 1)).unwrap().iter().all(|p| p.is_finite()));
+        // Some of the rows, and where no digits are lost, all as they are.
+        assert_eq!(numbers(shifted(&logits, 1..2, (&device, DType::F32))).unwrap(), [-3.0, 0.0]);
+        assert_eq!(numbers(shifted(&logits, 1..2, (&device, DType::F64))).unwrap(), [-1e15, 3.0 - 1e15]);
+    }
 }

@@ -19,6 +19,7 @@
 //! network      a run's checkpoint, or any, on images
 //! arrays       a last layer in files or in memory
 //! layer        Layer: what both give, ready to be measured
+//! loss         the mean cross-entropy of logits
 //! samples      a network on a split -> Samples
 //! statistics   the statistics that a network is looked at by
 //! fold         normalisation folded away, and how far both networks are apart
@@ -43,6 +44,7 @@ mod error;
 mod fold;
 mod follows;
 mod layer;
+mod loss;
 mod matrix_free;
 mod measure;
 mod memory;

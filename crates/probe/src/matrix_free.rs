@@ -16,11 +16,13 @@ pub(crate) fn matrix_free(
     let (samples, request) = (&layer.samples, &layer.settings.request);
     let top = match request.top {
         None => None,
-        Some(count) => {
-            memory::check_leading(samples.size(), count.get())?;
+        Some(asked) => {
+            // There are no more than all.
+            let count = asked.get().min(samples.size());
+            memory::check_leading(samples.size(), count)?;
             let start = Instant::now();
             observer.stage("products with H", None);
-            let pairs = largest_pairs(samples, count.get(), observer)?;
+            let pairs = largest_pairs(samples, count, observer)?;
             Some(TopRecord {
                 residual_bound: request.verify.then_some(pairs.residual_bound),
                 passed: request.verify.then_some(pairs.passed()),
@@ -34,10 +36,10 @@ pub(crate) fn matrix_free(
     let density = match request.density {
         None => None,
         Some(asked) => {
-            let (probes, steps) = (asked.probes.get(), asked.steps.get());
+            let (probes, steps) = (asked.probes.get(), asked.steps.get().min(samples.size()));
             memory::check_density(samples.size(), steps)?;
             let start = Instant::now();
-            observer.stage("density", Some(probes * steps));
+            observer.stage("density", Some(probes.saturating_mul(steps)));
             let options = DensityOptions { probes, steps, seed: request.seed };
             let found = density(samples, options, observer)?;
             Some(DensityRecord {

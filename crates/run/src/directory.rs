@@ -67,9 +67,18 @@ impl RunDir {
         let run = Self { path };
         let checkpoints = run.path.join(CHECKPOINTS);
         fs::create_dir(&checkpoints).map_err(|source| RunError::write(&checkpoints, source))?;
-        write_sealed(&run.path.join(CONFIG), manifest.config.to_toml()?.as_bytes())?;
+        run.write_config(manifest)?;
         run.write_manifest(manifest)?;
         Ok(run)
+    }
+
+    /// Writes the manifest's configuration beside it.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Write`].
+    pub fn write_config(&self, manifest: &Manifest) -> Result<(), RunError> {
+        write_sealed(&self.path.join(CONFIG), manifest.config.to_toml()?.as_bytes())
     }
 
     /// The run directory at `path`.
@@ -260,6 +269,7 @@ pub(crate) mod tests {
             data_files: Vec::new(),
             sessions: vec![Session {
                 with: Provenance::default(),
+                epochs: None,
                 started: Timestamp::from_second(1_800_000_000 + second).unwrap(),
                 ended: None,
                 exit: None,

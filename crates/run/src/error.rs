@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::shown;
+use crate::{UnknownKey, shown};
 
 /// A configuration or a run directory could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,26 @@ pub enum RunError {
         origin: String,
         /// The problem, with its line.
         problem: String,
+        /// The keys in it that there are not, where one that there is may be meant.
+        unknown: Vec<UnknownKey>,
+    },
+    /// Something else than what may still change is to be set of a run that has begun.
+    #[error("{assignment} cannot be set of a run that has begun: {allowed} alone can")]
+    Begun {
+        /// The argument.
+        assignment: String,
+        /// The key that can be set.
+        allowed: &'static str,
+    },
+    /// A run is to go on to an epoch that it is past.
+    #[error("{run} has {done} epochs already: it cannot go on to {asked}")]
+    NotLonger {
+        /// The run directory.
+        run: PathBuf,
+        /// The last whole epoch.
+        done: usize,
+        /// The epochs that were asked for.
+        asked: usize,
     },
     /// An assignment is not `path=value`, or its path leads through a value.
     #[error("{assignment} cannot be set: {problem}")]
@@ -134,6 +154,10 @@ pub enum RunError {
 }
 
 impl RunError {
+    pub(crate) fn config(origin: String, problem: String) -> Self {
+        Self::Config { origin, problem, unknown: Vec::new() }
+    }
+
     pub(crate) fn read(path: &Path, source: io::Error) -> Self {
         Self::Read { path: path.to_owned(), source }
     }

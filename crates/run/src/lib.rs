@@ -52,7 +52,7 @@ mod write;
 pub use checksum::{read_from_anywhere, read_sealed, write_sealed};
 pub use config::{
     AdamConfig, Arm, BatchSize, Config, DataConfig, GridConfig, NetworkConfig, Order, Reduction, Scaling,
-    StudyConfig, SweepConfig, TrainingConfig,
+    StudyConfig, SweepConfig, TrainingConfig, UnknownKey,
 };
 pub use directory::RunDir;
 pub use error::RunError;

@@ -1,6 +1,6 @@
 //! `run.json`: what ran, on what, from when to when, and how it ended.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,9 @@ pub struct Session {
     /// What it computed with.
     #[serde(flatten)]
     pub with: Provenance,
+    /// The number of epochs of the run from here on, where it was told another one than it had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<NonZeroUsize>,
     /// When it began.
     pub started: Timestamp,
     /// When it ended; absent while it runs, and if it was killed.
@@ -87,7 +90,21 @@ impl Manifest {
 
     /// Adds a session that begins now.
     pub fn begin(&mut self, with: Provenance) {
-        self.sessions.push(Session { with, started: Timestamp::now(), ended: None, exit: None });
+        self.sessions.push(Session {
+            with,
+            epochs: None,
+            started: Timestamp::now(),
+            ended: None,
+            exit: None,
+        });
+    }
+
+    /// Has the session that has just begun train up to so many epochs.
+    pub fn prolong(&mut self, epochs: NonZeroUsize) {
+        self.config.training.epochs = epochs;
+        if let Some(session) = self.sessions.last_mut() {
+            session.epochs = Some(epochs);
+        }
     }
 
     /// Ends the last session now.

@@ -26,6 +26,6 @@ pub use adam::{AdamState, OutputLayer, load_adam_state, save_adam_state};
 pub use checkpoint::{CheckpointError, import_checkpoint, load_checkpoint, save_checkpoint};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, evaluate};
-pub use run::{Machine, Observer, other_file, resume, split_data, train, training_split};
+pub use run::{Machine, Observer, other_file, prolong, resume, split_data, train, training_split};
 pub use split::{Chunk, DeviceSplit, Images, PixelScaling};
 pub use trainer::Trainer;

@@ -1,6 +1,7 @@
 //! A whole run: from a configuration and a data set to a run directory.
 
 use std::{
+    num::NonZeroUsize,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::Path,
@@ -92,10 +93,44 @@ pub fn resume(
     machine: &Machine,
     observer: &mut dyn Observer,
 ) -> Result<RunDir, TrainError> {
+    go_on(run, None, set, machine, observer)
+}
+
+/// Goes on with a run, finished or not, up to so many `epochs`, which it has from now on: on a
+/// CPU with the same bits as if it had had so many from the start.
+///
+/// # Errors
+///
+/// [`RunError::NotLonger`] if it has so many, and as [`resume`].
+pub fn prolong(
+    run: RunDir,
+    epochs: NonZeroUsize,
+    set: &DataSet,
+    machine: &Machine,
+    observer: &mut dyn Observer,
+) -> Result<RunDir, TrainError> {
+    go_on(run, Some(epochs), set, machine, observer)
+}
+
+fn go_on(
+    run: RunDir,
+    epochs: Option<NonZeroUsize>,
+    set: &DataSet,
+    machine: &Machine,
+    observer: &mut dyn Observer,
+) -> Result<RunDir, TrainError> {
     let lock = run.lock()?;
     let mut manifest = run.manifest()?;
-    if manifest.is_finished() {
-        return Err(RunError::Finished(run.path().to_owned()).into());
+    match epochs {
+        None if manifest.is_finished() => return Err(RunError::Finished(run.path().to_owned()).into()),
+        None => {}
+        Some(epochs) => {
+            let done = run.whole_epochs()?.last().map_or(0, |row| row.epoch);
+            if epochs.get() <= done {
+                let (run, asked) = (run.path().to_owned(), epochs.get());
+                return Err(RunError::NotLonger { run, done, asked }.into());
+            }
+        }
     }
     if let Some(file) = other_file(&manifest, set) {
         return Err(TrainError::OtherData { run: run.path().to_owned(), file: file.to_owned() });
@@ -113,7 +148,13 @@ pub fn resume(
     let splits = split_data(set, &config.data, config.seed)?;
     let scaling = PixelScaling::new(config.data.scaling, &splits.train)?;
     manifest.begin(machine.provenance.clone());
+    if let Some(epochs) = epochs {
+        manifest.prolong(epochs);
+    }
     run.write_manifest(&manifest)?;
+    // After the manifest, which is what counts: whatever is killed between them is set right by
+    // whoever goes on.
+    run.write_config(&manifest)?;
     UnfinishedRun { run: &run, manifest, set, machine }.finish(splits, scaling, observer)?;
     drop(lock);
     Ok(run)
@@ -315,7 +356,6 @@ fn manifest(config: &Config, set: &DataSet, machine: &Machine) -> Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::num::NonZeroUsize;
 
     #[test]
     fn shuffled_splits_come_from_the_seed_and_the_others_from_the_files() {

@@ -44,6 +44,8 @@ pub fn check_npy(folder: &Path, input: &[u8]) {
         probabilities: by_probabilities.then(|| path("probabilities")),
         weights: Some(path("weights")),
         labels: Some(path("labels")),
+        // The logits that [`prepare`] has left are probabilities too.
+        logits_are_meant: true,
     });
 }
 

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use kappa_run::{Config, RunDir, shown};
-use kappa_trainer::{TrainError, resume, train};
+use kappa_trainer::{TrainError, prolong, resume, train};
 
 use super::{DataSets, hessian};
 use crate::{
@@ -25,7 +25,8 @@ pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
         .iter()
         .map(|path| {
             let run = RunDir::open(path)?;
-            Ok((run.manifest()?.config, run))
+            let config = run.manifest()?.config.prolonged(&arguments.set)?;
+            Ok((config, run))
         })
         .collect::<Result<Vec<_>, CliError>>()?;
     let chosen = backend::choose(arguments.common.backend)?;
@@ -41,7 +42,8 @@ pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
         let set = sets.get(arguments.data.as_deref().or(config.data.folder.as_deref()))?;
         let mut progress = TrainingProgress::new(config.network_label(), quiet);
         let run = match stopped {
-            Some(run) => resume(run, set, &chosen.machine, &mut progress),
+            Some(run) if arguments.set.is_empty() => resume(run, set, &chosen.machine, &mut progress),
+            Some(run) => prolong(run, config.training.epochs, set, &chosen.machine, &mut progress),
             None => train(&config, set, &chosen.machine, &arguments.out, None, &mut progress),
         };
         runs.push(run.map_err(|error| match error {

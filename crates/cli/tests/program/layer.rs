@@ -51,6 +51,17 @@ fn write_layer(kappa: &Kappa) -> (Vec<f32>, Vec<f32>) {
     (features, logits)
 }
 
+/// P.npy: a softmax in f32, which nobody has divided by its sum.
+fn write_probabilities(kappa: &Kappa) {
+    let rows = draw(SAMPLES * CLASSES, 0.2);
+    let softmax = |z: &[f32]| {
+        let sum: f32 = z.iter().map(|z| (5.0 * z).exp()).sum();
+        z.iter().flat_map(|z| ((5.0 * z).exp() / sum).to_le_bytes()).collect::<Vec<_>>()
+    };
+    let bytes: Vec<u8> = rows.chunks(CLASSES).flat_map(softmax).collect();
+    npy(&kappa.folder.path().join("P.npy"), &format!("({SAMPLES}, {CLASSES})"), "<f4", &bytes);
+}
+
 const LAYER: [&str; 7] = ["hessian", "--features", "G.npy", "--logits", "Z.npy", "--backend", "flex"];
 
 fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
@@ -171,6 +182,33 @@ fn without_the_matrix_the_same_eigenvalues_are_found() {
 }
 
 #[test]
+fn more_eigenvalues_than_there_are_are_all_of_them() {
+    let kappa = Kappa::new();
+    write_layer(&kappa);
+    let asked =
+        ["--top", "99999999999", "--density", "--steps", "99999999999", "--probes", "2", "--out", "here"];
+    kappa.says(&with(&asked));
+    let found = json(&kappa.folder.path().join("here/matrix-free.json"));
+    assert_eq!(found["top"]["eigenvalues"].as_array().unwrap().len(), CLASSES * FEATURES);
+}
+
+#[test]
+fn probabilities_are_logits_only_where_they_are_said_to_be_meant() {
+    let kappa = Kappa::new();
+    write_layer(&kappa);
+    write_probabilities(&kappa);
+    let trace = |given: &[&str]| {
+        let arguments = ["hessian", "--features", "G.npy", "--backend", "flex", "--out", "here"];
+        kappa.says(&[&arguments[..], given].concat());
+        json(&kappa.folder.path().join("here/spectrum.json"))["spectrum"]["trace"].as_f64().unwrap()
+    };
+    let right = trace(&["--probabilities", "P.npy"]);
+    let meant = trace(&["--logits", "P.npy", "--logits-are-meant"]);
+    // The softmax of probabilities leaves hardly a class out: another network.
+    assert!(meant > 1.2 * right, "{meant} {right}");
+}
+
+#[test]
 fn subsets_grow_to_the_whole() {
     let kappa = Kappa::new();
     write_layer(&kappa);
@@ -193,13 +231,20 @@ fn what_cannot_be_measured_is_refused_with_the_way_out() {
     let zeros = vec![0; wide * 4];
     npy(&kappa.folder.path().join("wide.npy"), &format!("(1, {wide})"), "<f4", &zeros);
     npy(&kappa.folder.path().join("one.npy"), "(1, 2)", "<f4", &[0; 8]);
+    write_probabilities(&kappa);
     for (arguments, told) in [
         // (2^21)^2 numbers of eight bytes
         (&["hessian", "--features", "wide.npy", "--logits", "one.npy"][..], "needs 35184 GB"),
         (&["hessian", "--features", "G.npy"], "--logits"),
         (&["hessian", "--features", "Z.npy", "--logits", "y.npy"], "[N, K]"),
         (&["hessian", "--features", "G.npy", "--logits", "nowhere.npy"], "nowhere.npy"),
-        (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--l2", "-1"], "0 or more"),
+        (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--l2", "-1"], "from 0 to 1000"),
+        (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--l2", "1e308"], "from 0 to 1000"),
+        (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--l2", "nan"], "from 0 to 1000"),
+        (&with(&["--density", "--probes", "1000000000000"]), "from 1 to 100000"),
+        (&with(&["--subsets", "1000000000000"]), "from 1 to 10000"),
+        (&["hessian", "--features", "G.npy", "--logits", "P.npy"], "--probabilities FILE"),
+        (&["hessian", "--features", "G.npy", "--logits", "P.npy"], "--logits-are-meant"),
         (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--weights", "G.npy"], "weights"),
         (&["hessian", "--logits", "Z.npy"], "--features"),
         (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--split", "test"], "--split"),

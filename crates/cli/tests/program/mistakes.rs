@@ -11,12 +11,22 @@ fn mistakes_are_told_and_leave_nothing_behind() {
     let typo = kappa.folder.path().join("typo.toml");
     let text = std::fs::read_to_string(&smoke).unwrap();
     std::fs::write(&typo, text.replace("learning_rate", "learning_rat")).unwrap();
+    std::fs::write(kappa.folder.path().join("beside.toml"), format!("epochs = 3\n{text}")).unwrap();
+    let paper = config("paper.toml");
 
     for (arguments, told) in [
         (&["train", "no-such.toml"][..], "cannot read no-such.toml"),
         (&["train", "typo.toml"], "unknown field `learning_rat`"),
         (&["train", &smoke, "--set", "training.adam.learning_rate=-1"], "above 0"),
         (&["train", &smoke, "--set", "network.hiden=3"], "unknown field `hiden`"),
+        (&["train", &smoke, "--set", "hidden=50"], "for `hidden`, did you mean `network.hidden`?"),
+        (&["train", "beside.toml"], "for `epochs`, did you mean `training.epochs`?"),
+        (
+            &["train", &smoke, "--learning-rate", "3e-4"],
+            "did you mean `--set training.adam.learning_rate=..`?",
+        ),
+        (&["study", &paper, "--set", "hidden=50"], "did you mean `recipe.network.hidden`?"),
+        (&["study", &paper, "--epochs=3"], "did you mean `--set recipe.training.epochs=..`?"),
         (&["train", &smoke, "--set", "data.train=60000"], "the set has 60000"),
         (&["train", &smoke, "--data", "nowhere"], "no file `train-images-idx3-ubyte`"),
         (&["hessian"], "just train-cpu"),
@@ -33,6 +43,16 @@ fn mistakes_are_told_and_leave_nothing_behind() {
     assert!(!kappa.outputs().exists(), "a mistake must not leave a run directory");
     let line = text.lines().position(|line| line.contains("learning_rate")).unwrap() + 1;
     assert!(kappa.complains(&["train", "typo.toml"]).contains(&format!("line {line}")));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_argument_that_is_no_text_is_an_error_and_no_bug() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let output = Command::new(env!("CARGO_BIN_EXE_kappa")).arg(OsStr::from_bytes(b"\xff")).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("error: ") && !message.contains("panicked"), "{message}");
 }
 
 #[test]
@@ -161,6 +181,25 @@ fn wgpu_without_an_adapter_names_the_way_out_and_with_a_software_one_warns() {
         assert!(output.status.success() && stderr.contains("software adapter"), "{stderr}");
         assert!(kappa.says(&["train", &smoke]).starts_with("flex"), "auto leaves it aside");
     }
+}
+
+/// It ended with status 0, and without its table.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_table_that_cannot_be_written_is_a_failure_and_what_was_computed_is_kept() {
+    let kappa = Kappa::new();
+    let run = kappa.train(&[]);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_kappa"))
+        .current_dir(kappa.folder.path())
+        .args(["hessian", "--backend", "flex"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("could be") && message.contains("No space left on device"), "{message}");
+    assert!(run.join("hessian/epoch-0002/spectrum.json").is_file());
 }
 
 #[cfg(unix)]

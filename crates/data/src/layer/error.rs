@@ -138,6 +138,15 @@ pub enum LayerError {
         /// What it is.
         value: f64,
     },
+    /// What should be logits is one distribution a row.
+    #[error(
+        "every row of {array} lies between 0 and 1 and sums to 1: these are probabilities, and their softmax \
+         would be that of another network"
+    )]
+    ProbabilitiesAsLogits {
+        /// The array.
+        array: String,
+    },
     /// A row of probabilities that do not add up to 1.
     #[error(
         "row {row} of {array} sums to {sum}, and the probabilities of a sample sum to 1 (within 1e-3): \

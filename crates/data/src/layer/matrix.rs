@@ -61,6 +61,15 @@ impl Matrix {
         }
     }
 
+    /// Whether every row is a distribution, by what [`Self::normalise_rows`] asks of one.
+    pub(super) fn has_distributions(&self) -> bool {
+        self.first(|value| !(0.0..=1.0).contains(&value)).is_none()
+            && match &self.elements {
+                Elements::F32(elements) => sums(elements, self.columns).all(is_one),
+                Elements::F64(elements) => sums(elements, self.columns).all(is_one),
+            }
+    }
+
     fn first(&self, is_stray: impl Fn(f64) -> bool) -> Option<Stray> {
         let (index, value) = match &self.elements {
             Elements::F32(elements) => first(elements, is_stray),
@@ -74,6 +83,15 @@ fn first<T: Copy + Into<f64>>(elements: &[T], is_stray: impl Fn(f64) -> bool) ->
     elements.iter().map(|&element| element.into()).enumerate().find(|&(_, value)| is_stray(value))
 }
 
+/// The sum of each row, in f64.
+fn sums<T: Copy + Into<f64>>(elements: &[T], columns: usize) -> impl Iterator<Item = f64> {
+    elements.chunks_exact(columns).map(|row| row.iter().map(|&element| element.into()).sum())
+}
+
+fn is_one(sum: f64) -> bool {
+    (sum - 1.0).abs() <= ROW_SUM_TOLERANCE
+}
+
 fn normalise<T: Copy + Into<f64>>(
     elements: &mut [T],
     columns: usize,
@@ -81,7 +99,7 @@ fn normalise<T: Copy + Into<f64>>(
 ) -> Result<(), NotDistributions> {
     for (row, probabilities) in elements.chunks_exact_mut(columns).enumerate() {
         let sum: f64 = probabilities.iter().map(|&probability| probability.into()).sum();
-        if (sum - 1.0).abs() > ROW_SUM_TOLERANCE {
+        if !is_one(sum) {
             return Err(NotDistributions::RowSum { row, sum });
         }
         for probability in probabilities {
@@ -122,6 +140,16 @@ mod tests {
         let mut matrix = two_columns(Elements::F64(vec![0.5, 0.5009, 0.5, 0.5011]));
         let sum = 0.5 + 0.5011;
         assert_eq!(matrix.normalise_rows(), Err(NotDistributions::RowSum { row: 1, sum }));
+    }
+
+    #[test]
+    fn distributions_are_told_from_numbers_of_which_one_row_is_none() {
+        let third = 1.0f32 / 3.0;
+        let thirds = |last| Matrix { rows: 2, columns: 3, elements: Elements::F32(last) };
+        assert!(thirds(vec![third, third, third, 0.0, 1.0, 0.0]).has_distributions());
+        assert!(!thirds(vec![third, third, third, 0.0, 0.0, 0.0]).has_distributions());
+        assert!(!two_columns(Elements::F64(vec![0.5, 0.5, 1.5, -0.5])).has_distributions());
+        assert!(!two_columns(Elements::F64(vec![0.5, 0.5, 0.5, 0.6])).has_distributions());
     }
 
     #[test]

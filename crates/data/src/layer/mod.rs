@@ -42,6 +42,8 @@ pub struct LastLayerFiles {
     pub weights: Option<PathBuf>,
     /// An .npy file of labels, in place of what a .safetensors file holds.
     pub labels: Option<PathBuf>,
+    /// Whether logits are taken for logits though every row of them is a distribution.
+    pub logits_are_meant: bool,
 }
 
 /// What a network's last layer gets and makes of N samples: N >= 1 of them, with
@@ -82,7 +84,9 @@ impl LastLayer {
     /// Reads the files, and checks that they are of one layer and the same samples.
     ///
     /// Probabilities whose rows sum to 1 within 1e-3 are divided by that sum, as the
-    /// Hessian's formula holds for rows that sum to 1.
+    /// Hessian's formula holds for rows that sum to 1. Logits that would all pass for such
+    /// rows are refused, unless they are said to be meant: the softmax of a softmax gives a
+    /// Hessian that passes every check, and is not the network's.
     ///
     /// # Errors
     ///
@@ -105,6 +109,9 @@ impl LastLayer {
         same_samples(&features, &scores.place, scores.value.rows)?;
         let classes = scores.value.columns;
         let scores = match score_role {
+            Role::Logits if scores.value.has_distributions() && !files.logits_are_meant => {
+                return Err(LayerError::ProbabilitiesAsLogits { array: scores.place.to_string() });
+            }
             Role::Logits => Scores::Logits(scores.value),
             _ => Scores::Probabilities(distributions(scores)?),
         };

@@ -19,6 +19,23 @@ fn logits_or_probabilities_and_not_both() {
     assert!(matches!(folder.complains(&["logits", "probabilities"]), LayerError::NoScores { .. }));
 }
 
+/// They passed every check, with the spectrum of a softmax's softmax.
+#[test]
+fn probabilities_given_as_logits_are_refused_unless_they_are_meant() {
+    let [features, logits] = two_tensors();
+    let rows = bytes(&[0.25, 0.75, 1.0, 0.0], f64::to_le_bytes);
+    let bundled = Folder::new().bundle(&[features, ("logits", logits.1, logits.2, rows)]);
+    let in_a_file = Folder::new().logits(&f64s("(2, 2)", &[0.25, 0.75, 0.9, 0.1]));
+    for (mut folder, file) in [(bundled, "layer.safetensors"), (in_a_file, "Z.npy")] {
+        let error = folder.complains(&["logits in", file, "probabilities"]);
+        assert!(matches!(error, LayerError::ProbabilitiesAsLogits { .. }));
+        folder.files.logits_are_meant = true;
+        assert!(matches!(folder.read().unwrap().scores, kappa_data::Scores::Logits(_)));
+    }
+    // One row that is none is enough.
+    Folder::new().logits(&f64s("(2, 2)", &[0.25, 0.75, 0.9, 0.2])).read().unwrap();
+}
+
 #[test]
 fn tensors_that_are_missing_or_unknown_are_told_by_name() {
     let [features, logits] = two_tensors();

@@ -7,6 +7,7 @@
 mod batch_size;
 mod bounds;
 mod hidden;
+mod keys;
 mod set;
 mod study;
 
@@ -16,13 +17,17 @@ use std::{
 };
 
 use kappa_model::{Initialisation, NetworkShape, Normalisation};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use self::bounds::{decay, file_name, non_negative, positive};
 pub use self::{
     batch_size::BatchSize,
+    keys::UnknownKey,
     study::{Arm, GridConfig, StudyConfig, SweepConfig},
+};
+use self::{
+    bounds::{decay, file_name, non_negative, positive},
+    keys::Configuration,
 };
 use crate::{RunError, reading::read_configuration, shown};
 
@@ -187,8 +192,28 @@ impl Config {
 
     /// The configuration as TOML, every value written out.
     pub fn to_toml(&self) -> Result<String, RunError> {
-        toml::to_string(self)
-            .map_err(|error| RunError::Config { origin: self.name.clone(), problem: error.to_string() })
+        toml::to_string(self).map_err(|error| RunError::config(self.name.clone(), error.to_string()))
+    }
+
+    /// The same for a run that has begun, with what `assignments` set: training.epochs, which
+    /// decides nothing but where it ends.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Begun`] for anything else, and as [`Self::load`].
+    pub fn prolonged(&self, assignments: &[String]) -> Result<Self, RunError> {
+        const EPOCHS: &str = "training.epochs";
+        let is_other =
+            |assignment: &&String| assignment.split_once('=').is_some_and(|(key, _)| key.trim() != EPOCHS);
+        if let Some(other) = assignments.iter().find(is_other) {
+            return Err(RunError::Begun { assignment: other.clone(), allowed: EPOCHS });
+        }
+        parse(&self.name, &self.to_toml()?, assignments)
+    }
+
+    /// All keys that there are, by their whole paths: "training.adam.learning_rate".
+    pub fn keys() -> Vec<String> {
+        <Self as Configuration>::keys()
     }
 
     /// What its network is called: "FC", "FC+BN", ..
@@ -197,18 +222,35 @@ impl Config {
     }
 }
 
-/// Reads a configuration of either kind from `text`; `origin` is its name in messages.
-fn parse<T: DeserializeOwned>(origin: &str, text: &str, assignments: &[String]) -> Result<T, RunError> {
-    let refuse =
-        |origin: String, error: toml::de::Error| RunError::Config { origin, problem: error.to_string() };
-    if assignments.is_empty() {
-        return toml::from_str(text).map_err(|error| refuse(origin.to_owned(), error));
+impl Configuration for Config {
+    fn shortest() -> String {
+        "name = \"x\"\ndata.folder = \".\"\ndata.train = 1\ndata.validation = 1\ndata.test = 1\n\
+         network.hidden = 1\ntraining.epochs = 1\ntraining.batch_size = 1\ntraining.adam.learning_rate = 1.0\n"
+            .to_owned()
     }
-    let mut table: Table = toml::from_str(text).map_err(|error| refuse(origin.to_owned(), error))?;
+}
+
+/// Reads a configuration of either kind from `text`; `origin` is its name in messages.
+fn parse<T: Configuration>(origin: &str, text: &str, assignments: &[String]) -> Result<T, RunError> {
+    let refuse = |origin: String, error: toml::de::Error, unknown| RunError::Config {
+        origin,
+        problem: error.to_string(),
+        unknown,
+    };
+    let mut table: Table =
+        toml::from_str(text).map_err(|error| refuse(origin.to_owned(), error, Vec::new()))?;
+    if assignments.is_empty() {
+        // From the text itself: a table does not know its lines.
+        return toml::from_str(text)
+            .map_err(|error| refuse(origin.to_owned(), error, keys::unknown_keys::<T>(&table)));
+    }
     for assignment in assignments {
         set::set(&mut table, assignment)?;
     }
-    table.try_into().map_err(|error| refuse(format!("{origin} with {}", assignments.join(", ")), error))
+    let unknown = keys::unknown_keys::<T>(&table);
+    table
+        .try_into()
+        .map_err(|error| refuse(format!("{origin} with {}", assignments.join(", ")), error, unknown))
 }
 
 #[cfg(test)]
@@ -339,6 +381,51 @@ learning_rate = 1e-3
         ] {
             let message = complaint(&TEXT.replace(from, to), &[]);
             assert!(message.contains(told) && message.contains("line "), "{to}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_the_end_of_a_known_one_is_told_with_that_one() {
+        let known_as = |text: &str, assignments: &[&str]| match parse(text, assignments) {
+            Err(RunError::Config { unknown, .. }) => {
+                unknown.into_iter().map(|unknown| unknown.known_as.join(" or ")).collect::<Vec<_>>()
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(known_as(TEXT, &["hidden=50"]), ["network.hidden"]);
+        assert_eq!(known_as(TEXT, &["adam.epsilon=1"]), ["training.adam.epsilon"]);
+        let either = "network.normalisation.epsilon or training.adam.epsilon";
+        assert_eq!(known_as(TEXT, &["epsilon=1"]), [either]);
+        assert_eq!(known_as(TEXT, &["training.learning_rate=1"]), ["training.adam.learning_rate"]);
+        assert_eq!(known_as(&format!("epochs = 3\n{TEXT}"), &[]), ["training.epochs"]);
+        // Of a misspelt one nothing is known, and of a wrong value nothing is unknown.
+        assert!(known_as(TEXT, &["network.hiden=50"]).is_empty());
+        assert!(known_as(TEXT, &["training.epochs=0"]).is_empty());
+    }
+
+    #[test]
+    fn the_keys_are_those_of_the_guide() {
+        let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/train.md");
+        let guide = std::fs::read_to_string(guide).unwrap();
+        let keys = Config::keys();
+        assert_eq!(keys.len(), 22, "{keys:?}");
+        for key in keys {
+            let last = key.rsplit('.').next().unwrap();
+            assert!(guide.contains(&format!("`{last}`")) || guide.contains(&format!("`{key}`")), "{key}");
+        }
+    }
+
+    #[test]
+    fn of_a_run_that_has_begun_only_the_number_of_epochs_can_be_set() {
+        let config = parse(TEXT, &[]).unwrap();
+        let epochs = NonZeroUsize::new(60).unwrap();
+        let training = TrainingConfig { epochs, ..config.training.clone() };
+        let longer = Config { training, ..config.clone() };
+        assert_eq!(config.prolonged(&["training.epochs=60".to_owned()]).unwrap(), longer);
+        let refused = config.prolonged(&["seed=1".to_owned()]).unwrap_err().to_string();
+        assert!(refused.contains("seed=1") && refused.contains("training.epochs"), "{refused}");
+        for wrong in ["training.epochs=0", "training.epochs=many", "training.epochs"] {
+            assert!(config.prolonged(&[wrong.to_owned()]).is_err(), "{wrong}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::HashSet, num::NonZeroUsize, path::Path};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{Config, bounds, parse};
+use super::{Config, bounds, keys::Configuration, parse};
 use crate::{RunError, reading::read_configuration, shown};
 
 /// What a study, and not an arm, sets.
@@ -132,7 +132,7 @@ impl StudyConfig {
     /// The study in `text`, its arms checked; `origin` is its name in messages.
     fn parse(origin: &str, text: &str, assignments: &[String]) -> Result<Self, RunError> {
         let mut study: Self = parse(origin, text, assignments)?;
-        let refuse = |problem: String| RunError::Config { origin: origin.to_owned(), problem };
+        let refuse = |problem: String| RunError::config(origin.to_owned(), problem);
         let first = study.arms.first().ok_or_else(|| refuse("a study has at least one arm".to_owned()))?;
         if study.reference.is_empty() {
             study.reference.clone_from(&first.name);
@@ -157,8 +157,7 @@ impl StudyConfig {
     ///
     /// [`RunError::Config`] names the arm and what it sets wrongly.
     pub fn config_of(&self, arm: &Arm) -> Result<Config, RunError> {
-        let refuse =
-            |problem: String| RunError::Config { origin: format!("the arm {:?}", arm.name), problem };
+        let refuse = |problem: String| RunError::config(format!("the arm {:?}", arm.name), problem);
         let settings = arm.settings();
         let the_studys = THE_STUDYS.into_iter().find(|key| {
             settings.iter().any(|setting| setting.strip_prefix(key).is_some_and(|rest| rest.starts_with('=')))
@@ -193,8 +192,23 @@ impl StudyConfig {
     ///
     /// [`RunError::Config`], if a number cannot be written.
     pub fn to_toml(&self) -> Result<String, RunError> {
-        toml::to_string(self)
-            .map_err(|error| RunError::Config { origin: self.name.clone(), problem: error.to_string() })
+        toml::to_string(self).map_err(|error| RunError::config(self.name.clone(), error.to_string()))
+    }
+
+    /// All keys that there are, by their whole paths: "recipe.training.epochs". What an arm sets
+    /// has none.
+    pub fn keys() -> Vec<String> {
+        <Self as Configuration>::keys()
+    }
+}
+
+impl Configuration for StudyConfig {
+    fn shortest() -> String {
+        let recipe = Config::shortest().lines().map(|line| format!("recipe.{line}\n")).collect::<String>();
+        format!(
+            "name = \"x\"\nseeds = 1\ngrid.learning_rates = [1.0]\ngrid.l2 = [0.0]\n\
+             arms = [{{ name = \"x\" }}]\n{recipe}"
+        )
     }
 }
 

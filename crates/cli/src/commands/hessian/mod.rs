@@ -107,6 +107,7 @@ fn layer_files(arguments: &HessianArguments) -> LastLayerFiles {
         probabilities: layer.probabilities,
         weights: layer.weights,
         labels: layer.labels,
+        logits_are_meant: layer.logits_are_meant,
     }
 }
 

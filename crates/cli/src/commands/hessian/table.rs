@@ -108,12 +108,13 @@ impl<'a> Table<'a> {
         self.row("  kappa = l_1 / l_r", |record| number(record.spectrum.kappa_of_rank));
         self.row("  kappa = l_1 / l_min *", |record| number(record.spectrum.kappa));
         self.row("  l_min *", |record| number(Some(record.spectrum.lambda_min)));
-        self.row("  * is otherwise apart by", |record| {
+        self.row("  * both ways differ by", |record| {
             format!("{:.1e} l_1", record.spectrum.null_space.against_whole_matrix)
         });
         self.lines.push(
-            "  * by the plain decomposition of the whole matrix. Softmax ignores a shift of all logits, so H is \
-             singular: this l_min is rounding, and so is its kappa"
+            "  * by the plain decomposition of the whole matrix; all else is taken where H is not zero by its \
+             structure. Softmax ignores a shift of all logits, so H is singular: this l_min is rounding, and so \
+             is its kappa"
                 .to_owned(),
         );
     }
