@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::Difference;
+
 /// A configuration or a run directory could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -76,6 +78,22 @@ pub enum RunError {
         /// The version that is read.
         expected: u32,
     },
+    /// A folder holds an answer that another one would take the place of.
+    #[error("{folder} answers another question ({}), and nothing was written there", list(.differences))]
+    OtherQuestion {
+        /// The folder.
+        folder: PathBuf,
+        /// What differs; at least one.
+        differences: Vec<Difference>,
+    },
+    /// A folder holds an answer, and to what question cannot be read.
+    #[error("{folder} holds an answer to a question that cannot be read, and nothing was written there")]
+    UnknownQuestion {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with the answer's file.
+        source: Box<RunError>,
+    },
     /// Another process has the directory.
     #[error("{0} is in use by another kappa: wait until it has ended, or stop it")]
     InUse(PathBuf),
@@ -129,6 +147,10 @@ impl RunError {
     pub(crate) fn malformed(path: &Path, problem: impl ToString) -> Self {
         Self::Malformed { path: path.to_owned(), problem: problem.to_string() }
     }
+}
+
+fn list(differences: &[Difference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn why_no_state(epoch: usize) -> &'static str {
