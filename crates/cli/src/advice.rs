@@ -61,6 +61,7 @@ fn always_the_same(error: &CliError) -> Option<&'static str> {
         CliError::Probe(error) | CliError::Spectrum { source: error, .. } => on_probe(error),
         CliError::Study(error) => on_study(error),
         CliError::Report(error) => on_report(error),
+        CliError::NoPlace(_) => Some("`kappa hessian` writes elsewhere with --out DIR"),
         _ => None,
     }
 }
@@ -91,6 +92,9 @@ fn on_run(error: &RunError) -> Option<&'static str> {
             Some("--set training.epochs=N, with more than it has, goes on beyond its end")
         }
         RunError::InUse(_) => Some("`kappa hessian` can write elsewhere, with --out"),
+        RunError::OtherQuestion { .. } | RunError::UnknownQuestion { .. } => Some(
+            "--out names another folder; or move that one, or remove it whole: nothing else refers to it",
+        ),
         RunError::OtherStudy(_) => Some("--set name=.. names a study otherwise"),
         RunError::NotAStudy(_) => Some("`kappa study configs/paper.toml` makes one"),
         RunError::Unfinished(_) => Some(STUDY_AGAIN),

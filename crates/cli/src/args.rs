@@ -85,8 +85,9 @@ pub struct TrainArguments {
 /// H is the Hessian of the mean loss over a split with respect to W2, without the
 /// L2 penalty; it is exact, from the Jacobian of every sample's softmax. Without
 /// further arguments the latest run of each network is taken, at its last epoch.
-/// spectrum.json, spectrum.safetensors and gap.svg go into the run directory. What one came
-/// for is printed; --full prints all of it.
+/// spectrum.json, spectrum.safetensors and gap.svg go into a folder of the run directory whose
+/// name says what was asked; no answer to another question is overwritten. What one came for is
+/// printed; --full prints all of it.
 ///
 /// Every spectrum is checked, against its matrix and against the samples; a check
 /// that fails makes the exit status 1.
@@ -94,6 +95,7 @@ pub struct TrainArguments {
 #[command(after_help = "\
 Examples:
   kappa hessian --epoch 30
+  kappa hessian outputs/fc-s0-20260314-150926 --epoch all
   kappa hessian outputs/fc-s0-20260314-150926 --split test --save-matrix
   kappa hessian outputs/fc-bn-s0-20260314-150926 --bn-stats all --folded
   kappa hessian outputs/fc-s0-20260314-150926 --directions --overlap-with 0,10,20 --subsets
@@ -111,9 +113,10 @@ pub struct HessianArguments {
     /// The folder in which the latest runs are looked for
     #[arg(long = "runs", value_name = "DIR", default_value = "outputs")]
     pub root: PathBuf,
-    /// The epoch whose checkpoint is taken; the last one if not given
-    #[arg(long, value_name = "N", conflicts_with = "checkpoint")]
-    pub epoch: Option<usize>,
+    /// The epochs whose checkpoints are taken, or all; the last one if not given. Of several a row
+    /// each is printed, and spectra.csv and spectra.svg stand beside their folders
+    #[arg(long, value_name = "N,N,..|all", value_parser = epochs, conflicts_with = "checkpoint")]
+    pub epoch: Option<Epochs>,
     /// Any network in PyTorch's layout instead of a run (see docs/guide/train.md)
     #[arg(long, value_name = "FILE.safetensors")]
     pub checkpoint: Option<PathBuf>,
@@ -150,7 +153,7 @@ pub struct HessianArguments {
     /// Skip the checks; the result says that they were skipped
     #[arg(long)]
     pub no_verify: bool,
-    /// Write the results here
+    /// Write the results here; an answer to another question that is there is not overwritten
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Also save the matrix, the features and the probabilities
@@ -166,6 +169,25 @@ pub struct HessianArguments {
     pub layer: LayerArguments,
     #[command(flatten)]
     pub further: FurtherArguments,
+}
+
+/// Which epochs of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Epochs {
+    All,
+    /// Ascending, each once; at least one.
+    These(Vec<usize>),
+}
+
+fn epochs(text: &str) -> Result<Epochs, String> {
+    if text == "all" {
+        return Ok(Epochs::All);
+    }
+    let numbers: Result<Vec<usize>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+    let mut numbers = numbers.map_err(|_| "expected epochs, 0,5,10 say, or all".to_owned())?;
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(Epochs::These(numbers))
 }
 
 /// The last layer of any network, from any framework.
@@ -384,4 +406,18 @@ pub enum StatisticsArgument {
     Batch,
     Dataset,
     All,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_are_numbers_in_any_order_or_all() {
+        assert_eq!(epochs("all"), Ok(Epochs::All));
+        assert_eq!(epochs("10,0, 5,0"), Ok(Epochs::These(vec![0, 5, 10])));
+        for wrong in ["", "1,", "-1", "last", "1;2", "0..5"] {
+            assert!(epochs(wrong).is_err_and(|message| message.contains("0,5,10")), "{wrong}");
+        }
+    }
 }

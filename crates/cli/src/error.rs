@@ -28,6 +28,9 @@ pub enum CliError {
     Probe(#[from] ProbeError),
     #[error("{checkpoint} has no spectrum to show")]
     Spectrum { checkpoint: String, source: ProbeError },
+    /// The results of a Hessian cannot be written where they go if no folder is named.
+    #[error(transparent)]
+    NoPlace(RunError),
     #[error(transparent)]
     Study(#[from] StudyError),
     #[error(transparent)]

@@ -7,7 +7,8 @@ use crate::{DataError, LabelledImages, idx};
 /// Training and test images of one size, with the same classes.
 #[derive(Debug, Clone)]
 pub struct DataSet {
-    /// What the set is called in messages and run directories.
+    /// What the set is called in messages and run directories: `mnist` if its files are those of
+    /// MNIST, wherever they lie, and else its folder's name.
     pub name: String,
     /// The training images.
     pub train: LabelledImages,
@@ -47,7 +48,7 @@ impl DataSet {
     pub fn mnist() -> Result<Self, DataError> {
         let file = |name: &str, bytes: &'static [u8]| RawFile { name: name.to_owned(), bytes: bytes.into() };
         let set = Self::from_files(
-            "mnist",
+            MNIST,
             [
                 (
                     file(IMAGE_STEMS[0], include_bytes!("../mnist/train-images-idx3-ubyte.gz")),
@@ -92,10 +93,18 @@ impl DataSet {
         let name = folder
             .file_name()
             .map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned());
-        Self::from_files(
+        let mut set = Self::from_files(
             &name,
             [pair(IMAGE_STEMS[0], LABEL_STEMS[0])?, pair(IMAGE_STEMS[1], LABEL_STEMS[1])?],
-        )
+        )?;
+        // The name of a known set is for that set alone.
+        let is_mnist = set.files.iter().map(|file| file.sha256.as_str()).eq(MNIST_SHA256);
+        if is_mnist {
+            set.name = MNIST.to_owned();
+        } else if set.name == MNIST {
+            set.name = format!("{MNIST} of {}", folder.display());
+        }
+        Ok(set)
     }
 
     /// Builds the set from (images, labels) for training and for test.
@@ -138,9 +147,11 @@ impl DataSet {
     }
 }
 
+/// What MNIST itself is called.
+const MNIST: &str = "mnist";
+
 /// SHA-256 of MNIST's unpacked files: training images, training labels, test
 /// images, test labels (`mnist/README.md`).
-#[cfg(feature = "mnist")]
 const MNIST_SHA256: [&str; 4] = [
     "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -206,6 +217,30 @@ mod tests {
         // The class counts that the database is known by (LeCun et al. 1998).
         assert_eq!(set.train.class_counts(10), [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]);
         assert_eq!(set.test.class_counts(10), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]);
+    }
+
+    #[test]
+    fn a_set_is_called_mnist_only_if_it_is_mnist() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let (pretender, other) = (named("mnist"), named("fashion"));
+        write_set(&pretender, &[0, 1], &[1]);
+        write_set(&other, &[0, 1], &[1]);
+        let name = DataSet::from_folder(&pretender).unwrap().name;
+        assert!(name != "mnist" && name.starts_with("mnist of ") && name.contains("mnist"), "{name}");
+        assert_eq!(DataSet::from_folder(&other).unwrap().name, "fashion");
+
+        let real = named("images");
+        for stem in IMAGE_STEMS.iter().chain(&LABEL_STEMS) {
+            let file = format!("{stem}.gz");
+            let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("mnist").join(&file);
+            std::fs::copy(ours, real.join(&file)).unwrap();
+        }
+        assert_eq!(DataSet::from_folder(&real).unwrap().name, "mnist");
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::{
 };
 
 use burn::{data::dataset::Dataset, tensor::Tensor};
-use kappa_data::{DataSet, SplitOrder, SplitSizes, Splits};
+use kappa_data::{DataSet, FileDigest, SplitOrder, SplitSizes, Splits};
 use kappa_hessian::Samples;
 use kappa_model::{Network, NetworkShape, Statistics};
 use kappa_run::{
-    AdamConfig, BatchSize, CheckRecord, Manifest, Request, RunDir, Scaling, SpectrumSettings, Split,
+    AdamConfig, BatchSize, CheckRecord, FileChecksum, Manifest, Request, RunDir, Scaling, SpectrumSettings,
+    Split, file_checksum,
 };
 use kappa_trainer::{
     AdamState, DeviceSplit, Machine, PixelScaling, import_checkpoint, load_adam_state, load_checkpoint,
@@ -28,6 +29,7 @@ use crate::{
 pub struct TrainedNetwork<'a> {
     network: Network,
     checkpoint: PathBuf,
+    checksum: FileChecksum,
     origin: Origin,
     set: &'a DataSet,
     machine: &'a Machine,
@@ -103,7 +105,8 @@ impl<'a> TrainedNetwork<'a> {
         if inputs != images {
             return Err(ProbeError::OtherImages { network: inputs, images });
         }
-        Ok(Self { network, checkpoint, origin, set, machine, images: None })
+        let checksum = file_checksum(&checkpoint)?;
+        Ok(Self { network, checkpoint, checksum, origin, set, machine, images: None })
     }
 
     /// The network's shape.
@@ -199,18 +202,22 @@ impl<'a> TrainedNetwork<'a> {
             Origin::File { scaling } => (None, 0.0, *scaling),
         };
         let normalisation = self.network.shape().normalisation;
+        let image_file =
+            |file: &FileDigest| FileChecksum { file: file.file.clone(), sha256: file.sha256.clone() };
         SpectrumSettings {
             request: request.clone(),
             source: self.checkpoint.display().to_string(),
             network,
             epoch,
             data: Some(self.set.name.clone()),
+            data_files: self.set.files.iter().map(image_file).collect(),
             scaling: Some(scaling),
             samples: samples.count(),
             features: samples.features(),
             classes: samples.classes(),
             statistics: normalisation.has_statistics().then_some(request.statistics),
-            files: Vec::new(),
+            files: vec![self.checksum.clone()],
+            scores: None,
             input_checks,
             backend: self.machine.provenance.backend,
             device: self.machine.provenance.device.clone(),

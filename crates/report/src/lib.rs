@@ -29,8 +29,8 @@ mod tables;
 use std::path::PathBuf;
 
 pub use crate::{
-    figures::single::{density_plot, gap_plot, subsets_plot},
-    save::{save_matrix_free, save_spectrum},
+    figures::single::{density_plot, epochs_plot, gap_plot, subsets_plot},
+    save::{save_matrix_free, save_over_epochs, save_spectrum},
 };
 
 use kappa_run::{Checksums, RunError, StudyDir, shown};

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use kappa_run::{MatrixFreeRecord, SavedTensor, SpectrumRecord, write_matrix_free, write_spectrum};
+use kappa_run::{
+    EpochSpectrum, MatrixFreeRecord, SavedTensor, SpectrumRecord, write_matrix_free, write_over_epochs,
+    write_spectrum,
+};
 
-use crate::{ReportError, density_plot, gap_plot, subsets_plot};
+use crate::{ReportError, density_plot, epochs_plot, gap_plot, subsets_plot};
 
 /// Writes a whole spectrum into `folder`: `spectrum.json`, `spectrum.safetensors` with `tensors`,
 /// a plot of all eigenvalues beside those `of_whole_matrix`, and one of the subsets if there are
@@ -35,4 +38,14 @@ pub fn save_matrix_free(folder: &Path, record: &MatrixFreeRecord) -> Result<(), 
     let name = &record.settings.network;
     let plot = record.density.as_ref().map(|density| density_plot(name, density)).transpose()?;
     Ok(write_matrix_free(folder, record, plot.as_deref())?)
+}
+
+/// Writes what spectra are over the epochs as `stem.csv`, and a plot of it, which says that it is
+/// of `title`, as `stem.svg`.
+///
+/// # Errors
+///
+/// [`ReportError`].
+pub fn save_over_epochs(stem: &Path, rows: &[EpochSpectrum], title: &str) -> Result<(), ReportError> {
+    Ok(write_over_epochs(stem, rows, &epochs_plot(title, rows)?)?)
 }

@@ -18,7 +18,7 @@ use std::{ops::Range, path::Path};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    RunError,
+    FileChecksum, RunError,
     reading::{read, read_named},
     write::write_atomically,
 };
@@ -60,6 +60,16 @@ pub fn read_from_anywhere(path: &Path) -> Result<Vec<u8>, RunError> {
         Seal::Right | Seal::None => Ok(bytes),
         Seal::Wrong => Err(RunError::Altered(path.to_owned())),
     }
+}
+
+/// The name and the SHA-256 of the whole file at `path`, whoever wrote it.
+///
+/// # Errors
+///
+/// [`RunError::Read`].
+pub fn file_checksum(path: &Path) -> Result<FileChecksum, RunError> {
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(FileChecksum { file, sha256: digest(&[&read_named(path)?]) })
 }
 
 /// `body` with its checksum.

@@ -145,6 +145,13 @@ impl RunDir {
         &self.path
     }
 
+    /// What its folder is called, by whatever path it was opened (`.`, say).
+    pub fn name(&self) -> String {
+        let named = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let found = named(&self.path).or_else(|| named(&fs::canonicalize(&self.path).ok()?));
+        found.unwrap_or_default()
+    }
+
     /// Keeps other processes from writing here, and removes what one that was killed has left
     /// half-written.
     ///
@@ -371,6 +378,15 @@ pub(crate) mod tests {
         std::os::unix::fs::symlink(&target, run.path().join(MANIFEST)).unwrap();
         run.write_manifest(&manifest("fc", false, 1)).unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "kept");
+    }
+
+    #[test]
+    fn a_run_has_the_name_of_its_folder_by_whatever_path_it_was_opened() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDir::create_named(root.path(), "one", &manifest("fc", false, 0)).unwrap();
+        assert_eq!(run.name(), "one");
+        let around = RunDir::open(&run.path().join("checkpoints/..")).unwrap();
+        assert_eq!(around.name(), "one");
     }
 
     #[test]

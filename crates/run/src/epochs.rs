@@ -73,13 +73,13 @@ impl RunDir {
         }
     }
 
-    /// Where the spectrum of `epoch` goes.
-    pub fn hessian_folder(&self, epoch: usize) -> PathBuf {
-        self.path().join(HESSIAN).join(epoch_name(epoch))
+    /// Where its spectra go: into a folder each.
+    pub fn hessians(&self) -> PathBuf {
+        self.path().join(HESSIAN)
     }
 }
 
-fn epoch_name(epoch: usize) -> String {
+pub(crate) fn epoch_name(epoch: usize) -> String {
     format!("epoch-{epoch:04}")
 }
 

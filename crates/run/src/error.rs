@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{UnknownKey, shown};
+use crate::{Difference, UnknownKey, shown};
 
 /// A configuration or a run directory could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +109,22 @@ pub enum RunError {
         /// The version that is read.
         expected: u32,
     },
+    /// A folder holds an answer that another one would take the place of.
+    #[error("{} answers another question ({}), and nothing was written there", shown(folder), list(.differences))]
+    OtherQuestion {
+        /// The folder.
+        folder: PathBuf,
+        /// What differs; at least one.
+        differences: Vec<Difference>,
+    },
+    /// A folder holds an answer, and to what question cannot be read.
+    #[error("{} holds an answer to a question that cannot be read, and nothing was written there", shown(folder))]
+    UnknownQuestion {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with the answer's file.
+        source: Box<RunError>,
+    },
     /// Another process has the directory.
     #[error("{} is in use by another kappa: wait until it has ended, or stop it", shown(.0))]
     InUse(PathBuf),
@@ -169,6 +185,10 @@ impl RunError {
     pub(crate) fn malformed(path: &Path, problem: impl ToString) -> Self {
         Self::Malformed { path: path.to_owned(), problem: problem.to_string() }
     }
+}
+
+fn list(differences: &[Difference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn why_no_state(epoch: usize) -> &'static str {

@@ -12,9 +12,14 @@ use crate::{
 
 /// Writes `value` with its checksum, whole or not at all.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), RunError> {
+    write_sealed(path, &json_bytes(path, value)?)
+}
+
+/// `value` as it stands in the file at `path`, without the checksum.
+pub(crate) fn json_bytes<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, RunError> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| RunError::malformed(path, error))?;
     bytes.push(b'\n');
-    write_sealed(path, &bytes)
+    Ok(bytes)
 }
 
 /// Reads what was written with schema version `expected`.

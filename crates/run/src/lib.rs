@@ -11,11 +11,12 @@
 //!       epoch-0030.safetensors           the network in PyTorch's layout
 //!       epoch-0030.adam.safetensors      the optimiser's state, likewise (whole for the last epoch,
 //!                                        the output layer's for the others, none for epoch 0)
-//!     hessian/epoch-0030/
+//!     hessian/epoch-0030/                what else was asked is in the name too: Place
 //!       spectrum.json                    SpectrumRecord
 //!       spectrum.safetensors             eigenvalues [K m] f64 (and, if asked for, the matrix)
 //!       gap.svg, subsets.svg             all eigenvalues, and where zeros begin; how many samples it takes
 //!       matrix-free.json, density.svg    MatrixFreeRecord: what needs no matrix, if asked for
+//!     hessian/spectra.csv, spectra.svg   EpochSpectrum: over the epochs, if several were asked for
 //! ```
 //!
 //! No other room knows a path inside a run directory. Every file is written
@@ -38,6 +39,8 @@ mod matrix_free;
 mod metrics;
 mod mismatch;
 mod names;
+mod over_epochs;
+mod place;
 mod reading;
 mod request;
 mod saved;
@@ -49,7 +52,7 @@ mod tensors;
 mod verify;
 mod write;
 
-pub use checksum::{read_from_anywhere, read_sealed, write_sealed};
+pub use checksum::{file_checksum, read_from_anywhere, read_sealed, write_sealed};
 pub use config::{
     AdamConfig, Arm, BatchSize, Config, DataConfig, GridConfig, NetworkConfig, Order, Reduction, Scaling,
     StudyConfig, SweepConfig, TrainingConfig, UnknownKey,
@@ -65,7 +68,9 @@ pub use manifest::{Exit, FileChecksum, MANIFEST_VERSION, Manifest, Provenance, S
 pub use matrix_free::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free};
 pub use metrics::EpochMetrics;
 pub use mismatch::{Mismatch, mismatches};
-pub use names::{Backend, Precision, Quantity, Split, Variant, When};
+pub use names::{Backend, Precision, Quantity, Scores, Split, Variant, When};
+pub use over_epochs::{EpochSpectrum, spectra_over_epochs, write_over_epochs};
+pub use place::{Difference, Place, claim, short_of};
 pub use request::{DensityRequest, Request};
 pub use saved::{Saved, is_answer};
 pub use shown::{escaped, shown};

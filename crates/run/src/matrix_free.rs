@@ -1,13 +1,13 @@
 //! `matrix-free.json`: what `kappa hessian --top` and `--density` leave.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RunError, SpectrumSettings, json::write_json, write_sealed};
+use crate::{RunError, SpectrumSettings, json::json_bytes, place::refuse_other_question, write::Aside};
 
 /// The version of `matrix-free.json`'s schema.
-pub const MATRIX_FREE_VERSION: u32 = 3;
+pub const MATRIX_FREE_VERSION: u32 = 4;
 
 /// The contents of `matrix-free.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,19 +62,23 @@ pub struct DensityRecord {
     pub seconds: f64,
 }
 
-/// Writes `matrix-free.json` into `folder`, and `density.svg` if there is a `plot`.
+/// Writes `matrix-free.json` into `folder`, and `density.svg` if there is a `plot`, in place of an
+/// answer to the same question.
 ///
 /// # Errors
 ///
-/// [`RunError::Write`].
+/// [`RunError::OtherQuestion`], [`RunError::UnknownQuestion`] or [`RunError::Write`].
 pub fn write_matrix_free(
     folder: &Path,
     record: &MatrixFreeRecord,
     plot: Option<&str>,
 ) -> Result<(), RunError> {
-    fs::create_dir_all(folder).map_err(|source| RunError::write(folder, source))?;
+    refuse_other_question(folder, &record.settings)?;
+    let mut files = Aside::new(folder)?;
     if let Some(plot) = plot {
-        write_sealed(&folder.join("density.svg"), plot.as_bytes())?;
+        files.add(&folder.join("density.svg"), plot.as_bytes())?;
     }
-    write_json(&folder.join("matrix-free.json"), record)
+    let path = folder.join("matrix-free.json");
+    files.add(&path, &json_bytes(&path, record)?)?;
+    files.put()
 }

@@ -77,4 +77,9 @@ impl Request {
     pub fn is_matrix_free(&self) -> bool {
         self.top.is_some() || self.density.is_some()
     }
+
+    /// Whether the answer depends on the seed.
+    pub fn is_random(&self) -> bool {
+        self.subsets.is_some() || self.density.is_some()
+    }
 }

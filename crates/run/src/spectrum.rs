@@ -1,17 +1,17 @@
 //! `spectrum.json`, `spectrum.safetensors` and `gap.svg`: what `kappa hessian` leaves.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use kappa_model::Statistics;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backend, FileChecksum, Request, RunError, SavedTensor, Scaling, Split, json::write_json, write_sealed,
-    write_tensors,
+    Backend, FileChecksum, Request, RunError, SavedTensor, Scaling, Scores, Split, json::json_bytes,
+    place::refuse_other_question, tensors::tensor_bytes, write::Aside,
 };
 
 /// The version of `spectrum.json`'s schema.
-pub const SPECTRUM_VERSION: u32 = 4;
+pub const SPECTRUM_VERSION: u32 = 5;
 
 /// The contents of `spectrum.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,8 +53,11 @@ pub struct SpectrumSettings {
     pub network: String,
     /// The checkpoint's epoch, where it is known.
     pub epoch: Option<usize>,
-    /// The data set; absent where features were given.
+    /// The data set: `mnist` for MNIST itself, wherever it lay, else its folder's name; absent
+    /// where features were given.
     pub data: Option<String>,
+    /// The files of the data set, likewise.
+    pub data_files: Vec<FileChecksum>,
     /// How pixels became inputs, likewise.
     pub scaling: Option<Scaling>,
     /// Samples N.
@@ -65,8 +68,10 @@ pub struct SpectrumSettings {
     pub classes: usize,
     /// By which statistics the network normalised; absent where it has none.
     pub statistics: Option<Statistics>,
-    /// The files that features and scores were read from, where they were given.
+    /// The checkpoint, or the files that features, scores, weights and labels were read from.
     pub files: Vec<FileChecksum>,
+    /// What the scores were given as; absent where a network computed them.
+    pub scores: Option<Scores>,
     /// What was checked before: of a folded network how far its logits are from the
     /// unfolded one's, of given weights whether they make the logits.
     pub input_checks: Vec<CheckRecord>,
@@ -255,11 +260,12 @@ pub struct SpectrumTimings {
 }
 
 /// Writes `spectrum.json`, `spectrum.safetensors`, `gap.svg` and, if there is one,
-/// `subsets.svg` into `folder`.
+/// `subsets.svg` into `folder`, in place of an answer to the same question: all are written aside
+/// first, so that one without room costs nothing.
 ///
 /// # Errors
 ///
-/// [`RunError::Write`].
+/// [`RunError::OtherQuestion`], [`RunError::UnknownQuestion`] or [`RunError::Write`].
 pub fn write_spectrum(
     folder: &Path,
     record: &SpectrumRecord,
@@ -267,11 +273,15 @@ pub fn write_spectrum(
     gap_plot: &str,
     subsets_plot: Option<&str>,
 ) -> Result<(), RunError> {
-    fs::create_dir_all(folder).map_err(|source| RunError::write(folder, source))?;
-    write_tensors(&folder.join("spectrum.safetensors"), tensors, &BTreeMap::new())?;
-    write_sealed(&folder.join("gap.svg"), gap_plot.as_bytes())?;
+    refuse_other_question(folder, &record.settings)?;
+    let mut files = Aside::new(folder)?;
+    let path = folder.join("spectrum.safetensors");
+    files.add(&path, &tensor_bytes(&path, tensors, &BTreeMap::new())?)?;
+    files.add(&folder.join("gap.svg"), gap_plot.as_bytes())?;
     if let Some(plot) = subsets_plot {
-        write_sealed(&folder.join("subsets.svg"), plot.as_bytes())?;
+        files.add(&folder.join("subsets.svg"), plot.as_bytes())?;
     }
-    write_json(&folder.join("spectrum.json"), record)
+    let path = folder.join("spectrum.json");
+    files.add(&path, &json_bytes(&path, record)?)?;
+    files.put()
 }

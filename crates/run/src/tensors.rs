@@ -52,6 +52,15 @@ pub fn write_tensors(
     tensors: &[SavedTensor],
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), RunError> {
+    write_sealed(path, &tensor_bytes(path, tensors, metadata)?)
+}
+
+/// `tensors` and `metadata` as they stand in the file at `path`, without the checksum.
+pub(crate) fn tensor_bytes(
+    path: &Path,
+    tensors: &[SavedTensor],
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, RunError> {
     let malformed = |error: safetensors::SafeTensorError| RunError::malformed(path, error);
     let views = tensors
         .iter()
@@ -63,7 +72,7 @@ pub fn write_tensors(
         .map_err(malformed)?;
     // It sorts them by type and name.
     let bytes = safetensors::serialize(views, None).map_err(malformed)?;
-    write_sealed(path, &with_metadata(path, bytes, metadata)?)
+    with_metadata(path, bytes, metadata)
 }
 
 /// `bytes`, a safetensors file without metadata, with them; the crate would take them in a hash

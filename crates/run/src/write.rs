@@ -1,8 +1,14 @@
-//! Writing a file whole or not at all.
+//! Writing a file whole or not at all, and several together.
 
-use std::{fs, io::Write, path::Path};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
-use crate::RunError;
+use tempfile::NamedTempFile;
+
+use crate::{RunError, checksum::seal};
 
 /// How the names of files begin that are not whole yet.
 pub(crate) const PARTIAL: &str = ".partial-";
@@ -13,26 +19,68 @@ pub(crate) const PARTIAL: &str = ".partial-";
 ///
 /// [`RunError::Write`]; what stood at `path` still stands there then.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = || -> std::io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        // The name tells whose place it is to take.
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let prefix = format!("{PARTIAL}{name}-");
-        builder.prefix(&prefix);
-        // Readable by whom the user's umask lets read: results are shared, unlike temporary files.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
+        write_aside(path, bytes)?.persist(path)?;
         // The rename itself is durable once the folder is; Windows opens no folder to say so.
         #[cfg(unix)]
-        fs::File::open(folder)?.sync_all()?;
+        fs::File::open(folder_of(path))?.sync_all()?;
         Ok(())
     };
     written().map_err(|source| RunError::write(path, source))
+}
+
+/// Files of one folder that are written and synced aside one after the other, and then renamed
+/// into place together: what cannot be written costs none of those that are there.
+pub(crate) struct Aside {
+    folder: PathBuf,
+    files: Vec<(NamedTempFile, PathBuf)>,
+}
+
+impl Aside {
+    /// None yet; makes the folder.
+    pub(crate) fn new(folder: &Path) -> Result<Self, RunError> {
+        fs::create_dir_all(folder).map_err(|source| RunError::write(folder, source))?;
+        Ok(Self { folder: folder.to_owned(), files: Vec::new() })
+    }
+
+    /// Writes `body` with its checksum beside `path`, which is in the folder.
+    pub(crate) fn add(&mut self, path: &Path, body: &[u8]) -> Result<(), RunError> {
+        let written = write_aside(path, &seal(path, body)?);
+        self.files.push((written.map_err(|source| RunError::write(path, source))?, path.to_owned()));
+        Ok(())
+    }
+
+    /// Renames all of them into place, in the order that they were added in.
+    pub(crate) fn put(self) -> Result<(), RunError> {
+        for (file, path) in self.files {
+            file.persist(&path).map_err(|error| RunError::write(&path, error.error))?;
+        }
+        #[cfg(unix)]
+        fs::File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| RunError::write(&self.folder, source))?;
+        Ok(())
+    }
+}
+
+/// Writes `bytes` into a file beside `path`, and syncs them.
+fn write_aside(path: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    // The name tells whose place it is to take.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!("{PARTIAL}{name}-");
+    builder.prefix(&prefix);
+    // Readable by whom the user's umask lets read: results are shared, unlike temporary files.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder_of(path))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Refuses links at `names` in `folder`, and in the folders among them: what is written there

@@ -137,6 +137,7 @@ fn on_a_read_only_disk_what_writes_fails_and_what_reads_works() {
          try {study} 2>&1
          try report disk/paper 2>&1
          $KAPPA verify disk/paper --data tiny --backend flex
+         $KAPPA hessian {run} {more} --out elsewhere
          find disk -type f | sort | xargs sha256sum | cmp - before",
         config("smoke.toml")
     );
@@ -146,5 +147,8 @@ fn on_a_read_only_disk_what_writes_fails_and_what_reads_works() {
     assert_eq!(said.matches("error: cannot write disk").count(), 5, "{said}");
     assert_eq!(said.matches("Read-only file system").count(), 5, "{said}");
     assert_eq!(said.lines().filter(|line| line.ends_with(": 1")).count(), 5, "{said}");
+    // A Hessian needs nothing there but to read it.
+    assert_eq!(said.matches("writes elsewhere with --out").count(), 1, "{said}");
+    assert!(kappa.folder.path().join("elsewhere/fc_lr1e-3_l2-0e0_m30_s0/spectrum.json").is_file());
     assert!(!said.contains("panicked") && said.contains("the same to the last bit"), "{said}");
 }

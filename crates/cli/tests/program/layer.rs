@@ -30,7 +30,7 @@ const FEATURES: usize = 12;
 const CLASSES: usize = 7;
 
 /// G.npy, Z.npy, W.npy and y.npy in the folder of `kappa`.
-fn write_layer(kappa: &Kappa) -> (Vec<f32>, Vec<f32>) {
+pub fn write_layer(kappa: &Kappa) -> (Vec<f32>, Vec<f32>) {
     let folder = kappa.folder.path();
     let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
     let features = draw(SAMPLES * FEATURES, 0.1);
@@ -64,7 +64,7 @@ fn write_probabilities(kappa: &Kappa) {
 
 const LAYER: [&str; 7] = ["hessian", "--features", "G.npy", "--logits", "Z.npy", "--backend", "flex"];
 
-fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+pub fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
     LAYER.iter().copied().chain(more.iter().copied()).collect()
 }
 
@@ -161,10 +161,11 @@ fn without_the_matrix_the_same_eigenvalues_are_found() {
     write_layer(&kappa);
     kappa.says(&with(&["--out", "here"]));
     let text =
-        kappa.says(&with(&["--top", "10", "--density", "--probes", "6", "--steps", "20", "--out", "here"]));
+        kappa.says(&with(&["--top", "10", "--density", "--probes", "6", "--steps", "20", "--out", "free"]));
     assert!(text.contains("PASS") && text.contains("random vectors"), "{text}");
-    let folder = kappa.folder.path().join("here");
-    let (dense, free) = (json(&folder.join("spectrum.json")), json(&folder.join("matrix-free.json")));
+    let folder = kappa.folder.path().join("free");
+    let dense = json(&kappa.folder.path().join("here/spectrum.json"));
+    let free = json(&folder.join("matrix-free.json"));
     let expected = dense["spectrum"]["top"].as_array().unwrap();
     let found = free["top"]["eigenvalues"].as_array().unwrap();
     for (found, expected) in found.iter().zip(expected) {
@@ -275,7 +276,8 @@ fn a_run_tells_what_lies_in_its_leading_directions_and_what_folding_leaves() {
         assert!(text.contains(row), "{row} in {text}");
     }
     let found = |folder: &str| json(&run.join("hessian").join(folder).join("spectrum.json"));
-    let (plain, folded) = (found("epoch-0002"), found("epoch-0002-folded"));
+    let (plain, folded) =
+        (found("epoch-0002-directions-overlap0-1"), found("epoch-0002-folded-directions-overlap0-1"));
     assert_eq!(folded["settings"]["input_checks"][0]["passed"], true);
     assert_eq!(plain["settings"]["input_checks"], serde_json::json!([]));
     // The same function has the same loss, and another Hessian.

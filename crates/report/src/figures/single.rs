@@ -1,6 +1,6 @@
-//! A single spectrum: its tail, its density, and those of subsets of its samples.
+//! A single spectrum: its tail, its density, those of subsets of its samples, and of a run's epochs.
 
-use kappa_run::{DensityRecord, SpectrumRecord, SubsetRecord};
+use kappa_run::{DensityRecord, EpochSpectrum, SpectrumRecord, SubsetRecord};
 use plotters::style::RGBColor;
 
 use super::{
@@ -151,10 +151,68 @@ pub fn subsets_plot(record: &SpectrumRecord) -> Result<Option<String>, ReportErr
     chart::draw(&panels, HALF).map(Some).map_err(failed)
 }
 
+/// lambda_1, lambda_10 and kappa' against the epochs of a run, as SVG; `title` says of what.
+///
+/// # Errors
+///
+/// [`ReportError::Figure`].
+pub fn epochs_plot(title: &str, rows: &[EpochSpectrum]) -> Result<String, ReportError> {
+    type Value = fn(&EpochSpectrum) -> Option<f64>;
+    let numbers: [(&str, Value); 3] =
+        [("λ₁", |row| row.lambda_1), ("λ₁₀", |row| row.lambda_10), ("κ′ = λ₁/λ₁₀", |row| row.kappa_prime)];
+    let panels = numbers.map(|(label, value)| {
+        // A logarithm has no place for zero.
+        let point = |row: &EpochSpectrum| {
+            let value = value(row).filter(|&value| value.is_finite() && value > 0.0)?;
+            Some((row.epoch as f64, at(value)))
+        };
+        Panel {
+            title: String::new(),
+            x: Axis::linear("epoch"),
+            y: Axis::log(label),
+            lines: vec![Line {
+                label: title.to_owned(),
+                colour: COLOURS[0],
+                stroke: Stroke::Solid,
+                marker: Marker::Disc,
+                width: 2,
+                shaded: false,
+                points: rows.iter().filter_map(point).collect(),
+            }],
+        }
+    });
+    let failed = |problem| ReportError::Figure { name: "spectra".to_owned(), problem };
+    chart::draw(&panels, HALF).map_err(failed)
+}
+
 fn at(value: f64) -> Band {
     Band { median: value, low: value, high: value }
 }
 
 fn draw(panel: Panel, name: &str) -> Result<String, ReportError> {
     chart::draw(&[panel], SIZE).map_err(|problem| ReportError::Figure { name: name.to_owned(), problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_are_drawn_with_what_they_have() {
+        let row = |epoch, lambda_10| EpochSpectrum {
+            epoch,
+            lambda_1: Some(0.5),
+            lambda_10,
+            kappa_prime: None,
+            trace: 1.0,
+            rank: 3,
+            digits: None,
+        };
+        let svg = epochs_plot("FC of mnist", &[row(0, Some(0.1)), row(5, Some(0.0)), row(10, None)]).unwrap();
+        assert!(svg.contains("FC of mnist") && svg.contains("epoch") && svg.contains("κ′"), "{svg}");
+        // A disc on each point and one in the legend, which the three panels share: lambda_1 is of
+        // three epochs, lambda_10 above zero in one, kappa' in none.
+        assert_eq!(svg.matches("<circle").count(), 3 + 1 + 1, "{svg}");
+        assert!(epochs_plot("FC", &[]).is_ok());
+    }
 }

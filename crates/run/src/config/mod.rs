@@ -12,6 +12,7 @@ mod set;
 mod study;
 
 use std::{
+    fmt,
     num::NonZeroUsize,
     path::{Path, PathBuf},
 };
@@ -92,6 +93,12 @@ pub enum Scaling {
     /// (pixel - mean) / standard deviation, one mean and one deviation over all
     /// pixels of the training split.
     Standardised,
+}
+
+impl fmt::Display for Scaling {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
 }
 
 /// The network between pixels and classes, whose numbers come from the data.

@@ -1,13 +1,17 @@
 //! `kappa hessian`: from arguments to requests, and from what was measured to files and the screen.
 //!
 //! ```text
-//! target    which checkpoints, of what run, and where results go
-//! summary   what one came for, side by side
-//! table     all of it (--full)
-//! density   what was found without H
+//! target       which checkpoints, of what run, and where results go
+//! names        what tells spectra apart whose networks are called the same
+//! summary      what one came for, side by side
+//! table        all of it (--full)
+//! over_epochs  a row for each epoch of a run
+//! density      what was found without H
 //! ```
 
 mod density;
+mod names;
+mod over_epochs;
 mod summary;
 mod table;
 mod target;
@@ -20,8 +24,11 @@ use std::{
 use kappa_data::{LastLayer, LastLayerFiles};
 use kappa_model::Statistics;
 use kappa_probe::{Layer, LayerArrays, Measured, ProbeError, TrainedNetwork, measure};
-use kappa_report::{save_matrix_free, save_spectrum};
-use kappa_run::{DensityRequest, Precision, Request, RunDir, SpectrumRecord, shown};
+use kappa_report::{ReportError, save_matrix_free, save_spectrum};
+use kappa_run::{
+    DensityRequest, Place, Precision, Request, RunDir, RunError, SpectrumRecord, SpectrumSettings, claim,
+    shown,
+};
 use kappa_trainer::Machine;
 
 use super::DataSets;
@@ -47,6 +54,19 @@ struct Call<'a> {
 }
 
 pub fn run(arguments: &HessianArguments) -> Result<(), CliError> {
+    measured(arguments).map_err(|error| match error {
+        // Nobody has said where to write, so nobody may know that it can be said.
+        CliError::Run(error @ RunError::Write { .. })
+        | CliError::Report(ReportError::Run(error @ RunError::Write { .. }))
+            if arguments.out.is_none() =>
+        {
+            CliError::NoPlace(error)
+        }
+        error => error,
+    })
+}
+
+fn measured(arguments: &HessianArguments) -> Result<(), CliError> {
     let files = arguments.layer.features.as_ref().map(|_| layer_files(arguments));
     let targets = if files.is_some() { Vec::new() } else { target::targets(arguments)? };
     let chosen = backend::choose(arguments.common.backend)?;
@@ -63,17 +83,15 @@ pub fn run(arguments: &HessianArguments) -> Result<(), CliError> {
     let mut records = Vec::new();
     if let Some(files) = files {
         let arrays = LastLayer::from_files(&files)?;
-        let name = files.features.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let out = arguments.out.clone().unwrap_or_else(|| arguments.root.join(format!("hessian-{name}")));
         let layer = LayerArrays {
             arrays: &arrays,
-            name,
+            name: files.features.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             source: files.features.display().to_string(),
             l2: arguments.layer.l2,
             machine: call.machine,
         };
         let layer = call.watched(|watch| layer.layer(&call.request, watch))?;
-        records.extend(call.measure_and_save(layer, &out)?);
+        records.extend(call.measure_and_save(layer, &target::of_files(arguments), !call.quiet)?);
     }
     call.take(&targets, &mut DataSets::default(), records)
 }
@@ -151,51 +169,64 @@ impl Call<'_> {
         sets: &mut DataSets,
         mut records: Vec<SpectrumRecord>,
     ) -> Result<(), CliError> {
+        let mut rows_printed = false;
         for target in targets {
             let _lock = target.lock()?;
-            let measured = self.take_one(target, sets, &mut records);
-            measured.map_err(|error| match error {
-                // Which epoch it was.
-                CliError::Probe(source) => {
-                    CliError::Spectrum { checkpoint: shown(&target.checkpoint), source }
+            let before = records.len();
+            match &target.origin {
+                Origin::Run { run, epochs, folder, over_epochs } => {
+                    let set = sets.get(self.data.as_deref().or(folder.as_deref()))?;
+                    for &epoch in epochs {
+                        let network =
+                            TrainedNetwork::of_run(run, Some(epoch), set, self.data.is_some(), self.machine);
+                        let measured = network
+                            .map_err(CliError::from)
+                            .and_then(|network| self.take_one(network, target, !over_epochs, &mut records));
+                        measured.map_err(|error| of_checkpoint(error, &run.checkpoint_path(epoch)))?;
+                    }
+                    let found = records.get(before..).unwrap_or_default();
+                    if *over_epochs && !found.is_empty() {
+                        over_epochs::leave(run, &target.place, found)?;
+                        rows_printed = true;
+                    }
                 }
-                error => error,
-            })?;
+                Origin::File { checkpoint, scaling } => {
+                    let set = sets.get(self.data.as_deref())?;
+                    let network = TrainedNetwork::of_checkpoint(checkpoint, *scaling, set, self.machine);
+                    let measured = network
+                        .map_err(CliError::from)
+                        .and_then(|network| self.take_one(network, target, true, &mut records));
+                    measured.map_err(|error| of_checkpoint(error, checkpoint))?;
+                }
+            }
         }
         match (records.is_empty(), self.full) {
             (true, _) => return Ok(()),
             (false, true) => table::print(&records),
+            (false, false) if rows_printed => summary::print_failures(&records),
             (false, false) => summary::print(&records),
         }
         failures(&records)
     }
 
-    /// A network once, or once for each of its statistics, and folded where that was asked for.
+    /// A network once, or once for each of its statistics, and folded where that was asked for;
+    /// where it was written is said if it is `told`.
     fn take_one(
         &self,
+        mut network: TrainedNetwork<'_>,
         target: &Target,
-        sets: &mut DataSets,
+        told: bool,
         records: &mut Vec<SpectrumRecord>,
     ) -> Result<(), CliError> {
-        let mut network = match &target.origin {
-            Origin::Run { run, epoch, folder } => {
-                let set = sets.get(self.data.as_deref().or(folder.as_deref()))?;
-                TrainedNetwork::of_run(run, Some(*epoch), set, self.data.is_some(), self.machine)?
-            }
-            Origin::File { scaling } => {
-                let set = sets.get(self.data.as_deref())?;
-                TrainedNetwork::of_checkpoint(&target.checkpoint, *scaling, set, self.machine)?
-            }
-        };
-        for (request, suffix) in self.requests(&network)? {
+        for request in self.requests(&network)? {
             let layer = self.watched(|watch| network.layer(&request, watch))?;
-            records.extend(self.measure_and_save(layer, &with_suffix(&target.out, &suffix))?);
+            records.extend(self.measure_and_save(layer, &target.place, told && !self.quiet)?);
         }
         Ok(())
     }
 
-    /// What is asked of one network, each with the end of its folder's name.
-    fn requests(&self, network: &TrainedNetwork) -> Result<Vec<(Request, String)>, CliError> {
+    /// What is asked of one network.
+    fn requests(&self, network: &TrainedNetwork<'_>) -> Result<Vec<Request>, CliError> {
         let normalises = network.shape().normalisation.has_statistics();
         let batch = || network.batch_statistics(self.batch_size);
         let statistics = match self.statistics {
@@ -212,16 +243,11 @@ impl Call<'_> {
         };
         let mut requests = Vec::new();
         for statistics in statistics {
-            let suffix = match statistics {
-                Statistics::Running => String::new(),
-                Statistics::Batch(_) => "-batch".to_owned(),
-                Statistics::Dataset => "-dataset".to_owned(),
-            };
             let request = Request { statistics, folded: false, ..self.request.clone() };
-            requests.push((request.clone(), suffix.clone()));
+            requests.push(request.clone());
             let can_be_folded = normalises && !matches!(statistics, Statistics::Batch(_));
             if self.request.folded && can_be_folded {
-                requests.push((Request { folded: true, ..request }, format!("{suffix}-folded")));
+                requests.push(Request { folded: true, ..request });
             }
         }
         Ok(requests)
@@ -232,14 +258,23 @@ impl Call<'_> {
         Ok(work(&Measuring::new(self.quiet))?)
     }
 
-    /// Measures `layer`, writes what came out into `out`, and says where it is; a whole spectrum
-    /// is returned, to be shown with the others.
-    fn measure_and_save(&self, layer: Layer, out: &Path) -> Result<Option<SpectrumRecord>, CliError> {
+    /// Measures `layer`, writes what came out into its place, and says where that is if it is
+    /// `told`; a whole spectrum is returned, to be shown with the others.
+    fn measure_and_save(
+        &self,
+        layer: Layer,
+        place: &Place,
+        told: bool,
+    ) -> Result<Option<SpectrumRecord>, CliError> {
+        let out = place.of(layer.settings());
+        // Before it is computed.
+        claim(&out, layer.settings())?;
         let samples = layer.samples();
         let (network, size) = (layer.settings().network.clone(), samples.size());
         if self.request.is_matrix_free() {
+            let images = names::images(layer.settings()).map_or_else(String::new, |of| format!(", {of}"));
             say(format_args!(
-                "\n{network}: {} samples, {} classes x {} features; H would be {size} x {size}\n",
+                "\n{network}{images}: {} samples, {} classes x {} features; H would be {size} x {size}\n",
                 samples.count(),
                 samples.classes(),
                 samples.features(),
@@ -248,16 +283,16 @@ impl Call<'_> {
         let version = &self.machine.provenance.kappa_version;
         match self.watched(|watch| measure(layer, version, watch))? {
             Measured::Spectrum { record, eigenvalues, of_whole_matrix, tensors } => {
-                save_spectrum(out, &record, &eigenvalues, &of_whole_matrix, &tensors)?;
-                if !self.quiet {
-                    say(format_args!("{network} -> {}", shown(out)));
+                save_spectrum(&out, &record, &eigenvalues, &of_whole_matrix, &tensors)?;
+                if told {
+                    say(format_args!("{network} -> {}", shown(&out)));
                 }
                 Ok(Some(*record))
             }
             Measured::MatrixFree(record) => {
-                save_matrix_free(out, &record)?;
+                save_matrix_free(&out, &record)?;
                 density::print(&record);
-                say(format_args!("{network} -> {}", shown(out)));
+                say(format_args!("{network} -> {}", shown(&out)));
                 match record.top.is_some_and(|top| top.passed == Some(false)) {
                     true => Err(CliError::Unproven { failed: format!("{network}: residual") }),
                     false => Ok(None),
@@ -267,20 +302,23 @@ impl Call<'_> {
     }
 }
 
-/// `epoch-0030` -> `epoch-0030-dataset`.
-fn with_suffix(folder: &Path, suffix: &str) -> PathBuf {
-    let mut name = folder.file_name().unwrap_or_default().to_owned();
-    name.push(suffix);
-    folder.with_file_name(name)
+/// `error` with the checkpoint that it is about: which epoch it was.
+fn of_checkpoint(error: CliError, checkpoint: &Path) -> CliError {
+    match error {
+        CliError::Probe(source) => {
+            CliError::Spectrum { checkpoint: checkpoint.display().to_string(), source }
+        }
+        error => error,
+    }
 }
 
 /// An error that names every check that did not pass.
 fn failures(records: &[SpectrumRecord]) -> Result<(), CliError> {
-    let failed: Vec<String> = records
-        .iter()
-        .flat_map(|record| {
+    let named = records.iter().zip(names::of_each(records));
+    let failed: Vec<String> = named
+        .flat_map(|(record, name)| {
             let failed = record.checks().filter(|check| !check.passed);
-            failed.map(|check| format!("{}: {}", record.settings.network, check.name))
+            failed.map(move |check| format!("{name}: {}", check.name))
         })
         .collect();
     if failed.is_empty() { Ok(()) } else { Err(CliError::Unproven { failed: failed.join(", ") }) }

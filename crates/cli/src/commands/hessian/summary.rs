@@ -2,7 +2,10 @@
 
 use kappa_run::SpectrumRecord;
 
-use super::table::{Table, number, seconds, verdict};
+use super::{
+    names,
+    table::{Table, number, seconds, verdict},
+};
 use crate::output::say;
 
 /// Prints a column for each spectrum.
@@ -47,10 +50,14 @@ pub fn print(records: &[SpectrumRecord]) {
     table.directions();
     table.subsets();
     table.print();
-    for record in records {
+    print_failures(records);
+}
+
+/// Prints a line for each check that failed.
+pub fn print_failures(records: &[SpectrumRecord]) {
+    for (record, name) in records.iter().zip(names::of_each(records)) {
         for check in record.checks().filter(|check| !check.passed) {
-            let network = &record.settings.network;
-            say(format_args!("{network}: {} {}  {}", check.name, verdict(check), check.quantity));
+            say(format_args!("{name}: {} {}  {}", check.name, verdict(check), check.quantity));
         }
     }
 }

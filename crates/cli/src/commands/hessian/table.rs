@@ -2,9 +2,10 @@
 
 use kappa_run::{CheckRecord, DirectionsRecord, SpectrumRecord};
 
+use super::names;
 use crate::output::say;
 
-/// Characters of a column; "1.2e-15 <= 3.4e-12 PASS" fits.
+/// Characters of a column at the least; "1.2e-15 <= 3.4e-12 PASS" fits.
 const COLUMN: usize = 23;
 
 /// Prints a column for each spectrum, a row for each number.
@@ -24,12 +25,14 @@ pub fn print(records: &[SpectrumRecord]) {
 /// Rows of numbers, a column for each spectrum.
 pub struct Table<'a> {
     records: &'a [SpectrumRecord],
+    /// Characters of a column.
+    column: usize,
     lines: Vec<String>,
 }
 
 impl<'a> Table<'a> {
     pub fn new(records: &'a [SpectrumRecord]) -> Self {
-        Self { records, lines: Vec::new() }
+        Self { records, column: COLUMN, lines: Vec::new() }
     }
 
     pub fn print(&self) {
@@ -39,8 +42,12 @@ impl<'a> Table<'a> {
     }
 
     pub fn row(&mut self, name: &str, value: impl Fn(&SpectrumRecord) -> String) {
-        let values: String =
-            self.records.iter().map(|record| format!("  {:>COLUMN$}", value(record))).collect();
+        self.cells(name, self.records.iter().map(value));
+    }
+
+    fn cells(&mut self, name: &str, values: impl Iterator<Item = String>) {
+        let column = self.column;
+        let values: String = values.map(|value| format!("  {value:>column$}")).collect();
         self.lines.push(format!("{name:<26}{values}").trim_end().to_owned());
     }
 
@@ -55,8 +62,18 @@ impl<'a> Table<'a> {
 
     /// What the spectra are of.
     pub fn what_was_measured(&mut self) {
+        let apart = [("run", names::runs(self.records)), ("data", names::data(self.records))];
+        let headings = self.records.iter().map(|record| record.settings.network.as_str());
+        let headings =
+            headings.chain(apart.iter().flat_map(|(_, names)| names.iter().flatten().map(String::as_str)));
+        self.column = headings.map(|heading| heading.chars().count()).fold(COLUMN, usize::max);
         self.lines.push(String::new());
         self.row("", |record| record.settings.network.clone());
+        for (name, values) in apart {
+            if let Some(values) = values {
+                self.cells(name, values.into_iter());
+            }
+        }
         if self.any(|record| record.settings.epoch.is_some()) {
             self.row("epoch", |record| or_dash(record.settings.epoch.map(|epoch| epoch.to_string())));
         }

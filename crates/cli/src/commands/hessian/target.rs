@@ -2,58 +2,84 @@
 
 use std::path::{Path, PathBuf};
 
-use kappa_run::{Lock, RunDir, RunError, Scaling};
+use kappa_run::{Lock, Place, RunDir, RunError, Scaling};
 
-use crate::{args::HessianArguments, error::CliError};
+use crate::{
+    args::{Epochs, HessianArguments},
+    error::CliError,
+};
 
-/// A checkpoint, and where it comes from and goes to.
+/// A run or a checkpoint, and where its results go.
 pub struct Target {
-    pub checkpoint: PathBuf,
     pub origin: Origin,
-    pub out: PathBuf,
+    pub place: Place,
 }
 
 pub enum Origin {
-    /// Of a run, which was trained on the images of `folder`, or the embedded ones.
-    Run { run: RunDir, epoch: usize, folder: Option<PathBuf> },
-    /// Of nothing that is known.
-    File { scaling: Scaling },
+    /// Some epochs of a run, which was trained on the images of `folder`, or the embedded ones.
+    Run { run: RunDir, epochs: Vec<usize>, folder: Option<PathBuf>, over_epochs: bool },
+    /// A checkpoint of nothing that is known.
+    File { checkpoint: PathBuf, scaling: Scaling },
 }
 
 impl Target {
     /// Keeps other processes out of the run, if the results go into it.
     pub fn lock(&self) -> Result<Option<Lock>, RunError> {
-        match &self.origin {
-            Origin::Run { run, .. } if self.out.starts_with(run.path()) => run.lock().map(Some),
+        match (&self.origin, &self.place) {
+            (Origin::Run { run, .. }, Place::Folder(folder) | Place::Epochs { folder, .. })
+                if folder.starts_with(run.path()) =>
+            {
+                run.lock().map(Some)
+            }
             _ => Ok(None),
         }
     }
 }
 
-/// The checkpoints that the arguments name.
+/// What the arguments name.
 pub fn targets(arguments: &HessianArguments) -> Result<Vec<Target>, CliError> {
     if let Some(checkpoint) = &arguments.checkpoint {
-        let stem = checkpoint.file_stem().map_or_else(Default::default, |stem| stem.to_string_lossy());
-        let out = arguments.out.clone().unwrap_or_else(|| arguments.root.join(format!("hessian-{stem}")));
-        let origin = Origin::File { scaling: arguments.scaling };
-        return Ok(vec![Target { checkpoint: checkpoint.clone(), origin, out }]);
+        let origin = Origin::File { checkpoint: checkpoint.clone(), scaling: arguments.scaling };
+        return Ok(vec![Target { origin, place: of_files(arguments) }]);
     }
     let runs = if arguments.runs.is_empty() {
         RunDir::latest(&arguments.root)?.into_iter().map(|(run, _)| run).collect()
     } else {
         arguments.runs.iter().map(|path| RunDir::open(path)).collect::<Result<Vec<_>, _>>()?
     };
-    runs.iter().map(|run| of_run(run, arguments.epoch, arguments.out.as_deref())).collect()
+    runs.iter().map(|run| of_run(run, arguments.epoch.as_ref(), arguments.out.as_deref())).collect()
 }
 
-/// The checkpoint of a run's `epoch`, or of its last one.
-pub fn of_run(run: &RunDir, epoch: Option<usize>, out: Option<&Path>) -> Result<Target, CliError> {
-    let (epoch, checkpoint) = run.checkpoint(epoch)?;
-    let folder = run.manifest()?.config.data.folder;
-    let out = match out {
-        // Several runs share one folder, each under its own name.
-        Some(out) => out.join(run.path().file_name().unwrap_or_default()),
-        None => run.hessian_folder(epoch),
+/// Where results go that are of no run.
+pub fn of_files(arguments: &HessianArguments) -> Place {
+    match &arguments.out {
+        Some(out) => Place::Folder(out.clone()),
+        None => Place::Files(arguments.root.clone()),
+    }
+}
+
+/// Those epochs of a run, or its last one.
+pub fn of_run(run: &RunDir, epochs: Option<&Epochs>, out: Option<&Path>) -> Result<Target, CliError> {
+    let (last, _) = run.checkpoint(None)?;
+    let (chosen, over_epochs) = match epochs {
+        None => (vec![last], false),
+        Some(Epochs::All) => (run.epochs()?, true),
+        Some(Epochs::These(these)) => (these.clone(), these.len() > 1),
     };
-    Ok(Target { checkpoint, origin: Origin::Run { run: run.clone(), epoch, folder }, out })
+    // Before the first one is measured.
+    for &epoch in &chosen {
+        run.checkpoint(Some(epoch))?;
+    }
+    let manifest = run.manifest()?;
+    // Several runs share one folder, each under its own name.
+    let elsewhere = out.map(|out| out.join(run.name()));
+    let place = match elsewhere {
+        Some(folder) if !over_epochs => Place::Folder(folder),
+        folder => {
+            let folder = folder.unwrap_or_else(|| run.hessians());
+            Place::Epochs { folder, trained_on: manifest.data_files }
+        }
+    };
+    let folder = manifest.config.data.folder;
+    Ok(Target { origin: Origin::Run { run: run.clone(), epochs: chosen, folder, over_epochs }, place })
 }
