@@ -81,12 +81,4 @@ impl Tridiagonal {
         quadrature.reverse();
         Ok(quadrature)
     }
-
-    /// A bound of |A|: the largest |theta_i|, and the norm of what is left over (Zhou, Saad,
-    /// Tiago and Chelikowsky 2006, "Self-consistent-field calculations using
-    /// Chebyshev-filtered subspace iteration", algorithm 4.4).
-    pub fn norm_bound(&self) -> Result<f64, HessianError> {
-        let largest = self.quadrature()?.iter().fold(0.0f64, |max, (theta, _)| max.max(theta.abs()));
-        Ok(largest + self.beside.get(self.diagonal.len().wrapping_sub(1)).copied().unwrap_or(0.0))
-    }
 }

@@ -6,7 +6,10 @@
 //! u_n = V g_n,    w_n = S_n u_n = p_n (u_n - p_n . u_n),    H V = 1/N sum_n w_n g_n^T,
 //! ```
 //!
-//! 4 N K m operations and no memory beyond the samples and some directions.
+//! 4 N K m operations and no memory beyond the samples and some directions. Several directions
+//! share the two matrix products. S_n ignores what all classes share, and u_c of the likeliest class c
+//! is taken off all of u first: of a sample whose p_c is nearly one, u_c - p_n . u_n would cancel
+//! to rounding, and what is left is the sum of the others' p_a (u_a - u_c).
 //!
 //! Softmax ignores a shift of all logits: H maps what all classes share, 1 (x) v for every
 //! v, to zero. That is m of K m dimensions, and taking it out leaves contrasts of the classes.
@@ -33,12 +36,7 @@ impl SymmetricOperator for Samples {
 
     fn product(&self, block: MatRef<'_, f64>) -> Result<Mat<f64>, HessianError> {
         check_rows(self.size(), block)?;
-        let mut images = Mat::zeros(block.nrows(), block.ncols());
-        for (mut image, column) in images.col_iter_mut().zip(block.col_iter()) {
-            let elements = product_with(self, column.iter().copied().collect())?;
-            image.rb_mut().iter_mut().zip(elements).for_each(|(image, element)| *image = element);
-        }
-        Ok(images)
+        product_with(self, block)
     }
 
     fn is_semi_definite(&self) -> bool {
@@ -89,27 +87,37 @@ impl SymmetricOperator for Hessian {
     }
 }
 
-/// H v for a direction v [K m], flattened class by class.
-fn product_with(samples: &Samples, direction: Vec<f64>) -> Result<Vec<f64>, HessianError> {
+/// H V for directions V [K m, k], flattened class by class.
+fn product_with(samples: &Samples, directions: MatRef<f64>) -> Result<Mat<f64>, HessianError> {
     if samples.count() == 0 {
         return Err(HessianError::NoSamples);
     }
-    let data = TensorData::new(direction, [samples.classes(), samples.features()]);
-    let mut sum = vec![0.0; samples.size()];
+    let (size, count) = (samples.size(), directions.ncols());
+    let flat: Vec<f64> = directions.col_iter().flat_map(|column| column.iter().copied()).collect();
+    // A direction after the other, [k K, m].
+    let data = TensorData::new(flat, [count * samples.classes(), samples.features()]);
+    let mut sum = Mat::zeros(size, count);
     for Chunk { features, probabilities } in samples.chunks().iter().cloned() {
         let place = (&features.device(), features.dtype());
-        let direction = Tensor::<2>::from_data(data.clone().convert_dtype(place.1), place);
-        let along = features.clone().matmul(direction.transpose());
-        let mean = (probabilities.clone() * along.clone()).sum_dim(1);
-        let curved = probabilities * (along - mean);
+        let directions = Tensor::<2>::from_data(data.clone().convert_dtype(place.1), place);
+        let along = features.clone().matmul(directions.transpose());
+        let curved = curved(along, probabilities);
         let product = doubles(curved.transpose().matmul(features))?;
-        for (sum, addend) in sum.iter_mut().zip(product) {
-            *sum += addend;
-        }
+        sum += MatRef::from_column_major_slice(&product, size, count);
     }
-    let count = samples.count() as f64;
-    sum.iter_mut().for_each(|sum| *sum /= count);
-    Ok(sum)
+    Ok(sum * faer::Scale((samples.count() as f64).recip()))
+}
+
+/// S_n u_n for u of each direction, [n, k K], and P [n, K].
+fn curved(along: Tensor<2>, probabilities: Tensor<2>) -> Tensor<2> {
+    let ([samples, classes], [_, columns]) = (probabilities.dims(), along.dims());
+    let directions = columns / classes;
+    let u = along.reshape([samples, directions, classes]);
+    let p = probabilities.reshape([samples, 1, classes]);
+    let likeliest = p.clone().argmax(2).expand([samples, directions, 1]);
+    let u = u.clone() - u.gather(2, likeliest);
+    let mean = (p.clone() * u.clone()).sum_dim(2);
+    (p * (u - mean)).reshape([samples, columns])
 }
 
 /// What is left of directions [K m, k] without what all classes share.

@@ -172,6 +172,20 @@ fn of_an_indefinite_matrix_the_largest_are_largest_and_the_smallest_most_negativ
     assert_both_ends(&reflected(&negative), negative);
 }
 
+/// Of a path's graph Laplacian the largest eigenvalues are 1e-6 apart, and there are too many of them
+/// to be decomposed: the products are counted, and there is a most.
+#[test]
+fn what_cannot_be_told_apart_is_an_error_after_so_many_products_and_ends() {
+    let path = Path(4200);
+    match largest_pairs(&path, 10, &()) {
+        Ok(found) => {
+            let expected: Vec<f64> = (1..11).map(|i| path.eigenvalue(4200 - i)).collect();
+            assert_pairs(&path, &found, &expected);
+        }
+        Err(error) => assert!(matches!(error, HessianError::NoConvergence { size: 4200 }), "{error}"),
+    }
+}
+
 #[test]
 fn eigenvalues_that_occur_several_times_are_all_found() {
     let values: Vec<f64> = (0..200).map(|i| [4.0, 4.0, 4.0, 2.5, 2.5, 1.0][i.min(5)]).collect();

@@ -1,20 +1,10 @@
 //! Eigenpairs at one end of an operator's spectrum, by its products alone.
 //!
-//! faer's Krylov solver (restarted Lanczos) finds the eigenvalues of the largest magnitude.
-//! Of an operator that is known to be semi-definite these are the largest. Otherwise, and
-//! for the smallest, it is given sI + A or sI - A with s above the norm of A, which are
-//! semi-definite and have the ones that are asked for at the top.
-//!
-//! A Krylov space that grows from one vector sees one copy of an eigenvalue that
-//! occurs several times, as all do where the classes are alike. Therefore what was
-//! found is deflated and the rest searched again, until nothing larger is left.
-//!
-//! Where the solver is not at home, operators are decomposed whole
-//! ([`SymmetricOperator::eigenvectors`]): those not larger than its Krylov space, and those
-//! of no more than 1,024 rows on which it gives up, as it does where many eigenvalues lie
-//! closer to each other than its restarts can part (ten of the largest of a path's graph
-//! Laplacian with 300 nodes, which are 1e-4 apart). Larger ones of that kind are
-//! [`HessianError::NoConvergence`], or a computation that does not end.
+//! Block Lanczos ([`solver`]) finds them in a Krylov space of a few dozen directions. It is given
+//! a number of products: an operator of no more than [`WHOLE`] rows of which it has not found
+//! the end by then, since many eigenvalues lie closely together there, is decomposed whole
+//! ([`SymmetricOperator::eigenvectors`]), which costs no more; a larger one is
+//! [`HessianError::NoConvergence`]. Those not larger than a Krylov space are decomposed at once.
 
 mod solver;
 
@@ -24,27 +14,24 @@ use faer::{Mat, MatRef};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use self::solver::{Solver, View};
+use self::solver::{Solver, beside, orthonormal};
 use crate::{
-    HessianError, Progress, SymmetricOperator, lanczos::Tridiagonal, progress::advance, subspace::product,
+    HessianError, Progress, SymmetricOperator, decomposition::eigenpairs, progress::advance,
+    subspace::product,
 };
 
-/// How far from orthonormal the vectors found may be. Of eigenvalues close to each other the
-/// solver's vectors are so to 1e-7 or so, and are made orthonormal; what is farther off are
-/// two copies of one.
-const ORTHOGONAL: f64 = 1e-3;
 /// The residual that the solver stops at, over the size of the operator, where products are
 /// in double and in single precision.
 const TOLERANCES: [f64; 2] = [1e-7, 1e-5];
 /// The largest residual that is not told as a failure, over that tolerance.
 const LEEWAY: f64 = 10.0;
-/// faer's solver is for matrices larger than its largest Krylov space; smaller ones
-/// are decomposed whole,
+/// The smallest Krylov space. Matrices that are not larger are decomposed whole,
 pub(crate) const KRYLOV: usize = 64;
-/// and so are those on which it gives up, up to this size.
-const WHOLE: usize = 1024;
-/// Lanczos steps that bound the norm.
-const NORM_STEPS: usize = 20;
+/// and so are those up to this size of which the search takes longer.
+const WHOLE: usize = 4096;
+/// Products for each pair of a larger operator, at the most, and for as many as a Krylov space has at
+/// the least.
+const PRODUCTS: usize = 100;
 
 /// Eigenpairs at one end of a spectrum, found by products with the operator A.
 #[derive(Debug, Clone)]
@@ -55,8 +42,8 @@ pub struct ExtremePairs {
     pub vectors: Mat<f64>,
     /// |A v_i - lambda_i v_i| / scale of each: at most so far from it there is an eigenvalue.
     pub residuals: Vec<f64>,
-    /// What residuals are measured by, the size of A: lambda_1 of the largest of a
-    /// semi-definite one, else an estimate of the norm from below; 1 if A is zero.
+    /// What residuals are measured by, the size of A: an estimate of the norm from below, which
+    /// is lambda_1 of the largest of a semi-definite one; 1 if A is zero.
     pub scale: f64,
     /// The largest residual that rounding and the solver's tolerance account for: ten times
     /// what the solver stops at, 1e-6 in f64 and 1e-4 in f32.
@@ -149,93 +136,65 @@ impl Products<'_> {
 struct Search<'a> {
     products: Products<'a>,
     end: End,
-    /// The size of A; zero where nobody asks.
-    scale: f64,
 }
 
 impl<'a> Search<'a> {
     fn new(operator: &'a dyn SymmetricOperator, end: End, progress: &'a dyn Progress) -> Self {
-        let products = Products { operator, progress, count: AtomicUsize::new(0) };
-        Self { products, end, scale: 0.0 }
+        Self { products: Products { operator, progress, count: AtomicUsize::new(0) }, end }
     }
 
     fn operator(&self) -> &'a dyn SymmetricOperator {
         self.products.operator
     }
 
-    /// Whether the eigenvalues asked for are those of the largest magnitude.
-    fn is_at_the_top(&self) -> bool {
-        self.end == End::Largest && self.operator().is_semi_definite()
-    }
-
-    fn pairs(mut self, count: usize) -> Result<ExtremePairs, HessianError> {
+    fn pairs(self, count: usize) -> Result<ExtremePairs, HessianError> {
         let size = self.operator().size();
         let count = count.min(size);
-        if count == 0 {
-            return self.finished(Mat::zeros(size, 0).as_ref());
-        }
-        let is_small = size <= KRYLOV.max(2 * count);
-        if !(is_small && self.is_at_the_top()) {
-            self.scale = self.size_of_operator()?;
-        }
-        if is_small {
+        if size <= KRYLOV.max(count.saturating_mul(2)) {
             return self.decomposed_whole(count);
         }
-        if self.scale == 0.0 {
-            // A is zero, and any directions are its eigenvectors.
-            return self.finished(Mat::identity(size, count).as_ref());
-        }
-        match self.searched(count).and_then(|found| self.finished(found.as_ref())) {
+        match self.searched(count) {
+            Ok((vectors, scale)) => self.finished(vectors.as_ref(), scale),
             Err(HessianError::NoConvergence { .. }) if size <= WHOLE => self.decomposed_whole(count),
-            result => result,
+            Err(error) => Err(error),
         }
     }
 
     /// The outermost of all eigenvectors.
     fn decomposed_whole(&self, count: usize) -> Result<ExtremePairs, HessianError> {
         let vectors = self.operator().eigenvectors()?;
-        let vectors = match self.end {
+        let last = vectors.ncols().saturating_sub(1);
+        // |A| is at one of the ends.
+        let ends = Mat::from_fn(vectors.nrows(), 2, |row, column| vectors[(row, column * last)]);
+        let images = self.operator().product(ends.as_ref())?;
+        let scale = images.col_iter().map(|image| image.norm_l2()).fold(0.0, f64::max);
+        let outermost = match self.end {
             End::Largest => vectors.as_ref(),
             End::Smallest => vectors.reverse_cols(),
         };
-        self.finished(vectors.subcols(0, count))
+        self.finished(outermost.subcols(0, count), scale)
     }
 
-    /// The outermost eigenvectors, in any order: [n, count].
-    fn searched(&self, count: usize) -> Result<Mat<f64>, HessianError> {
+    /// The outermost eigenvectors, in any order, [n, count], and an estimate of |A| from below.
+    fn searched(&self, count: usize) -> Result<(Mat<f64>, f64), HessianError> {
         let size = self.operator().size();
-        let mut solver = Solver::new(&self.products, self.view()?, self.scale * tolerance(self.operator()));
+        let budget = match size {
+            // As many as make the whole matrix.
+            ..=WHOLE => size,
+            _ => PRODUCTS * count.max(KRYLOV),
+        };
+        let solver = Solver::new(&self.products, self.end, tolerance(self.operator()), budget);
         // Of a semi-definite operator nothing is smaller than the zeros that are known.
         let is_bounded_by_null = self.end == End::Smallest && self.operator().is_semi_definite();
         let nullity = if is_bounded_by_null { self.operator().known_nullity() } else { 0 };
         let known = nullity.min(count);
-        if known == 0 {
-            return solver.search(count);
-        }
         let null = self.null_vectors(known);
         if known == count {
-            return Ok(null);
+            return Ok((null, self.size_of_operator()?));
         }
-        if size - nullity <= KRYLOV.max(2 * count) {
-            // Too few dimensions are left for a Krylov space.
-            return Err(HessianError::NoConvergence { size });
-        }
-        solver.without_null = true;
+        let mut solver = if known > 0 { solver.without_null() } else { solver };
         let others = solver.search(count - known)?;
-        Ok(Mat::from_fn(size, count, |row, column| match column.checked_sub(known) {
-            None => null[(row, column)],
-            Some(column) => others[(row, column)],
-        }))
-    }
-
-    fn view(&self) -> Result<View, HessianError> {
-        if self.is_at_the_top() {
-            return Ok(View::Plain);
-        }
-        let start = column(&irregular(self.operator().size(), 0.5));
-        let progress = self.products.progress;
-        let bound = Tridiagonal::new(self.operator(), start, NORM_STEPS, progress)?.norm_bound()?;
-        Ok(if self.end == End::Largest { View::Above(bound) } else { View::Below(bound) })
+        Ok((beside(null.as_ref(), others.as_ref()), solver.scale))
     }
 
     /// Orthonormal directions in the space that is known to be null: [n, count].
@@ -245,36 +204,47 @@ impl<'a> Search<'a> {
         let directions = Mat::from_fn(size, count, |_, _| generator.random::<f64>() - 0.5);
         let mut rest = directions.clone();
         self.operator().take_out_null(rest.as_mut());
-        (directions - rest).qr().compute_thin_Q()
+        orthonormal((directions - rest).as_ref())
     }
 
-    /// Rayleigh and Ritz in the space of `vectors`, and the residuals.
-    fn finished(&self, vectors: MatRef<f64>) -> Result<ExtremePairs, HessianError> {
-        let (size, count) = (vectors.nrows(), vectors.ncols());
-        let cosines = product(vectors.transpose(), vectors);
-        let apart = (cosines - Mat::<f64>::identity(count, count)).norm_max();
-        if apart.is_nan() || apart > ORTHOGONAL {
-            return Err(HessianError::NoConvergence { size });
+    /// |A|, within a small factor from below: what a few steps of the power method make of an
+    /// irregular vector.
+    fn size_of_operator(&self) -> Result<f64, HessianError> {
+        let mut vector = column(&irregular(self.operator().size(), 0.0));
+        let mut scale = 0.0;
+        for _ in 0..3 {
+            let length = vector.norm_l2();
+            if length == 0.0 {
+                break;
+            }
+            vector = self.operator().product((vector * faer::Scale(length.recip())).as_ref())?;
+            advance(self.products.progress, 1)?;
+            scale = vector.norm_l2();
         }
-        let orthonormal = vectors.qr().compute_thin_Q();
-        let vectors = orthonormal.as_ref();
+        Ok(scale)
+    }
+
+    /// Rayleigh and Ritz in the space of `vectors`, and the residuals. `scale` is what else is known of
+    /// |A|.
+    fn finished(&self, vectors: MatRef<f64>, scale: f64) -> Result<ExtremePairs, HessianError> {
+        let count = vectors.ncols();
+        let vectors = orthonormal(vectors);
+        let vectors = vectors.as_ref();
         let images = self.products.of(vectors)?;
+        if !images.is_all_finite() {
+            return Err(HessianError::NotFiniteProduct);
+        }
         let within = product(vectors.transpose(), images.as_ref());
-        let ritz = within
-            .self_adjoint_eigen(faer::Side::Lower)
-            .map_err(|_| HessianError::NoConvergence { size: count })?;
+        let (values, ritz) = eigenpairs(within.as_ref())?;
         let order: Vec<usize> = match self.end {
             End::Largest => (0..count).rev().collect(),
             End::Smallest => (0..count).collect(),
         };
-        let rotation = Mat::from_fn(count, count, |row, column| ritz.U()[(row, order[column])]);
-        let eigenvalues: Vec<f64> = order.iter().map(|&i| ritz.S().column_vector()[i]).collect();
+        let rotation = Mat::from_fn(count, count, |row, column| ritz[(row, order[column])]);
+        let eigenvalues: Vec<f64> = order.iter().map(|&i| values[i]).collect();
         let vectors = product(vectors, rotation.as_ref());
         let images = product(images.as_ref(), rotation.as_ref());
-        let scale = match self.is_at_the_top() {
-            true => eigenvalues.first().copied().unwrap_or(0.0),
-            false => eigenvalues.iter().fold(self.scale, |max, value| max.max(value.abs())),
-        };
+        let scale = eigenvalues.iter().fold(scale, |max, value| max.max(value.abs()));
         let scale = if scale > 0.0 { scale } else { 1.0 };
         let residuals = eigenvalues
             .iter()
@@ -287,27 +257,6 @@ impl<'a> Search<'a> {
         let residual_bound = LEEWAY * tolerance(self.operator());
         let products = self.products.count.load(Ordering::Relaxed);
         Ok(ExtremePairs { eigenvalues, vectors, residuals, scale, residual_bound, products })
-    }
-
-    /// |A|, within a small factor from below: what a few steps of the power method make of
-    /// an irregular vector.
-    fn size_of_operator(&self) -> Result<f64, HessianError> {
-        let size = self.operator().size();
-        let mut vector = column(&irregular(size, 0.0));
-        let mut scale = 0.0;
-        for _ in 0..3 {
-            vector = self.operator().product(vector.as_ref())?;
-            advance(self.products.progress, 1)?;
-            scale = vector.col(0).iter().map(|x| x * x).sum::<f64>().sqrt();
-            if !scale.is_finite() {
-                return Err(HessianError::NotFiniteProduct);
-            }
-            if scale == 0.0 {
-                break;
-            }
-            vector.col_mut(0).iter_mut().for_each(|x| *x /= scale);
-        }
-        Ok(scale)
     }
 }
 
@@ -326,40 +275,4 @@ pub(crate) fn irregular(size: usize, offset: f64) -> Vec<f64> {
 /// A vector as a block of one.
 pub(crate) fn column(vector: &[f64]) -> Mat<f64> {
     Mat::from_fn(vector.len(), 1, |row, _| vector[row])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::DenseMatrix;
-
-    /// The solver's vectors of eigenvalues close to each other are orthonormal to 1e-7 only,
-    /// and were refused as copies of each other (K = 2, m = 100: nine of ten in the bulk).
-    #[test]
-    fn vectors_a_little_askew_are_set_right_and_copies_are_refused() {
-        let values = [3.0, 2.0, 1.0, 0.0];
-        // The diagonal of `values`, reflected at an irregular vector.
-        let normal = [0.5, -0.1, 0.7, -0.5];
-        let reflection = Mat::from_fn(4, 4, |i, j| f64::from(i == j) - 2.0 * normal[i] * normal[j]);
-        let diagonal = Mat::from_fn(4, 4, |i, j| if i == j { values[i] } else { 0.0 });
-        let matrix = DenseMatrix::new(&reflection * diagonal * &reflection, f64::EPSILON).unwrap();
-        let matrix = matrix.known_semi_definite();
-        let turned = |by: f64| {
-            let [first, second] = [0, 1].map(|i| reflection.col(i).to_owned());
-            let second = &second + faer::Scale(by) * &first;
-            Mat::from_fn(
-                4,
-                2,
-                |row, column| if column == 0 { first[row] } else { second[row] / second.norm_l2() },
-            )
-        };
-        let search = Search::new(&matrix, End::Largest, &());
-        let found = search.finished(turned(1e-7).as_ref()).unwrap();
-        for (value, expected) in found.eigenvalues.iter().zip(values) {
-            // A matrix of four rows in f64.
-            assert!((value - expected).abs() < 1e-14, "{value} {expected}");
-        }
-        let copies = search.finished(turned(1e4).as_ref());
-        assert!(matches!(copies, Err(HessianError::NoConvergence { .. })));
-    }
 }
