@@ -118,7 +118,10 @@ pub enum RunError {
         differences: Vec<Difference>,
     },
     /// A folder holds an answer, and to what question cannot be read.
-    #[error("{} holds an answer to a question that cannot be read, and nothing was written there", shown(folder))]
+    #[error(
+        "{} holds an answer to a question that cannot be read, and nothing was written there",
+        shown(folder)
+    )]
     UnknownQuestion {
         /// The folder.
         folder: PathBuf,

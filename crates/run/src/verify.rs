@@ -150,7 +150,7 @@ fn checked(path: &Path) -> Option<Result<(), RunError>> {
         "config.toml" => read_sealed(path).and_then(|_| Config::load(path, &[])).map(drop),
         "study.toml" => read_sealed(path).and_then(|_| StudyConfig::load(path, &[])).map(drop),
         "metrics.csv" => RunDir::open(path.parent()?).and_then(|run| run.whole_epochs()).map(drop),
-        "spectra.csv" => read_sealed(path).map(drop),
+        name if name.starts_with("spectra") && name.ends_with(".csv") => read_sealed(path).map(drop),
         LOCK | SUMS => Ok(()),
         _ => match path.extension()?.to_str()? {
             "safetensors" => read_sealed(path).and_then(tensors),

@@ -25,10 +25,7 @@ use kappa_data::{LastLayer, LastLayerFiles};
 use kappa_model::Statistics;
 use kappa_probe::{Layer, LayerArrays, Measured, ProbeError, TrainedNetwork, measure};
 use kappa_report::{ReportError, save_matrix_free, save_spectrum};
-use kappa_run::{
-    DensityRequest, Place, Precision, Request, RunDir, RunError, SpectrumRecord, SpectrumSettings, claim,
-    shown,
-};
+use kappa_run::{DensityRequest, Place, Precision, Request, RunDir, RunError, SpectrumRecord, claim, shown};
 use kappa_trainer::Machine;
 
 use super::DataSets;

@@ -177,7 +177,8 @@ impl<'a> Again<'a> {
             Origin::Checkpoint(_) => None,
         };
         let set = self.sets.get(named.or(folder.as_deref()))?;
-        if named.is_none() && settings.data.as_ref().is_some_and(|data| *data != set.name) {
+        let of_these = set.files.iter().map(|file| &file.sha256);
+        if !of_these.eq(settings.data_files.iter().map(|file| &file.sha256)) {
             return Ok(None);
         }
         let mut network = match origin {

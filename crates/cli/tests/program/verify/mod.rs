@@ -44,6 +44,12 @@ fn run_with_spectra(kappa: &Kappa) -> PathBuf {
     run
 }
 
+/// The folder, in that of a run, of what was found without H.
+fn without_h(run: &Path) -> PathBuf {
+    let folders = fs::read_dir(run.join("hessian")).unwrap().map(|entry| entry.unwrap().path());
+    folders.into_iter().find(|folder| folder.join("matrix-free.json").is_file()).unwrap()
+}
+
 #[test]
 fn what_was_not_touched_is_right_and_its_spectra_come_out_the_same() {
     let kappa = Kappa::new();
