@@ -129,6 +129,8 @@ fn on_hessian(error: &HessianError) -> Option<&'static str> {
     match error {
         HessianError::NotFinite { .. } | HessianError::NotFiniteProduct => Some(DIVERGED),
         HessianError::BlockTooLarge { .. } => Some("compute in f64 on the CPU, with --backend flex"),
+        HessianError::OutOfRange { from, .. } if *from > 1e-100 => Some("compute in --precision f64"),
+        HessianError::OutOfRange { .. } => Some("scale the features by a power of two"),
         HessianError::NoMemory { .. } => Some("ask for fewer eigenvalues (--top) or steps (--steps)"),
         HessianError::Device(_) => Some(DEVICE),
         _ => None,

@@ -4,7 +4,7 @@
 //! parts give. So it is told a number that follows from the shapes alone; the pool's threads,
 //! however many there are, take parts as they come.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, ops::RangeInclusive};
 
 use faer::{
     Mat, MatMut, MatRef, Par,
@@ -62,7 +62,28 @@ pub(crate) fn eigenvalues(matrix: MatRef<f64>) -> Result<Vec<f64>, HessianError>
     decomposed(matrix, None)
 }
 
+/// faer squares elements: those of a matrix within these limits may be, and what is beyond is scaled
+/// by a power of two first, which changes no digit.
+const SQUARABLE: RangeInclusive<f64> = 1e-100..=1e100;
+
 fn decomposed(matrix: MatRef<f64>, vectors: Option<&mut Mat<f64>>) -> Result<Vec<f64>, HessianError> {
+    let columns = matrix.col_iter().enumerate();
+    let largest = columns
+        .map(|(j, column)| column.iter().skip(j).fold(0.0f64, |max, x| max.max(x.abs())))
+        .fold(0.0, f64::max);
+    if largest == 0.0 || SQUARABLE.contains(&largest) {
+        return decomposed_as_it_is(matrix, vectors);
+    }
+    let scale = largest.log2().floor().clamp(-1000.0, 1000.0).exp2();
+    let scaled = matrix * faer::Scale(scale.recip());
+    let values = decomposed_as_it_is(scaled.as_ref(), vectors)?;
+    Ok(values.into_iter().map(|value| value * scale).collect())
+}
+
+fn decomposed_as_it_is(
+    matrix: MatRef<f64>,
+    vectors: Option<&mut Mat<f64>>,
+) -> Result<Vec<f64>, HessianError> {
     let size = matrix.nrows();
     let asked = if vectors.is_some() { ComputeEigenvectors::Yes } else { ComputeEigenvectors::No };
     let parts = parts(size);
@@ -110,4 +131,26 @@ pub(crate) fn solve(factor: MatRef<f64>, vector: &mut [f64]) -> Result<(), Hessi
 fn memory(scratch: StackReq) -> Result<MemBuffer, HessianError> {
     MemBuffer::try_new(scratch)
         .map_err(|_| HessianError::NoMemory { gigabytes: scratch.size_bytes() as f64 / 1e9 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of features times 1e-70 and less faer found none ("did not converge").
+    #[test]
+    fn of_a_matrix_of_any_size_the_eigenvalues_are_as_many_times_as_large() {
+        let matrix =
+            Mat::from_fn(7, 7, |i, j| 1.0 / (1.0 + i as f64 + j as f64) + f64::from(u8::from(i == j)));
+        let expected = eigenvalues(matrix.as_ref()).unwrap();
+        for exponent in [-1000, -700, -465, -100, 100, 465, 700, 1000] {
+            let scale = 2f64.powi(exponent);
+            let (values, vectors) = eigenpairs((&matrix * faer::Scale(scale)).as_ref()).unwrap();
+            for (value, expected) in values.iter().zip(&expected) {
+                // A backward error of 7 rows.
+                assert!((value / scale / expected - 1.0).abs() < 1e-14, "{exponent}: {value} {expected}");
+            }
+            assert!((vectors.transpose() * &vectors - Mat::<f64>::identity(7, 7)).norm_max() < 1e-14);
+        }
+    }
 }

@@ -124,6 +124,19 @@ pub enum HessianError {
         /// The feature of the row.
         feature: usize,
     },
+    /// The Hessian is so large or so small that its arithmetic has lost digits.
+    #[error(
+        "the Hessian's largest element is {largest:e}, and its sums keep their digits from {from:e} to {to:e}: features \
+         c times as large have one c^2 times as large"
+    )]
+    OutOfRange {
+        /// The largest |H_ij|.
+        largest: f64,
+        /// The smallest that is taken.
+        from: f64,
+        /// The largest that is taken.
+        to: f64,
+    },
     /// A product with an operator is not finite.
     #[error("a product with the Hessian is not finite: what it is made of is not")]
     NotFiniteProduct,

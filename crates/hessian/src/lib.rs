@@ -152,7 +152,7 @@ pub use krylov::{ExtremePairs, largest_pairs, smallest_pairs};
 pub use matrix::Hessian;
 pub use operator::{DenseMatrix, SymmetricOperator};
 pub use progress::Progress;
-pub use samples::{Chunk, Samples};
+pub use samples::{Chunk, InputError, Samples};
 pub use spectrum::Spectrum;
 pub use subsets::{Subset, growing_subsets};
 pub use sums::{ClassPairSums, FeatureMap};

@@ -1,5 +1,7 @@
 //! The Hessian as a matrix.
 
+use std::ops::RangeInclusive;
+
 use faer::MatRef;
 
 use crate::{
@@ -7,6 +9,10 @@ use crate::{
     grams::class_pairs,
     sums::{too_large, zeros},
 };
+
+/// The sizes of a largest element below and above which sums in f32 and in f64 lose digits.
+const SINGLE_RANGE: RangeInclusive<f64> = 1e-30..=1e37;
+const DOUBLE_RANGE: RangeInclusive<f64> = 1e-304..=1e304;
 
 /// The Hessian of the mean loss with respect to the last layer's weights
 /// [K, m], flattened class by class: index = k m + i.
@@ -25,7 +31,7 @@ impl Hessian {
     ///
     /// # Errors
     ///
-    /// [`HessianError::NoSamples`], [`HessianError::NotFinite`] or
+    /// [`HessianError::NoSamples`], [`HessianError::NotFinite`], [`HessianError::OutOfRange`] or
     /// [`HessianError::TooLarge`].
     pub fn from_pair_sums(sums: &ClassPairSums) -> Result<Self, HessianError> {
         let (m, classes, samples) = (sums.features(), sums.classes(), sums.samples());
@@ -58,6 +64,7 @@ impl Hessian {
             }
         }
         hessian.mirror_diagonal_blocks();
+        hessian.check_range()?;
         Ok(hessian)
     }
 
@@ -94,6 +101,19 @@ impl Hessian {
             return Err(HessianError::WrongSize { found: elements.len(), size });
         }
         Ok(Self { features, classes, samples, epsilon, elements })
+    }
+
+    /// Refuses a matrix so large or so small that its elements have lost digits to the arithmetic's
+    /// range: what is 2^-24 or 2^-53 of the largest is to be a number still.
+    fn check_range(&self) -> Result<(), HessianError> {
+        let range = if self.epsilon > f64::EPSILON { SINGLE_RANGE } else { DOUBLE_RANGE };
+        // Of a semi-definite matrix it is on the diagonal.
+        let diagonal = self.elements.iter().step_by(self.size() + 1);
+        let largest = diagonal.fold(0.0f64, |max, element| max.max(element.abs()));
+        if largest == 0.0 || range.contains(&largest) {
+            return Ok(());
+        }
+        Err(HessianError::OutOfRange { largest, from: *range.start(), to: *range.end() })
     }
 
     fn mirror_diagonal_blocks(&mut self) {

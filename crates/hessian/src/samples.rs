@@ -9,7 +9,7 @@ use crate::{Accumulator, DeviceError, Hessian, HessianError, accumulator::BINDIN
 const TASK: usize = 1024;
 /// and tasks that a chunk is cut into, at the most: so few that their results fit, so
 /// many that all threads have some.
-const TASKS: usize = 16;
+pub(crate) const TASKS: usize = 16;
 
 /// Features [N, m] and probabilities [N, K] of N samples, in chunks on a device.
 ///
@@ -22,6 +22,32 @@ pub struct Samples {
     count: usize,
     dtype: DType,
     chunks: Vec<Chunk>,
+    input_error: InputError,
+}
+
+/// How far features and probabilities may be from what was asked about, by all that was rounded
+/// before they came here. What is given as it is has none.
+///
+/// It belongs to the error bar of an eigenvalue: with p_a wrong by a relative delta_a, each term of
+/// v' S v = sum_(a<b) p_a p_b (v_a - v_b)^2 is by delta_a + delta_b, and so is every eigenvalue at the
+/// most; with features wrong by |dg| <= eta |g|, a square root of one moves by eta sqrt(tr H).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct InputError {
+    /// eta, the error of a sample's features over their norm.
+    pub features: f64,
+    /// The relative error of a probability,
+    pub probabilities: f64,
+    /// and as much more for each unit of ln(p_c / p_a), c being the likeliest class: so far an
+    /// exponential carries on what its argument was rounded by.
+    pub logits: f64,
+}
+
+impl InputError {
+    /// That of a softmax over K `classes` in an arithmetic of unit `epsilon`: K + 4 roundings and two
+    /// units of the exponential's own, and a rounding of its argument.
+    pub fn of_softmax(classes: usize, epsilon: f64) -> Self {
+        Self { features: 0.0, probabilities: (classes as f64 + 6.0) * epsilon, logits: epsilon }
+    }
 }
 
 /// Some of the samples.
@@ -59,7 +85,8 @@ impl Samples {
         if !matches!(dtype, DType::F32 | DType::F64) {
             return Err(wrong_type(dtype, dtype));
         }
-        Ok(Self { features, classes, count: 0, dtype, chunks: Vec::new() })
+        let input_error = InputError::default();
+        Ok(Self { features, classes, count: 0, dtype, chunks: Vec::new(), input_error })
     }
 
     /// Samples of m `features` and K `classes` from slices of f32 or f64, row by row:
@@ -120,7 +147,20 @@ impl Samples {
     ) -> Result<Self, HessianError> {
         Self::new(features, classes, T::dtype())?.check_lengths(feature_rows, logit_rows)?;
         let probabilities: Vec<T> = logit_rows.chunks_exact(classes).flat_map(softmax).collect();
-        Self::from_slices(features, classes, feature_rows, &probabilities, device)
+        let samples = Self::from_slices(features, classes, feature_rows, &probabilities, device)?;
+        let softmax = InputError::of_softmax(classes, f64::EPSILON);
+        let probabilities = softmax.probabilities + unit(T::dtype());
+        Ok(samples.with_input_error(InputError { probabilities, ..softmax }))
+    }
+
+    /// The same samples, known to be so far from what was asked about.
+    pub fn with_input_error(self, input_error: InputError) -> Self {
+        Self { input_error, ..self }
+    }
+
+    /// How far they may be from what was asked about.
+    pub fn input_error(&self) -> InputError {
+        self.input_error
     }
 
     fn check_lengths<T>(&self, feature_rows: &[T], score_rows: &[T]) -> Result<(), HessianError> {

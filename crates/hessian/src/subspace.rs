@@ -18,7 +18,7 @@ use faer::prelude::ReborrowMut;
 use faer::{Accum, ColRef, Mat, MatMut, MatRef, linalg::matmul::matmul};
 use rayon::prelude::*;
 
-use crate::{Hessian, HessianError, decomposition};
+use crate::{Hessian, HessianError, decomposition, evidence::squarable};
 
 /// The range of Q (x) B, and what lies outside it.
 #[derive(Debug, Clone)]
@@ -140,20 +140,23 @@ impl Subspace {
 fn range_and_null(hessian: &Hessian, epsilon: f64) -> Result<(Mat<f64>, Mat<f64>), HessianError> {
     let (m, size) = (hessian.features(), hessian.size());
     let (values, vectors) = decomposition::eigenpairs(summed_diagonal_blocks(hessian).as_ref())?;
-    let tolerance = m as f64 * epsilon * values.last().copied().unwrap_or(0.0);
+    let largest = values.last().copied().unwrap_or(0.0);
+    let tolerance = m as f64 * epsilon * largest;
     // In ascending order: what may be null comes first.
     let candidates = values.iter().filter(|&&value| value <= tolerance).count();
     let (small, large) = vectors.split_at_col(candidates);
+    // Squares of what is as large as a large feature's fourth power.
+    let unit = squarable(largest);
     let mut moved = Mat::zeros(candidates, candidates);
     for start in (0..size).step_by(m) {
-        let image = product(hessian.matrix().subcols(start, m), small);
+        let image = product(hessian.matrix().subcols(start, m), small) * faer::Scale(unit.recip());
         moved += product(image.transpose(), image.as_ref());
     }
     if candidates == 0 {
         return Ok((large.to_owned(), small.to_owned()));
     }
     let (squares, rotation) = decomposition::eigenpairs(moved.as_ref())?;
-    let nullity = squares.iter().filter(|&&square| square <= tolerance * tolerance).count();
+    let nullity = squares.iter().filter(|&&square| square <= (tolerance / unit).powi(2)).count();
     let (null, rest) = rotation.split_at_col(nullity);
     let mut range = Mat::zeros(m, m - nullity);
     range.subcols_mut(0, candidates - nullity).copy_from(product(small, rest));

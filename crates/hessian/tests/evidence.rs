@@ -7,7 +7,7 @@ mod common;
 use burn::tensor::{DType, Device, Tensor};
 use common::Samples;
 use faer::Mat;
-use kappa_hessian::{Eigenpairs, Evidence, Hessian, Samples as SampleSet, verify};
+use kappa_hessian::{Eigenpairs, Evidence, Hessian, HessianError, InputError, Samples as SampleSet, verify};
 use proptest::prelude::*;
 
 /// N, m, K.
@@ -55,7 +55,9 @@ fn passes_on_ragged_shapes_in_both_precisions() {
 #[test]
 fn what_f32_loses_is_told() {
     let samples = Samples::new(2500, 20, 5, 22);
-    let (_, _, single) = assert_passes(&samples.set(&Device::flex(), DType::F32, 2500), "f32");
+    let rounded = InputError { probabilities: f32::EPSILON.into(), ..InputError::default() };
+    let single = samples.set(&Device::flex(), DType::F32, 2500).with_input_error(rounded);
+    let (_, _, single) = assert_passes(&single, "f32");
     let (_, _, double) = assert_passes(&samples.set(&Device::flex(), DType::F64, 2500), "f64");
     assert!(single.rounding > 1e-8 && single.rounding < 1e-5, "{}", single.rounding);
     assert!(double.rounding < 1e-14, "{}", double.rounding);
@@ -346,4 +348,42 @@ fn vectors_span_what_they_say() {
     assert_eq!(pairs.spectrum.lambda(2), Some(0.0));
     let leading: Mat<f64> = pairs.leading(1).to_owned();
     assert!((leading[(0, 0)] + leading[(1, 0)]).abs() < 1e-15);
+}
+
+/// Where squares leave the range of a double, at features times 1e78 and 1e-78, right spectra failed, and
+/// at 1e-70 there was none.
+#[test]
+fn features_of_any_size_give_the_same_relative_answers() {
+    let at = |scale: f64| {
+        let set = made(60, 6, 3, |samples| samples.features.iter_mut().for_each(|g| *g *= scale));
+        let (_, pairs, evidence) = assert_passes(&set, &format!("{scale:e}"));
+        (pairs, evidence.known)
+    };
+    let (expected, digits) = at(1.0);
+    // From 1e-150 to 1e150, in powers of two, which change no digit.
+    for exponent in [-498, -432, -260, -233, -100, 100, 260, 432, 498] {
+        let scale = 2f64.powi(exponent);
+        let (found, known) = at(scale);
+        assert_eq!((known, found.null_space), (digits, expected.null_space), "{exponent}");
+        for rank in 1..11 {
+            let lambda = |pairs: &Eigenpairs| pairs.spectrum.lambda(rank).unwrap();
+            let relative = lambda(&found) / scale / scale / lambda(&expected);
+            // Twenty roundings of features and of a decomposition of 18 rows.
+            assert!((relative - 1.0).abs() < 1e-12, "{exponent}, {rank}: {relative}");
+        }
+    }
+    for scale in [1e-154, 1e154] {
+        let set = made(60, 6, 3, |samples| samples.features.iter_mut().for_each(|g| *g *= scale));
+        assert!(matches!(
+            set.hessian(),
+            Err(HessianError::OutOfRange { .. } | HessianError::NotFinite { .. })
+        ));
+    }
+    let mut samples = Samples::new(60, 6, 3, 23);
+    samples.features.iter_mut().for_each(|g| *g *= 1e-17);
+    let single = samples.set(&Device::flex(), DType::F32, 60);
+    assert!(
+        matches!(single.hessian(), Err(HessianError::OutOfRange { .. })),
+        "as f32 it has lost its digits"
+    );
 }

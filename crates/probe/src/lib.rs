@@ -18,11 +18,13 @@
 //! ```text
 //! network      a run's checkpoint, or any, on images
 //! arrays       a last layer in files or in memory
+//! belonging    whether logits are of features and weights
 //! layer        Layer: what both give, ready to be measured
 //! loss         the mean cross-entropy of logits
 //! samples      a network on a split -> Samples
 //! statistics   the statistics that a network is looked at by
 //! fold         normalisation folded away, and how far both networks are apart
+//! forward      what single precision makes of features and logits
 //! measure      the whole spectrum, its evidence, and what else was asked
 //! directions   what lies in the space of the leading eigenvectors
 //! matrix_free  leading eigenvalues and density
@@ -39,10 +41,12 @@
 #![deny(clippy::indexing_slicing)]
 
 mod arrays;
+mod belonging;
 mod directions;
 mod error;
 mod fold;
 mod follows;
+mod forward;
 mod layer;
 mod loss;
 mod matrix_free;

@@ -5,12 +5,12 @@ use burn::{
     tensor::{DType, Device, Tensor, activation::softmax},
 };
 use kappa_fused::DeviceError;
-use kappa_hessian::{HessianError, Samples, with_constant_feature};
+use kappa_hessian::{HessianError, InputError, Samples, with_constant_feature};
 use kappa_model::{Network, Statistics};
 use kappa_run::{Precision, Request};
 use kappa_trainer::DeviceSplit;
 
-use crate::{Observer, ProbeError, statistics};
+use crate::{Observer, ProbeError, forward, statistics};
 
 /// Bytes of f32 features that are summed at once, at the least: an eighth of the
 /// smallest maximal binding of a WebGPU adapter (128 MiB), so that what is
@@ -45,7 +45,17 @@ pub fn samples(
             return Err(HessianError::Stopped.into());
         }
     }
-    Ok(samples)
+    if !request.verify {
+        return Ok(samples);
+    }
+    // The network's own arithmetic, and the softmax in the precision asked for.
+    let forward = forward::input_error(&network, split, request.statistics)?;
+    let softmax = InputError::of_softmax(shape.classes, samples.epsilon());
+    Ok(samples.with_input_error(InputError {
+        features: forward.features,
+        probabilities: forward.probabilities + softmax.probabilities,
+        logits: softmax.logits,
+    }))
 }
 
 /// What of a request makes features and probabilities.

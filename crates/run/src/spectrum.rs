@@ -174,7 +174,8 @@ pub struct CheckRecord {
     pub name: String,
     /// The quantity.
     pub quantity: String,
-    /// What it came out as; absent if it is not a number.
+    /// What it came out as; absent if it is not a number (and did not pass), and if nothing can
+    /// be seen, and so nothing was checked (and it passed, with a bound of 1).
     pub value: Option<f64>,
     /// The most that rounding can make of it.
     pub bound: f64,

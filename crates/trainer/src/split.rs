@@ -7,7 +7,7 @@ use burn::{
     tensor::{DType, Device, Int, Tensor, TensorData},
 };
 use kappa_data::LabelledImages;
-use kappa_fused::ByteScale;
+use kappa_fused::{ByteScale, DeviceError};
 use kappa_model::Network;
 use kappa_run::Scaling;
 
@@ -181,6 +181,17 @@ impl Images {
         let PixelScaling { factor, offset } = self.scaling;
         let scaling = PixelScaling { factor: factor.abs(), offset: offset.abs() };
         Self { bytes: self.bytes.clone(), scaling }
+    }
+
+    /// The inputs in double precision, [n, d] row by row.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError`] if they cannot be read.
+    pub fn values(&self) -> Result<Vec<f64>, DeviceError> {
+        let PixelScaling { factor, offset } = self.scaling;
+        let bytes = self.bytes.clone().try_into_data().map_err(DeviceError::new)?;
+        Ok(bytes.iter::<i64>().map(|byte| factor * byte as f64 + offset).collect())
     }
 
     /// W1 x + b1 of a network, which may record gradients: [n, m].

@@ -6,10 +6,10 @@ use super::{
     Check, KnownDigits, STAGES,
     operator::{distance_from_orthonormal, irregular_direction, largest_residual},
     ratio,
-    reference::{Reference, worst},
-    relative, sum_of_errors, summation,
+    reference::{Reference, additions, worst},
+    relative, squarable, sum_of_errors, summation,
 };
-use crate::{Eigenpairs, Hessian, HessianError, Samples, grams::class_pairs, subspace::product};
+use crate::{Eigenpairs, Hessian, HessianError, InputError, Samples, grams::class_pairs, subspace::product};
 
 /// The eigenvectors that are held against the samples one by one, counted from 0: those
 /// of lambda_1 and lambda_10.
@@ -33,6 +33,7 @@ pub(super) struct LastLayerChecks<'a> {
     by_matrix: Mat<f64>,
     class_pairs: Vec<(usize, usize)>,
     reference: Reference,
+    input: InputError,
 }
 
 impl<'a> LastLayerChecks<'a> {
@@ -60,6 +61,7 @@ impl<'a> LastLayerChecks<'a> {
             directions,
             class_pairs,
             reference,
+            input: samples.input_error(),
         })
     }
 
@@ -117,11 +119,12 @@ impl<'a> LastLayerChecks<'a> {
             self.images.as_ref(),
             self.pairs.vectors.as_ref(),
             self.pairs.spectrum.eigenvalues(),
+            self.scale,
         );
         Check {
             name: "residual",
             quantity: "max_i |H v_i - lambda_i v_i| / lambda_1",
-            value: value / self.scale,
+            value,
             bound: self.solver(),
         }
     }
@@ -172,13 +175,15 @@ impl<'a> LastLayerChecks<'a> {
     /// |dS|_F / |S|_F and |S|_F of the blocks that were summed again in f64.
     pub fn rounding_of_blocks(&self) -> (f64, f64) {
         let m = self.hessian.features();
+        let unit = squarable(self.scale);
         let (mut difference, mut norm) = (0.0, 0.0);
         for (&(a, b), block) in self.class_pairs.iter().zip(&self.reference.blocks) {
             let summed = self.hessian.matrix().submatrix(a * m, b * m, block.nrows(), m);
-            difference += (summed + block).squared_norm_l2(); // H_ab = -S_ab / N
-            norm += block.squared_norm_l2();
+            let per_unit = faer::Scale(unit.recip());
+            difference += ((summed + block) * per_unit).squared_norm_l2(); // H_ab = -S_ab / N
+            norm += (block * per_unit).squared_norm_l2();
         }
-        (ratio(f64::sqrt(difference), f64::sqrt(norm)), f64::sqrt(norm))
+        (ratio(f64::sqrt(difference), f64::sqrt(norm)), f64::sqrt(norm) * unit)
     }
 
     /// Terms of either sign may cancel in a block, while their errors do not:
@@ -194,20 +199,42 @@ impl<'a> LastLayerChecks<'a> {
         }
     }
 
-    /// An eigenvalue moves by |dH|_2 <= |dH|_F at the most, which is the blocks' relative
-    /// error times |H|_F; the solver's own error comes on top.
-    pub fn known_digits(&self, rounding: f64) -> KnownDigits {
+    /// Digits of what was asked about, and not only of the matrix: the error of an eigenvalue is
+    ///
+    /// - |H v - lambda v| with H v from the samples, so far from lambda their H has an eigenvalue;
+    /// - what that sum of terms of one sign was itself rounded by, and V g, which is of the size of
+    ///   |V| |g| and not of its differences between classes, as a feature's error;
+    /// - what was rounded before ([`crate::InputError`]).
+    pub fn known_digits(&self) -> KnownDigits {
         let spectrum = &self.pairs.spectrum;
-        let norm = self.hessian.elements().iter().map(|x| x * x).sum::<f64>().sqrt();
-        let error = rounding * norm + self.residual().value * self.scale;
-        let positive = |rank: usize| spectrum.lambda(rank).filter(|&lambda| lambda > 0.0);
-        let of = |rank: usize| Some(error / positive(rank)?);
+        let of = |rank: usize| -> Option<f64> {
+            let lambda = spectrum.lambda(rank)?;
+            let column = HELD.iter().position(|&held| held + 1 == rank)?;
+            let vector = self.directions.col(column);
+            let residual = (self.reference.images.col(column) - vector * faer::Scale(lambda)).norm_l2();
+            Some(ratio(residual, lambda) + self.input_error(lambda))
+        };
         let (first, tenth) = (of(1).unwrap_or(f64::INFINITY), of(10));
         KnownDigits {
             lambda_1: digits(first),
             lambda_10: tenth.map(digits),
             kappa_prime: tenth.map(|tenth| digits(first + tenth)),
         }
+    }
+
+    /// The relative error of an eigenvalue by what was rounded before H, and by the sums that it is
+    /// held against.
+    fn input_error(&self, lambda: f64) -> f64 {
+        let (m, samples) = (self.hessian.features() as f64, self.hessian.samples());
+        let unit = f64::EPSILON / 2.0;
+        // Of n roundings 4 sqrt(n) add up at the most (see `summation`).
+        let sums = 4.0 * additions(samples).sqrt() * unit + (self.hessian.classes() as f64 + 8.0) * unit;
+        let probability =
+            self.input.probabilities - self.input.logits * self.reference.smallest_probability.ln();
+        let feature = self.input.features + 4.0 * m.sqrt() * unit;
+        // (sqrt(lambda) + eta sqrt(tr H))^2 - lambda, over lambda
+        let moved = feature * ratio(self.trace, lambda).sqrt();
+        sums + 2.0 * probability + 2.0 * moved + moved * moved
     }
 }
 

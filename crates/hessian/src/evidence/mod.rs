@@ -57,13 +57,14 @@ pub struct Evidence {
     /// The error of the sums over samples, as some blocks of H summed again in f64 show
     /// it: |dH|_F / |H|_F over those blocks.
     pub rounding: f64,
-    /// From it, what is known of lambda_1, lambda_10 and kappa'.
+    /// What is known of lambda_1, lambda_10 and kappa', given the samples and what they were
+    /// rounded by before ([`crate::InputError`]).
     pub known: KnownDigits,
     /// What it cost.
     pub seconds: f64,
 }
 
-/// Decimal digits that are known, by the error bar of the sums.
+/// Decimal digits that are known, by the error bar of all that was rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownDigits {
     /// Of lambda_1.
@@ -130,7 +131,7 @@ pub fn verify(hessian: &Hessian, pairs: &Eigenpairs, samples: &Samples) -> Resul
         checks.fisher(),
         checks.blocks(blocks),
     ];
-    let known = checks.known_digits(rounding);
+    let known = checks.known_digits();
     Ok(Evidence { checks: results, rounding, known, seconds: start.elapsed().as_secs_f64() })
 }
 
@@ -178,7 +179,8 @@ fn sum_of_errors(solver: f64, size: usize, scale: f64, trace: f64) -> f64 {
 
 /// The norm of n errors of the solver's size, over a norm of lambda_1 at the least.
 fn frobenius(hessian: &Hessian, spectrum: &Spectrum, solver: f64) -> Check {
-    let norm = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let unit = squarable(spectrum.lambda(1).unwrap_or(0.0));
+    let norm = |values: &[f64]| values.iter().map(|x| (x / unit).powi(2)).sum::<f64>().sqrt();
     Check {
         name: "Frobenius norm",
         quantity: "|sqrt(sum_i lambda_i^2) / sqrt(sum_ij H_ij^2) - 1|",
@@ -197,6 +199,12 @@ pub(crate) fn summation(samples: usize, classes: usize, epsilon: f64) -> f64 {
     let samples = samples as f64;
     let additions = samples.min(4.0 * samples.sqrt());
     (additions + 2.0 * (classes as f64 + 1.0) + 4.0) * epsilon / 2.0
+}
+
+/// The power of two below `scale`: numbers of its size, divided by it, may be squared, and no digit
+/// of theirs is another.
+pub(crate) fn squarable(scale: f64) -> f64 {
+    if scale > 0.0 { scale.log2().floor().clamp(-1000.0, 1000.0).exp2() } else { 1.0 }
 }
 
 /// |a / b - 1|, which is zero if both are.

@@ -2,13 +2,14 @@
 //! products alone.
 
 use faer::{
-    Accum, Mat, MatRef, Par,
+    Accum, Mat, MatRef,
     linalg::matmul::triangular::{self, BlockStructure},
 };
 
-use super::{Check, STAGES, ratio, reference::worst};
+use super::{Check, STAGES, ratio, reference::worst, squarable};
 use crate::{
     ExtremePairs, HessianError, Progress, SymmetricOperator,
+    decomposition::PRODUCTS,
     krylov::{column, irregular},
     progress::advance,
     subspace::product,
@@ -50,8 +51,7 @@ pub fn verify_pairs(
         Check {
             name: "residual",
             quantity: "max_i |A v_i - lambda_i v_i| / |A|",
-            value: largest_residual(images.as_ref(), pairs.vectors.as_ref(), &pairs.eigenvalues)
-                / pairs.scale,
+            value: largest_residual(images.as_ref(), pairs.vectors.as_ref(), &pairs.eigenvalues, pairs.scale),
             bound,
         },
         Check {
@@ -116,15 +116,24 @@ fn null(
     })
 }
 
-/// max_i |A v_i - lambda_i v_i|, from A V and V.
-pub(super) fn largest_residual(images: MatRef<f64>, vectors: MatRef<f64>, eigenvalues: &[f64]) -> f64 {
+/// max_i |A v_i - lambda_i v_i| / scale, from A V and V.
+pub(super) fn largest_residual(
+    images: MatRef<f64>,
+    vectors: MatRef<f64>,
+    eigenvalues: &[f64],
+    scale: f64,
+) -> f64 {
+    let unit = squarable(scale);
     let columns = images.col_iter().zip(vectors.col_iter());
-    columns
+    let largest = columns
         .zip(eigenvalues)
         .map(|((image, vector), lambda)| {
-            image.iter().zip(vector.iter()).map(|(image, v)| (image - lambda * v).powi(2)).sum::<f64>().sqrt()
+            let squares =
+                image.iter().zip(vector.iter()).map(|(image, v)| ((image - lambda * v) / unit).powi(2));
+            squares.sum::<f64>().sqrt()
         })
-        .fold(0.0, worst)
+        .fold(0.0, worst);
+    largest / (scale / unit)
 }
 
 /// max_ij |V'V - I|.
@@ -139,7 +148,7 @@ pub(super) fn distance_from_orthonormal(vectors: MatRef<f64>) -> f64 {
         vectors,
         BlockStructure::Rectangular,
         1.0,
-        Par::rayon(0),
+        PRODUCTS,
     );
     let columns = products.col_iter().enumerate();
     columns

@@ -6,11 +6,17 @@ use faer::{Accum, Mat, MatMut, MatRef, Par, linalg::matmul::matmul};
 
 use crate::{
     HessianError, Samples,
-    samples::{self, uncertainty},
+    samples::{self, TASKS, uncertainty},
 };
 
 /// Samples that are taken at once, so that what is computed of them stays in a core's cache.
 const PIECE: usize = 512;
+
+/// Additions in a row at the most when N samples are gone through once: in a piece, and of the pieces of
+/// a task and of the tasks.
+pub(super) fn additions(samples: usize) -> f64 {
+    (PIECE.min(samples) + samples.div_ceil(PIECE * TASKS) + TASKS) as f64
+}
 
 /// Rows of a block that are summed again.
 const BLOCK_ROWS: usize = 16;
@@ -20,6 +26,8 @@ const BLOCK_ROWS: usize = 16;
 pub(super) struct Reference {
     /// max_n |sum_a p_na - 1|. From here on p_n is divided by its sum.
     pub probability_defect: f64,
+    /// The smallest probability that is not zero.
+    pub smallest_probability: f64,
     /// tr H = mean_n (1 - |p_n|^2) |g_n|^2.
     pub trace: f64,
     /// H V, matrix-free: mean_n (S_n U_n) g_n^T with U_n = V g_n. [K m, r]
@@ -61,6 +69,7 @@ impl Reference {
     fn zero(m: usize, k: usize, r: usize, blocks: usize) -> Self {
         Self {
             probability_defect: 0.0,
+            smallest_probability: 1.0,
             trace: 0.0,
             images: Mat::zeros(m, r * k),
             fisher: Mat::zeros(r, r),
@@ -83,7 +92,12 @@ impl Reference {
         for (p, g) in p.chunks_exact_mut(k).zip(features.chunks_exact(m)) {
             let sum: f64 = p.iter().sum();
             self.probability_defect = worst(self.probability_defect, (sum - 1.0).abs());
-            p.iter_mut().for_each(|p| *p /= sum);
+            for p in p.iter_mut() {
+                *p /= sum;
+                if *p > 0.0 {
+                    self.smallest_probability = self.smallest_probability.min(*p);
+                }
+            }
             likeliest.push(samples::likeliest(p));
             self.trace += uncertainty(p) * g.iter().map(|g| g * g).sum::<f64>();
         }
@@ -134,6 +148,7 @@ impl Reference {
 
     fn add(&mut self, other: &Self) {
         self.probability_defect = worst(self.probability_defect, other.probability_defect);
+        self.smallest_probability = self.smallest_probability.min(other.smallest_probability);
         self.trace += other.trace;
         self.images += &other.images;
         self.fisher += &other.fisher;

@@ -1,0 +1,200 @@
+//! Whether logits are made of features and weights that were given beside them.
+
+use kappa_data::{Elements, LastLayer, Matrix, Scores};
+use kappa_run::CheckRecord;
+
+/// Of weights, a class's, that are off by more than this nothing would be seen: then they are not
+/// checked.
+const BLIND: f64 = 0.1;
+
+/// Whether the logits are W g + b for the given weights and some b; nothing if there are none.
+///
+/// Class by class, since one that is wrong hides behind the others: with b the mean of z - w g,
+///
+/// ```text
+/// rms_n (z - w g - b) / rms_n (w g - mean w g)      bound:  u rms_n (sum_i |w_i g_i| + |z|) / the same .
+/// ```
+///
+/// u is what the framework may have rounded to: 2^-8 if all logits are numbers of bfloat16, else the
+/// 2^-11 of float16 and of products in TF32. Weights that are off by a share of c are as far from the
+/// logits as c, so the bound is also what can be seen. Of a single sample every weight is right for
+/// some b.
+pub(crate) fn belonging(arrays: &LastLayer) -> Option<CheckRecord> {
+    let (Scores::Logits(logits), Some(weights)) = (&arrays.scores, &arrays.weights) else { return None };
+    let unit = if in_bfloat16(logits) { 2f64.powi(-8) } else { 2f64.powi(-11) };
+    let classes = classes(&arrays.features, logits, weights);
+    let visible = classes.iter().filter(|class| class.bound(unit) <= BLIND);
+    let name = "weights".to_owned();
+    // The class that is farthest beyond what rounding explains.
+    let excess = |class: &Class| class.value() / class.bound(unit);
+    let worst = visible.clone().reduce(|worst, class| {
+        if excess(class) > excess(worst) || excess(class).is_nan() { class } else { worst }
+    });
+    let Some(worst) = worst else {
+        let quantity = "no class's weights would be seen to be off by less than a tenth".to_owned();
+        return Some(CheckRecord { name, quantity, value: None, bound: 1.0, passed: true });
+    };
+    let (value, bound, count) = (worst.value(), worst.bound(unit), visible.count());
+    let seen = if count == classes.len() { String::new() } else { format!(", of {count} classes") };
+    Some(CheckRecord {
+        name,
+        quantity: format!("max_k rms (z_k - w_k g - b_k) / rms (w_k g - mean){seen}"),
+        value: value.is_finite().then_some(value),
+        bound,
+        passed: value <= bound,
+    })
+}
+
+/// Whether a check says that it could see nothing.
+pub(crate) fn is_blind(check: &CheckRecord) -> bool {
+    check.value.is_none() && check.bound == 1.0
+}
+
+/// Sums over the samples, of one class.
+#[derive(Clone, Copy, Default)]
+struct Class {
+    count: f64,
+    rest: f64,
+    squared_rest: f64,
+    made: f64,
+    squared_made: f64,
+    squared_size: f64,
+}
+
+impl Class {
+    fn add(&mut self, made: f64, logit: f64, size: f64, before: (f64, f64)) {
+        // About the first sample's, so that the variances do not cancel.
+        let (rest, made) = (logit - made - before.0, made - before.1);
+        self.count += 1.0;
+        self.rest += rest;
+        self.squared_rest += rest * rest;
+        self.made += made;
+        self.squared_made += made * made;
+        self.squared_size += size * size;
+    }
+
+    /// The deviation of numbers, by the sums of them and of their squares.
+    fn deviation(&self, sum: f64, squares: f64) -> f64 {
+        (squares / self.count - (sum / self.count).powi(2)).max(0.0).sqrt()
+    }
+
+    fn explained(&self) -> f64 {
+        self.deviation(self.made, self.squared_made)
+    }
+
+    fn value(&self) -> f64 {
+        self.deviation(self.rest, self.squared_rest) / self.explained()
+    }
+
+    /// Infinite, and so nothing is seen, where the weights make no difference between samples.
+    fn bound(&self, unit: f64) -> f64 {
+        match self.explained() {
+            explained if explained > 0.0 => unit * (self.squared_size / self.count).sqrt() / explained,
+            _ => f64::INFINITY,
+        }
+    }
+}
+
+fn classes(features: &Matrix, logits: &Matrix, weights: &Matrix) -> Vec<Class> {
+    let (w, m) = (doubles(weights), weights.columns);
+    let mut classes = vec![Class::default(); logits.columns];
+    let mut first: Vec<(f64, f64)> = Vec::new();
+    for row in 0..logits.rows {
+        let (g, z) = (row_of(features, row), row_of(logits, row));
+        for (class, ((w, z), sums)) in w.chunks_exact(m).zip(&z).zip(&mut classes).enumerate() {
+            let terms = || w.iter().zip(&g).map(|(w, g)| w * g);
+            let (made, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>() + z.abs());
+            if row == 0 {
+                first.push((z - made, made));
+            }
+            sums.add(made, *z, size, first.get(class).copied().unwrap_or_default());
+        }
+    }
+    classes
+}
+
+/// Whether all are numbers of eight bits: an f32 or f64 whose other bits are zero.
+fn in_bfloat16(matrix: &Matrix) -> bool {
+    match &matrix.elements {
+        Elements::F32(elements) => elements.iter().all(|x| x.to_bits() & 0xffff == 0),
+        Elements::F64(elements) => elements.iter().all(|x| x.to_bits() & 0x1fff_ffff_ffff == 0),
+    }
+}
+
+fn row_of(matrix: &Matrix, row: usize) -> Vec<f64> {
+    let range = row * matrix.columns..(row + 1) * matrix.columns;
+    match &matrix.elements {
+        Elements::F32(elements) => {
+            elements.get(range).unwrap_or_default().iter().map(|&x| f64::from(x)).collect()
+        }
+        Elements::F64(elements) => elements.get(range).unwrap_or_default().to_vec(),
+    }
+}
+
+fn doubles(matrix: &Matrix) -> Vec<f64> {
+    (0..matrix.rows).flat_map(|row| row_of(matrix, row)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A layer of 4 features and 3 classes whose weights are what `change` makes of the right ones.
+    fn check(samples: usize, change: impl Fn(&mut [f64]), logits: impl Fn(f64) -> f64) -> CheckRecord {
+        let wave =
+            |count: usize, step: f64| (0..count).map(|i| (step * i as f64).sin()).collect::<Vec<f64>>();
+        let (features, mut weights) = (wave(4 * samples, 1.3), wave(12, 0.7));
+        let rows = features.chunks_exact(4);
+        let z = rows.flat_map(|g| {
+            let classes = weights.chunks_exact(4).enumerate();
+            let of_class =
+                |(class, w): (usize, &[f64])| w.iter().zip(g).map(|(w, g)| w * g).sum::<f64>() + class as f64;
+            classes.map(of_class).map(&logits).collect::<Vec<_>>()
+        });
+        let z = z.collect();
+        change(&mut weights);
+        let matrix = |columns: usize, elements: Vec<f64>| Matrix {
+            rows: elements.len() / columns,
+            columns,
+            elements: Elements::F64(elements),
+        };
+        belonging(&LastLayer {
+            features: matrix(4, features),
+            scores: Scores::Logits(matrix(3, z)),
+            weights: Some(matrix(4, weights)),
+            labels: None,
+            files: Vec::new(),
+        })
+        .unwrap()
+    }
+
+    fn bfloat16(z: f64) -> f64 {
+        f64::from_bits((z.to_bits() + 0x1000_0000_0000) & !0x1fff_ffff_ffff)
+    }
+
+    #[test]
+    fn right_weights_pass_whatever_the_logits_were_rounded_to() {
+        for rounding in [|z| z, |z| f64::from(z as f32), bfloat16] {
+            let found = check(50, |_| (), rounding);
+            assert!(found.passed && found.value.is_some(), "{found:?}");
+        }
+    }
+
+    /// One class's weights that are off by a fiftieth were seen in two of three cases only.
+    #[test]
+    fn weights_of_any_class_that_are_off_by_a_fiftieth_are_seen() {
+        for class in 0..3 {
+            let change = |w: &mut [f64]| w[4 * class..4 * class + 4].iter_mut().for_each(|w| *w *= 1.02);
+            let found = check(50, change, |z| f64::from(z as f32));
+            assert!(!found.passed, "{class}: {found:?}");
+        }
+    }
+
+    /// Any weights passed with a single sample, as 0.0.
+    #[test]
+    fn what_nothing_can_be_seen_of_is_not_checked() {
+        let found = check(1, |w| w.iter_mut().for_each(|w| *w = 7.0), |z| z);
+        assert!(is_blind(&found) && found.passed, "{found:?}");
+        assert!(!is_blind(&check(2, |_| (), |z| z)));
+    }
+}
