@@ -9,7 +9,7 @@ use kappa_trainer::DeviceSplit;
 use crate::{ProbeError, samples::numbers, statistics};
 
 /// Samples that are gone through again, spread over all.
-const ROWS: usize = 512;
+const ROWS: usize = 128;
 /// An eigenvalue sums what its samples are off by, and not all have the same part in it: the mean
 /// error of these samples, times this, is taken for that of all.
 const MARGIN: f64 = 2.0;
