@@ -62,6 +62,12 @@ pub(crate) fn eigenvalues(matrix: MatRef<f64>) -> Result<Vec<f64>, HessianError>
     decomposed(matrix, None)
 }
 
+/// The power of two below `scale`: numbers of its size, divided by it, may be squared, and no digit
+/// of theirs is another.
+pub(crate) fn squarable(scale: f64) -> f64 {
+    if scale > 0.0 { scale.log2().floor().clamp(-1000.0, 1000.0).exp2() } else { 1.0 }
+}
+
 /// faer squares elements: those of a matrix within these limits may be, and what is beyond is scaled
 /// by a power of two first, which changes no digit.
 const SQUARABLE: RangeInclusive<f64> = 1e-100..=1e100;
@@ -74,7 +80,7 @@ fn decomposed(matrix: MatRef<f64>, vectors: Option<&mut Mat<f64>>) -> Result<Vec
     if largest == 0.0 || SQUARABLE.contains(&largest) {
         return decomposed_as_it_is(matrix, vectors);
     }
-    let scale = largest.log2().floor().clamp(-1000.0, 1000.0).exp2();
+    let scale = squarable(largest);
     let scaled = matrix * faer::Scale(scale.recip());
     let values = decomposed_as_it_is(scaled.as_ref(), vectors)?;
     Ok(values.into_iter().map(|value| value * scale).collect())

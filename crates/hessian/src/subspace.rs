@@ -18,7 +18,10 @@ use faer::prelude::ReborrowMut;
 use faer::{Accum, ColRef, Mat, MatMut, MatRef, linalg::matmul::matmul};
 use rayon::prelude::*;
 
-use crate::{Hessian, HessianError, decomposition, evidence::squarable};
+use crate::{
+    Hessian, HessianError,
+    decomposition::{self, squarable},
+};
 
 /// The range of Q (x) B, and what lies outside it.
 #[derive(Debug, Clone)]

@@ -143,7 +143,8 @@ fn loss(scores: &Scores, labels: &[usize]) -> Option<f64> {
     mean_loss(&doubles(logits), logits.columns, labels)
 }
 
-fn doubles(matrix: &Matrix) -> Vec<f64> {
+/// A matrix's elements, row by row.
+pub(crate) fn doubles(matrix: &Matrix) -> Vec<f64> {
     match &matrix.elements {
         Elements::F32(elements) => elements.iter().map(|&x| f64::from(x)).collect(),
         Elements::F64(elements) => elements.clone(),

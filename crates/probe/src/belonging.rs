@@ -3,6 +3,8 @@
 use kappa_data::{Elements, LastLayer, Matrix, Scores};
 use kappa_run::CheckRecord;
 
+use crate::arrays::doubles;
+
 /// Of weights, a class's, that are off by more than this nothing would be seen: then they are not
 /// checked.
 const BLIND: f64 = 0.1;
@@ -129,10 +131,6 @@ fn row_of(matrix: &Matrix, row: usize) -> Vec<f64> {
         }
         Elements::F64(elements) => elements.get(range).unwrap_or_default().to_vec(),
     }
-}
-
-fn doubles(matrix: &Matrix) -> Vec<f64> {
-    (0..matrix.rows).flat_map(|row| row_of(matrix, row)).collect()
 }
 
 #[cfg(test)]

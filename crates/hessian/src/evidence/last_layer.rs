@@ -7,9 +7,12 @@ use super::{
     operator::{distance_from_orthonormal, irregular_direction, largest_residual},
     ratio,
     reference::{Reference, additions, worst},
-    relative, squarable, sum_of_errors, summation,
+    relative, sum_of_errors, summation,
 };
-use crate::{Eigenpairs, Hessian, HessianError, InputError, Samples, grams::class_pairs, subspace::product};
+use crate::{
+    Eigenpairs, Hessian, HessianError, InputError, Samples, decomposition::squarable, grams::class_pairs,
+    subspace::product,
+};
 
 /// The eigenvectors that are held against the samples one by one, counted from 0: those
 /// of lambda_1 and lambda_10.

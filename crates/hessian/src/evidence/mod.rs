@@ -21,7 +21,7 @@ mod reference;
 
 use std::time::Instant;
 
-use crate::{Eigenpairs, Hessian, HessianError, Samples, Spectrum};
+use crate::{Eigenpairs, Hessian, HessianError, Samples, Spectrum, decomposition::squarable};
 use last_layer::LastLayerChecks;
 
 pub use operator::verify_pairs;
@@ -199,12 +199,6 @@ pub(crate) fn summation(samples: usize, classes: usize, epsilon: f64) -> f64 {
     let samples = samples as f64;
     let additions = samples.min(4.0 * samples.sqrt());
     (additions + 2.0 * (classes as f64 + 1.0) + 4.0) * epsilon / 2.0
-}
-
-/// The power of two below `scale`: numbers of its size, divided by it, may be squared, and no digit
-/// of theirs is another.
-pub(crate) fn squarable(scale: f64) -> f64 {
-    if scale > 0.0 { scale.log2().floor().clamp(-1000.0, 1000.0).exp2() } else { 1.0 }
 }
 
 /// |a / b - 1|, which is zero if both are.

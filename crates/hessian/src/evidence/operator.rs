@@ -6,10 +6,10 @@ use faer::{
     linalg::matmul::triangular::{self, BlockStructure},
 };
 
-use super::{Check, STAGES, ratio, reference::worst, squarable};
+use super::{Check, STAGES, ratio, reference::worst};
 use crate::{
     ExtremePairs, HessianError, Progress, SymmetricOperator,
-    decomposition::PRODUCTS,
+    decomposition::{PRODUCTS, squarable},
     krylov::{column, irregular},
     progress::advance,
     subspace::product,

@@ -127,6 +127,7 @@ impl<'a> Solver<'a> {
     fn outermost(&self, found: &Found, next: &Found, count: usize) -> Found {
         let values: Vec<f64> = found.values.iter().chain(&next.values).copied().collect();
         let order = self.order(values.iter().copied());
+        let count = count.min(order.len());
         let vectors = Mat::from_fn(found.vectors.nrows(), count, |row, column| {
             match order[column].checked_sub(found.values.len()) {
                 None => found.vectors[(row, order[column])],
