@@ -5,7 +5,7 @@ use burn::{
         Backend, TensorMetadata, backend_extension,
         tensor::{FloatTensor, IntTensor},
     },
-    tensor::{FloatDType, Scalar, Shape},
+    tensor::{DType, FloatDType, Scalar, Shape},
 };
 
 /// Operations of a training step. The default bodies are compositions of the backend's own.
@@ -49,7 +49,7 @@ pub trait FusedOperations: Backend {
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        Self::dense(scaled::<Self>(bytes, scale), weight, bias)
+        Self::dense(scaled::<Self>(bytes, scale, weight.dtype()), weight, bias)
     }
 
     /// dL/dW and dL/db as [`Self::dense_gradients`] has them, of inputs that are bytes.
@@ -59,7 +59,7 @@ pub trait FusedOperations: Backend {
         scale: ByteScale,
         upstream: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        Self::dense_gradients(scaled::<Self>(bytes, scale), upstream)
+        Self::dense_gradients(scaled::<Self>(bytes, scale, upstream.dtype()), upstream)
     }
 
     /// L = - sum_n sum_k y_nk log softmax(z_n)_k: z, y [n, K] -> [1].
@@ -181,20 +181,25 @@ pub trait FusedOperations: Backend {
     }
 }
 
-/// factor * byte + offset, in f32: [n, d].
-fn scaled<B: Backend>(bytes: IntTensor<B>, ByteScale { factor, offset }: ByteScale) -> FloatTensor<B> {
-    let pixels = B::int_into_float(bytes, FloatDType::F32);
+/// factor * byte + offset, in the arithmetic of the layer: [n, d].
+fn scaled<B: Backend>(
+    bytes: IntTensor<B>,
+    ByteScale { factor, offset }: ByteScale,
+    dtype: DType,
+) -> FloatTensor<B> {
+    let pixels = B::int_into_float(bytes, FloatDType::from(dtype));
     let scaled = B::float_mul_scalar(pixels, Scalar::from(factor));
     if offset == 0.0 { scaled } else { B::float_add_scalar(scaled, Scalar::from(offset)) }
 }
 
-/// What a byte is as an input: factor * byte + offset.
+/// What a byte is as an input: factor * byte + offset, rounded to the arithmetic of the layer that
+/// it goes into.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ByteScale {
     /// Of the byte.
-    pub factor: f32,
+    pub factor: f64,
     /// What 0 is.
-    pub offset: f32,
+    pub offset: f64,
 }
 
 /// The numbers of one step of Adam.

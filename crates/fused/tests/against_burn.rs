@@ -203,8 +203,9 @@ fn a_dense_layer_of_bytes_is_one_of_the_numbers_they_are() {
     for [n, d, m] in SHAPES.into_iter().chain([[9001, 401, 3]]) {
         for device in devices() {
             let bytes: Vec<u8> = (0..(n + 2) * d).map(|i| (i * 7919 % 251) as u8).collect();
-            let x = bytes[d..(n + 1) * d].iter().map(|&byte| scale.factor * f32::from(byte) + scale.offset);
-            let x = TensorData::new(x.collect::<Vec<f32>>(), [n, d]);
+            // Exact in f32.
+            let number = |&byte: &u8| (scale.factor * f64::from(byte) + scale.offset) as f32;
+            let x = TensorData::new(bytes[d..(n + 1) * d].iter().map(number).collect::<Vec<_>>(), [n, d]);
             let bytes = Tensor::<2, Int>::from_data(TensorData::new(bytes, [n + 2, d]), (&device, DType::U8));
             // Rows that begin somewhere, of which a view is made.
             let bytes = bytes.slice(1..n + 1);
@@ -228,6 +229,37 @@ fn a_dense_layer_of_bytes_is_one_of_the_numbers_they_are() {
                     let what = format!("{device:?} [{n}, {d}, {m}], {index}");
                     assert_close(&found[index], &expected[index], 2 * terms, &what);
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dense_layer_in_double_precision_is_the_plain_sum() {
+    let scale = ByteScale { factor: 1.0 / 255.0, offset: -0.3 };
+    for device in devices() {
+        for [n, d, m] in SHAPES {
+            let bytes: Vec<u8> = (0..n * d).map(|i| (i * 7919 % 251) as u8).collect();
+            let x: Vec<f64> = bytes.iter().map(|&b| scale.factor * f64::from(b) + scale.offset).collect();
+            let double = |i: usize| (i as f64 * 0.7).sin();
+            let w: Vec<f64> = (0..d * m).map(double).collect();
+            let b: Vec<f64> = (0..m).map(|i| double(i + 5)).collect();
+            let expected: Vec<f64> = (0..n * m)
+                .map(|i| (0..d).map(|k| x[i / m * d + k] * w[k * m + i % m]).sum::<f64>() + b[i % m])
+                .collect();
+            let tensor = |numbers: Vec<f64>, shape| {
+                Tensor::<2>::from_data(TensorData::new(numbers, shape), (&device, DType::F64))
+            };
+            let (w, b) = (tensor(w, [d, m]), tensor(b, [1, m]).squeeze_dim::<1>(0));
+            let of_numbers = dense(tensor(x, [n, d]), w.clone(), b.clone());
+            let bytes = Tensor::<2, Int>::from_data(TensorData::new(bytes, [n, d]), (&device, DType::U8));
+            for found in [of_numbers, dense_of_bytes(bytes, scale, w, b)] {
+                assert_eq!(found.dtype(), DType::F64);
+                // d + 1 roundings of terms of order one, and as many of the plain sum.
+                let bound = 2.0 * (d + 1) as f64 * f64::EPSILON;
+                let apart =
+                    numbers(found).iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                assert!(apart <= bound, "{device:?} [{n}, {d}, {m}]: {apart} > {bound}");
             }
         }
     }

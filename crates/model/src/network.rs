@@ -3,13 +3,13 @@
 use burn::{
     module::{Module, Param, RunningState},
     nn::{BatchNorm, Linear},
-    tensor::{Device, Int, Tensor, TensorData, activation::relu},
+    tensor::{DType, Device, Int, Tensor, TensorData, activation::relu},
 };
 use kappa_fused::{ByteScale, dense, dense_of_bytes, squared_norm};
 
 use crate::{
     Initialisation, Kind, Layer, NetworkShape, Normalisation, Pass, Place,
-    normalisation::{affine_map, begin, magnitudes_of, normalised},
+    normalisation::{affine_map, begin, in_double_precision, magnitudes_of, normalised},
     shape::transposed,
 };
 
@@ -140,6 +140,21 @@ impl Network {
         Self { layers: layers.collect(), output: absolute(&self.output) }
     }
 
+    /// The same parameters in double precision, on a device that has it: what the network is in
+    /// exact arithmetic, but for the rounding of f64.
+    pub fn in_double_precision(&self) -> Self {
+        let double = |layer: &Linear| Linear {
+            weight: Param::from_tensor(layer.weight.val().cast(DType::F64)),
+            bias: Some(Param::from_tensor(bias(layer).cast(DType::F64))),
+        };
+        let layers = self.layers.iter().map(|layer| HiddenLayer {
+            linear: double(&layer.linear),
+            norm: layer.norm.as_ref().map(in_double_precision),
+            place: layer.place,
+        });
+        Self { layers: layers.collect(), output: double(&self.output) }
+    }
+
     /// W [K, m] of the last layer, class by class, and its b [K].
     pub fn output_parameters(&self) -> (Tensor<2>, Tensor<1>) {
         (self.output.weight.val().transpose(), bias(&self.output))
@@ -264,7 +279,10 @@ fn affine(layer: &Linear, inputs: Tensor<2>) -> Tensor<2> {
 fn bias(layer: &Linear) -> Tensor<1> {
     match &layer.bias {
         Some(bias) => bias.val(),
-        None => Tensor::zeros([layer.weight.dims()[1]], &layer.weight.val().device()),
+        None => {
+            let weight = layer.weight.val();
+            Tensor::zeros([weight.dims()[1]], (&weight.device(), weight.dtype()))
+        }
     }
 }
 

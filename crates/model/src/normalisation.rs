@@ -3,7 +3,7 @@
 use burn::{
     module::{Param, RunningState},
     nn::{BatchNorm, BatchNormConfig},
-    tensor::{Device, Tensor, module::batch_norm},
+    tensor::{DType, Device, Tensor, module::batch_norm},
 };
 use kappa_fused::batch_norm as batch_norm_by_batch;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
@@ -146,6 +146,17 @@ pub(crate) fn affine_map(norm: &BatchNorm) -> (Tensor<1>, Tensor<1>) {
     let scale = norm.gamma.val() / deviation;
     let offset = norm.beta.val() - scale.clone() * norm.running_mean.value_sync();
     (scale, offset)
+}
+
+pub(crate) fn in_double_precision(norm: &BatchNorm) -> BatchNorm {
+    let double = |tensor: Tensor<1>| tensor.cast(DType::F64);
+    BatchNorm {
+        gamma: Param::from_tensor(double(norm.gamma.val())),
+        beta: Param::from_tensor(double(norm.beta.val())),
+        running_mean: RunningState::new(double(norm.running_mean.value_sync())),
+        running_var: RunningState::new(double(norm.running_var.value_sync())),
+        ..norm.clone()
+    }
 }
 
 /// Batch norm whose affine map is |s| x + |o|.

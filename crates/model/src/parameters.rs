@@ -3,7 +3,7 @@
 use burn::{
     module::{Module, Param, RunningState},
     nn::BatchNorm,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Element, Tensor, TensorData},
 };
 use kappa_fused::DeviceError;
 
@@ -14,12 +14,13 @@ use crate::{
 };
 
 impl Network {
-    /// All tensors that make up the network, in the table's order, each as PyTorch lays it out.
+    /// All tensors that make up the network, in the table's order, each as PyTorch lays it out,
+    /// as numbers of one type.
     ///
     /// # Errors
     ///
     /// [`DeviceError`] if they cannot be read.
-    pub fn parameters(&self) -> Result<Vec<(Parameter, Vec<f32>)>, DeviceError> {
+    pub fn parameters<T: Element>(&self) -> Result<Vec<(Parameter, Vec<T>)>, DeviceError> {
         // `valid` brings the running statistics up to date: in a network that trains they lag
         // one batch behind.
         let network = self.valid();
@@ -27,7 +28,7 @@ impl Network {
         table.map(|parameter| Ok((parameter.clone(), network.values(&parameter)?))).collect()
     }
 
-    fn values(&self, parameter: &Parameter) -> Result<Vec<f32>, DeviceError> {
+    fn values<T: Element>(&self, parameter: &Parameter) -> Result<Vec<T>, DeviceError> {
         let (linear, norm) = match parameter.layer {
             Layer::Hidden(index) => (&self.layers[index].linear, self.layers[index].norm.as_ref()),
             Layer::Output => (&self.output, None),
@@ -93,7 +94,7 @@ impl Network {
 }
 
 /// A tensor's elements, row by row.
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, DeviceError> {
+fn numbers<T: Element, const D: usize>(tensor: Tensor<D>) -> Result<Vec<T>, DeviceError> {
     let data = tensor.try_into_data().map_err(DeviceError::new)?;
-    Ok(data.iter::<f32>().collect())
+    Ok(data.iter::<T>().collect())
 }

@@ -78,7 +78,7 @@ impl Parameter {
     }
 
     /// Its elements as PyTorch lays them out, from those as burn does.
-    pub fn to_pytorchs_layout(&self, values: &[f32]) -> Vec<f32> {
+    pub fn to_pytorchs_layout<T: Copy>(&self, values: &[T]) -> Vec<T> {
         match self.shape[..] {
             [rows, _] => transposed(values, rows),
             _ => values.to_vec(),
@@ -142,7 +142,7 @@ impl NetworkShape {
 }
 
 /// The transpose of a matrix of `columns` columns, row by row.
-pub(crate) fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
+pub(crate) fn transposed<T: Copy>(matrix: &[T], columns: usize) -> Vec<T> {
     (0..columns).flat_map(|column| matrix.iter().skip(column).step_by(columns).copied()).collect()
 }
 

@@ -211,7 +211,7 @@ type Rows = Vec<Vec<f64>>;
 /// `by_batch` normalises by the rows' own statistics.
 fn written_out(network: &Network, x: &[f32], by_batch: bool) -> Rows {
     let shape = network.shape();
-    let table = network.parameters().unwrap();
+    let table = network.parameters::<f32>().unwrap();
     let of = |layer: usize, role: Role| -> Vec<f64> {
         let row = table.iter().find(|(row, _)| (row.layer, row.role) == (Layer::Hidden(layer), role));
         row.unwrap().1.iter().map(|&x| f64::from(x)).collect()
@@ -339,11 +339,11 @@ fn parameters_are_read_as_they_were_given() {
     let device = Device::flex();
     let shape = deep(NORM);
     let network = arbitrary(&shape, &device);
-    let table = network.parameters().unwrap();
+    let table = network.parameters::<f32>().unwrap();
     assert_eq!(table.iter().map(|(row, _)| row.clone()).collect::<Vec<_>>(), shape.parameters());
     let mut values = table.iter().map(|(_, values)| values.clone());
     let again = Network::from_parameters(&shape, &device, |_| Ok::<_, ()>(values.next().unwrap())).unwrap();
-    assert_eq!(again.parameters().unwrap(), table);
+    assert_eq!(again.parameters::<f32>().unwrap(), table);
     let stops = Network::from_parameters(&shape, &device, |row| Err::<Vec<f32>, _>(row.name.clone()));
     assert_eq!(stops.unwrap_err(), "hidden.0.weight");
 }

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use kappa_fused::DeviceError;
 use kappa_model::{Network, Pass, Statistics};
-use kappa_run::CheckRecord;
+use kappa_run::{CheckRecord, Precision};
 use kappa_trainer::DeviceSplit;
 
 use crate::{ProbeError, samples::looked_at};
@@ -34,16 +34,21 @@ impl Folded {
 }
 
 /// `network` with its normalisation, by `statistics`, folded away ([`Network::folded`]), and how
-/// far both are apart on `split`.
+/// far both are apart on `split`; both in the arithmetic of `forward`.
 ///
 /// # Errors
 ///
 /// [`ProbeError::NotAffine`] for the statistics of mini-batches, and as [`crate::samples`].
-pub fn fold(network: &Network, split: &DeviceSplit, statistics: Statistics) -> Result<Folded, ProbeError> {
+pub fn fold(
+    network: &Network,
+    split: &DeviceSplit,
+    statistics: Statistics,
+    forward: Precision,
+) -> Result<Folded, ProbeError> {
     if let Statistics::Batch(_) = statistics {
         return Err(ProbeError::NotAffine);
     }
-    let network = looked_at(network, split, statistics)?;
+    let network = looked_at(network, split, statistics, forward)?;
     let (folded, magnitudes) = (network.folded(), network.magnitudes());
     let mut difference = 0.0;
     for chunk in split.chunks() {
@@ -65,5 +70,5 @@ pub fn fold(network: &Network, split: &DeviceSplit, statistics: Statistics) -> R
     let shape = network.shape();
     let fans = [shape.inputs].into_iter().chain(shape.hidden);
     let roundings: f64 = fans.map(|fan_in| 2.0 * (4.0 * (fan_in as f64).sqrt() + 8.0)).sum();
-    Ok(Folded { network: folded, difference, bound: roundings * f64::from(f32::EPSILON) / 2.0 })
+    Ok(Folded { network: folded, difference, bound: roundings * forward.epsilon() / 2.0 })
 }

@@ -1,9 +1,10 @@
-//! What single precision makes of a network: features and logits of some samples, once more in
-//! double precision on the host, by plain loops that share nothing with the device's operations.
+//! What rounding makes of a network: features and logits of some samples, once more in double
+//! precision on the host, by plain loops that share nothing with the device's operations.
 
 use burn::tensor::{Int, Tensor, TensorData};
 use kappa_hessian::InputError;
 use kappa_model::{Layer as NetworkLayer, Network, NetworkShape, Parameter, Place, Role, Statistics};
+use kappa_run::Precision;
 use kappa_trainer::DeviceSplit;
 
 use crate::{ProbeError, samples::numbers, statistics};
@@ -22,6 +23,7 @@ pub(crate) fn input_error(
     network: &Network,
     split: &DeviceSplit,
     statistics: Statistics,
+    forward: Precision,
 ) -> Result<InputError, ProbeError> {
     let samples = split.samples();
     let rows: Vec<i32> = match statistics {
@@ -63,11 +65,11 @@ pub(crate) fn input_error(
             // What is not a number stays so.
             ends[2] - ends[1] + 0.0 * ends[0]
         }));
-    // Statistics of the whole split are sums in single precision of which 4 sqrt(N) roundings add
-    // up at the most (Higham and Mary 2019, theorem 2.4), and these few samples cannot tell.
+    // Statistics of the whole split are sums of which 4 sqrt(N) roundings add up at the most
+    // (Higham and Mary 2019, theorem 2.4), and these few samples cannot tell.
     let of_statistics = match statistics {
         Statistics::Dataset if exact.shape.normalisation.has_statistics() => {
-            4.0 * (samples as f64).sqrt() * f64::from(f32::EPSILON) / 2.0
+            4.0 * (samples as f64).sqrt() * forward.epsilon() / 2.0
         }
         _ => 0.0,
     };
@@ -87,7 +89,7 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 /// A network's parameters, on the host.
 struct Exact {
     shape: NetworkShape,
-    parameters: Vec<(Parameter, Vec<f32>)>,
+    parameters: Vec<(Parameter, Vec<f64>)>,
 }
 
 impl Exact {
@@ -95,7 +97,7 @@ impl Exact {
         Ok(Self { shape: network.shape(), parameters: network.parameters()? })
     }
 
-    fn of(&self, layer: NetworkLayer, role: Role) -> &[f32] {
+    fn of(&self, layer: NetworkLayer, role: Role) -> &[f64] {
         let of_it = |parameter: &Parameter| parameter.layer == layer && parameter.role == role;
         let found = self.parameters.iter().find(|(parameter, _)| of_it(parameter));
         found.map_or(&[], |(_, values)| values)
@@ -128,9 +130,8 @@ impl Exact {
     fn affine(&self, layer: NetworkLayer, rows: &[f64]) -> Vec<f64> {
         let (weights, biases) = (self.of(layer, Role::Weight), self.of(layer, Role::Bias));
         let width = weights.len() / biases.len().max(1);
-        let of_unit = |(weights, bias): (&[f32], &f32), row: &[f64]| {
-            let terms = weights.iter().zip(row).map(|(w, x)| f64::from(*w) * x);
-            terms.sum::<f64>() + f64::from(*bias)
+        let of_unit = |(weights, bias): (&[f64], &f64), row: &[f64]| {
+            weights.iter().zip(row).map(|(w, x)| w * x).sum::<f64>() + bias
         };
         let of_row = |row: &[f64]| -> Vec<f64> {
             weights.chunks_exact(width).zip(biases).map(|unit| of_unit(unit, row)).collect()
@@ -140,7 +141,7 @@ impl Exact {
 
     /// gamma (x - mu) / sqrt(sigma^2 + epsilon) + beta of each unit.
     fn normalise(&self, layer: NetworkLayer, rows: &mut [f64], by_batch: bool) {
-        let numbers = |role| self.of(layer, role).iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+        let numbers = |role| self.of(layer, role).to_vec();
         let (gains, shifts) = (numbers(Role::Gain), numbers(Role::Shift));
         let units = gains.len();
         let count = (rows.len() / units.max(1)) as f64;
@@ -180,8 +181,9 @@ mod tests {
     use kappa_trainer::PixelScaling;
 
     use super::*;
+    use crate::samples::looked_at;
 
-    fn error(kind: Kind, place: Place, statistics: Statistics) -> InputError {
+    fn error(kind: Kind, place: Place, statistics: Statistics, forward: Precision) -> InputError {
         let device = Device::flex();
         let pixels: Vec<u8> = (0..40 * 30).map(|i: u32| (i * 97 % 251) as u8).collect();
         let images = LabelledImages::new("made", [5, 6], pixels, vec![0; 40]).unwrap();
@@ -190,12 +192,13 @@ mod tests {
         let normalisation = Normalisation { kind, place, ..Normalisation::default() };
         let shape = NetworkShape { inputs: 30, hidden: vec![8, 7], classes: 3, normalisation };
         let network = Network::new(&shape, Initialisation::KaimingUniform, 3, &device);
-        input_error(&network, &split, statistics).unwrap()
+        let network = looked_at(&network, &split, statistics, forward).unwrap();
+        input_error(&network, &split, statistics, forward).unwrap()
     }
 
-    /// A wrong formula would be off by order one.
+    /// A wrong formula would be off by order one, and one layer in single precision by 6e-8.
     #[test]
-    fn a_network_in_single_precision_is_off_by_some_units_of_its_rounding() {
+    fn a_network_is_off_by_some_units_of_the_rounding_of_its_arithmetic() {
         let batch = Statistics::Batch(NonZeroUsize::new(20).unwrap());
         for (kind, place, statistics) in [
             (Kind::None, Place::After, Statistics::Running),
@@ -204,10 +207,15 @@ mod tests {
             (Kind::Batch, Place::After, batch),
             (Kind::Batch, Place::Before, batch),
         ] {
-            let found = error(kind, place, statistics);
-            // Sums of 30 terms, in three layers: some tens of 6e-8.
-            let is_rounding = |error: f64| error > 0.0 && error < 1e-5;
-            assert!(is_rounding(found.features) && is_rounding(found.probabilities), "{place:?}: {found:?}");
+            for forward in [Precision::F32, Precision::F64] {
+                let found = error(kind, place, statistics, forward);
+                // Sums of 30 terms, in three layers: some tens of half an epsilon.
+                let is_rounding = |error: f64| error > 0.0 && error < 100.0 * forward.epsilon();
+                assert!(
+                    is_rounding(found.features) && is_rounding(found.probabilities),
+                    "{place:?} {forward}: {found:?}"
+                );
+            }
         }
     }
 }

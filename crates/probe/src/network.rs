@@ -141,7 +141,7 @@ impl<'a> TrainedNetwork<'a> {
         let split = &images.on_device;
         let normalisation = self.network.shape().normalisation;
         let folding = match request.folded && normalisation.has_statistics() {
-            true => Some(fold(&self.network, split, request.statistics)?),
+            true => Some(fold(&self.network, split, request.statistics, request.forward)?),
             false => None,
         };
         let network = folding.as_ref().map_or(&self.network, |folding| &folding.network);
@@ -184,7 +184,8 @@ impl<'a> TrainedNetwork<'a> {
         observer: &dyn Observer,
     ) -> Result<Samples, ProbeError> {
         let folds = request.folded && network.shape().normalisation.has_statistics();
-        let network = if folds { fold(&network, split, request.statistics)?.network } else { network };
+        let network =
+            if folds { fold(&network, split, request.statistics, request.forward)?.network } else { network };
         samples(&network, split, request, observer)
     }
 

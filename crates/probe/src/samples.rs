@@ -30,7 +30,7 @@ pub fn samples(
     request: &Request,
     observer: &dyn Observer,
 ) -> Result<Samples, ProbeError> {
-    let network = looked_at(network, split, request.statistics)?;
+    let network = looked_at(network, split, request.statistics, request.forward)?;
     let shape = network.shape();
     let features = shape.features() + usize::from(request.bias);
     let mut samples = Samples::new(features, shape.classes, dtype(request.precision))?;
@@ -49,7 +49,7 @@ pub fn samples(
         return Ok(samples);
     }
     // The network's own arithmetic, and the softmax in the precision asked for.
-    let forward = forward::input_error(&network, split, request.statistics)?;
+    let forward = forward::input_error(&network, split, request.statistics, request.forward)?;
     let softmax = InputError::of_softmax(shape.classes, samples.epsilon());
     Ok(samples.with_input_error(InputError {
         features: forward.features,
@@ -72,17 +72,25 @@ impl FeatureOptions {
     }
 }
 
-/// `network` as it is looked at: not recording gradients, its running statistics those asked for.
+/// `network` as it is looked at: not recording gradients, in the arithmetic of `forward`, its
+/// running statistics those asked for.
 pub(crate) fn looked_at(
     network: &Network,
     split: &DeviceSplit,
     statistics: Statistics,
+    forward: Precision,
 ) -> Result<Network, ProbeError> {
     let shape = network.shape();
     if shape.inputs != split.inputs() {
         return Err(ProbeError::OtherImages { network: shape.inputs, images: split.inputs() });
     }
-    let network = network.valid();
+    let mut network = network.valid();
+    if forward == Precision::F64 {
+        if !has_doubles(&network.output_parameters().0.device())? {
+            return Err(ProbeError::NoDoublePrecision);
+        }
+        network = network.in_double_precision();
+    }
     if statistics != Statistics::Dataset || !shape.normalisation.has_statistics() {
         return Ok(network);
     }

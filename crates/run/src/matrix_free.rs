@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{RunError, SpectrumSettings, json::json_bytes, place::refuse_other_question, write::Aside};
 
 /// The version of `matrix-free.json`'s schema.
-pub const MATRIX_FREE_VERSION: u32 = 4;
+pub const MATRIX_FREE_VERSION: u32 = 5;
 
 /// The contents of `matrix-free.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -90,6 +90,8 @@ impl Place {
         let mut parts = Vec::new();
         parts.extend(settings.split().filter(|&split| split != Split::Train).map(|split| split.to_string()));
         parts.extend(request.limit.map(|limit| format!("limit{limit}")));
+        let doubles = request.forward == Precision::F64;
+        parts.extend(doubles.then(|| format!("forward-{}", request.forward)));
         parts.extend((request.precision == Precision::F32).then(|| request.precision.to_string()));
         parts.extend(request.bias.then(|| "bias".to_owned()));
         // Of a run both follow from its configuration.
@@ -217,6 +219,7 @@ pub(crate) fn beside_the_epoch(there: &SpectrumSettings, asked: &SpectrumSetting
     let limit = |request: &Request| request.limit.map_or("all".to_owned(), |limit| limit.to_string());
     compare("samples", limit(before), limit(now));
     compare("scaling", or_none(there.scaling), or_none(asked.scaling));
+    compare("forward pass", before.forward.to_string(), now.forward.to_string());
     compare("precision", before.precision.to_string(), now.precision.to_string());
     compare("bias", yes(before.bias), yes(now.bias));
     compare("statistics", or_none(there.statistics), or_none(asked.statistics));

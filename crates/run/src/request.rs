@@ -15,6 +15,9 @@ pub struct Request {
     pub split: Split,
     /// The first so many samples of them; all if absent.
     pub limit: Option<NonZeroUsize>,
+    /// The arithmetic of a network's own layers, whose features and logits the samples are; files
+    /// have them already.
+    pub forward: Precision,
     /// The arithmetic of the sums over samples.
     pub precision: Precision,
     /// Whether the bias of the last layer is among the parameters.
@@ -58,6 +61,7 @@ impl Request {
         Self {
             split: Split::Train,
             limit: None,
+            forward: Precision::F32,
             precision,
             bias: false,
             statistics: Statistics::Running,

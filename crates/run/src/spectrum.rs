@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The version of `spectrum.json`'s schema.
-pub const SPECTRUM_VERSION: u32 = 5;
+pub const SPECTRUM_VERSION: u32 = 6;
 
 /// The contents of `spectrum.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

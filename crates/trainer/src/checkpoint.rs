@@ -68,7 +68,7 @@ pub enum CheckpointError {
 /// [`CheckpointError::File`], [`CheckpointError::Device`].
 pub fn save_checkpoint(network: &Network, path: &Path) -> Result<(), CheckpointError> {
     let tensors: Vec<SavedTensor> = network
-        .parameters()?
+        .parameters::<f32>()?
         .into_iter()
         .map(|(parameter, values)| SavedTensor::of_singles(&parameter.name, parameter.shape, &values))
         .collect();

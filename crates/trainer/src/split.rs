@@ -197,7 +197,7 @@ impl Images {
     /// W1 x + b1 of a network, which may record gradients: [n, m].
     pub fn preactivations(self, network: &Network) -> Tensor<2> {
         let PixelScaling { factor, offset } = self.scaling;
-        let scale = ByteScale { factor: factor as f32, offset: offset as f32 };
+        let scale = ByteScale { factor, offset };
         network.preactivations_of_bytes(self.bytes, scale)
     }
 }
@@ -291,7 +291,7 @@ mod tests {
             images.pixels().iter().map(|&p| f64::from((f64::from(p) / 255.0) as f32)).collect();
         // A first layer that hands its inputs on, with a bias of zero.
         let inputs = |images: Images| {
-            let scale = ByteScale { factor: images.scaling.factor as f32, offset: 0.0 };
+            let scale = ByteScale { factor: images.scaling.factor, offset: 0.0 };
             numbers(dense_of_bytes(images.bytes, scale, Tensor::eye(6, &device), Tensor::zeros([6], &device)))
         };
         let chunks: Vec<Chunk> = split.chunks().collect();

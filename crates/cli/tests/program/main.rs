@@ -348,6 +348,35 @@ fn batch_norm_is_probed_by_each_of_its_statistics_side_by_side() {
 }
 
 #[test]
+fn the_digits_that_are_claimed_of_a_network_in_f32_are_those_that_it_has_in_f64() {
+    let kappa = Kappa::new();
+    let run = kappa.train(&["--set", "network.hidden=[20, 12]"]);
+    for forward in ["f32", "f64"] {
+        let asked = ["hessian", run.to_str().unwrap(), "--backend", "flex", "--forward", forward];
+        kappa.says(&[&asked[..], &["--bn-stats", "all", "--folded"]].concat());
+    }
+    for kind in ["", "-dataset", "-batch100", "-folded", "-dataset-folded"] {
+        let [single, double] = ["", "-forward-f64"].map(|forward| {
+            study::json(&run.join(format!("hessian/epoch-0002{forward}{kind}/spectrum.json")))
+        });
+        for (name, key) in [("lambda_1", "/top/0"), ("lambda_10", "/top/9"), ("kappa_prime", "/kappa_prime")]
+        {
+            let [found, exact] =
+                [&single, &double].map(|record| record["spectrum"].pointer(key).unwrap().as_f64().unwrap());
+            let [claimed, known] = [&single, &double]
+                .map(|record| record["evidence"][format!("known_digits_of_{name}")].as_u64().unwrap() as i32);
+            // f64 has 9 digits more than f32, of which rounding takes as many from both.
+            assert!(known >= claimed + 7 && claimed >= 3, "{kind} {name}: {claimed} and {known}");
+            let apart = (found / exact - 1.0).abs();
+            assert!(
+                apart > 0.0 && apart <= 10f64.powi(-claimed),
+                "{kind} {name}: {found} and {exact}, {claimed}"
+            );
+        }
+    }
+}
+
+#[test]
 fn without_batch_norm_there_is_one_spectrum_whatever_the_statistics() {
     let kappa = Kappa::new();
     let fc = config("fc.toml");

@@ -45,10 +45,11 @@ fn each_question_has_a_place_of_its_own_and_takes_no_others() {
     kappa.says(&hessian(&run, &[]));
     let plain = run.join("hessian/epoch-0002");
     let before = bytes(&plain);
-    let questions: [(&[&str], &str); 8] = [
+    let questions: [(&[&str], &str); 9] = [
         (&["--split", "test"], "epoch-0002-test"),
         (&["--limit", "10", "--bias"], "epoch-0002-limit10-bias"),
         (&["--precision", "f32"], "epoch-0002-f32"),
+        (&["--forward", "f64"], "epoch-0002-forward-f64"),
         (&["--bn-stats", "dataset", "--folded"], "epoch-0002-dataset-folded"),
         (&["--top", "3"], "epoch-0002-top3"),
         (&["--density", "--seed", "5"], "epoch-0002-density8x48-seed5"),

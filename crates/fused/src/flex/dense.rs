@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
+use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul, traits::ComplexField};
 use rayon::prelude::*;
 
 use super::{
@@ -25,23 +25,47 @@ const SAMPLES: usize = 512;
 /// there are more to share out: 784 inputs are four such pieces, and two.
 const INPUTS: [usize; 2] = [196, 392];
 
+/// A layer's arithmetic: f32, in which networks are trained, or f64.
+pub(super) trait Number: ComplexField + Copy {
+    const ONE: Self;
+
+    /// number = factor * byte + offset.
+    fn scale(bytes: &[u8], scale: ByteScale, numbers: &mut [Self]);
+}
+
+impl Number for f32 {
+    const ONE: Self = 1.0;
+
+    fn scale(bytes: &[u8], scale: ByteScale, numbers: &mut [Self]) {
+        run(Scaled { bytes, scale, numbers });
+    }
+}
+
+impl Number for f64 {
+    const ONE: Self = 1.0;
+
+    fn scale(bytes: &[u8], ByteScale { factor, offset }: ByteScale, numbers: &mut [Self]) {
+        numbers.iter_mut().zip(bytes).for_each(|(x, &byte)| *x = factor * Self::from(byte) + offset);
+    }
+}
+
 /// The inputs x [n, d] of a layer, row by row.
 #[derive(Clone, Copy)]
-pub(super) enum Inputs<'a> {
-    Numbers(&'a [f32]),
+pub(super) enum Inputs<'a, T> {
+    Numbers(&'a [T]),
     /// x = factor * byte + offset.
     Bytes(&'a [u8], ByteScale),
 }
 
-impl<'a> Inputs<'a> {
+impl<'a, T: Number> Inputs<'a, T> {
     /// Some samples' inputs of some columns, written into `scratch` if they are no numbers yet.
     fn block<'b>(
         self,
         d: usize,
         samples: Range<usize>,
         columns: Range<usize>,
-        scratch: &'b mut Vec<f32>,
-    ) -> MatRef<'b, f32>
+        scratch: &'b mut Vec<T>,
+    ) -> MatRef<'b, T>
     where
         'a: 'b,
     {
@@ -50,11 +74,9 @@ impl<'a> Inputs<'a> {
             Self::Numbers(numbers) => MatRef::from_row_major_slice(&numbers[rows], samples.len(), d)
                 .subcols(columns.start, columns.len()),
             Self::Bytes(bytes, scale) => {
-                scratch.resize(samples.len() * columns.len(), 0.0);
+                scratch.resize(samples.len() * columns.len(), T::zero_impl());
                 let rows = bytes[rows].chunks_exact(d).zip(scratch.chunks_exact_mut(columns.len()));
-                rows.for_each(|(bytes, numbers)| {
-                    run(Scaled { bytes: &bytes[columns.clone()], scale, numbers })
-                });
+                rows.for_each(|(bytes, numbers)| T::scale(&bytes[columns.clone()], scale, numbers));
                 MatRef::from_row_major_slice(scratch, samples.len(), columns.len())
             }
         }
@@ -62,13 +84,13 @@ impl<'a> Inputs<'a> {
 }
 
 /// z = x W + b, row by row.
-pub(super) fn forward(x: Inputs, w: &[f32], b: &[f32], d: usize) -> Vec<f32> {
+pub(super) fn forward<T: Number>(x: Inputs<T>, w: &[T], b: &[T], d: usize) -> Vec<T> {
     let units = b.len();
     let samples = match x {
         Inputs::Numbers(numbers) => numbers.len(),
         Inputs::Bytes(bytes, _) => bytes.len(),
     } / d.max(1);
-    let mut outputs = vec![0.0; samples * units];
+    let mut outputs = vec![T::zero_impl(); samples * units];
     if outputs.is_empty() || d == 0 {
         return outputs;
     }
@@ -79,13 +101,13 @@ pub(super) fn forward(x: Inputs, w: &[f32], b: &[f32], d: usize) -> Vec<f32> {
         z.chunks_exact_mut(units).for_each(|z| z.copy_from_slice(b));
         let x = x.block(d, samples, 0..d, scratch);
         let z = MatMut::from_row_major_slice_mut(z, x.nrows(), units);
-        matmul(z, Accum::Add, x, w, 1.0, Par::Seq);
+        matmul(z, Accum::Add, x, w, T::ONE, Par::Seq);
     });
     outputs
 }
 
 /// dL/dW = x^T dL/dz [d, m] and dL/db = sum_n dL/dz_n [m], dL/dz [n, m] row by row.
-pub(super) fn gradients(x: Inputs, dz: &[f32], d: usize, units: usize) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn gradients(x: Inputs<f32>, dz: &[f32], d: usize, units: usize) -> (Vec<f32>, Vec<f32>) {
     let bias = total(dz.par_chunks(LIGHT_ROWS * units).map(|rows| column_sums(rows, units)));
     let samples = dz.len() / units;
     let parts = samples.div_ceil(PART).max(1);

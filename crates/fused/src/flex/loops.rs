@@ -66,7 +66,7 @@ impl WithSimd for Scaled<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let ByteScale { factor, offset } = self.scale;
+        let [factor, offset] = [self.scale.factor, self.scale.offset].map(|number| number as f32);
         for (number, &byte) in self.numbers.iter_mut().zip(self.bytes) {
             *number = factor * f32::from(byte) + offset;
         }

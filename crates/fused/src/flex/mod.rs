@@ -14,7 +14,7 @@ use burn::{
         ops::IntTensorOps,
         tensor::{FloatTensor, IntTensor},
     },
-    tensor::{DType, IntDType, TensorData},
+    tensor::{DType, Element, IntDType, TensorData},
 };
 use rayon::prelude::*;
 
@@ -36,8 +36,13 @@ impl FusedOperations for Flex {
     fn dense(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor {
         let ([samples, d], [_, units]) = (inputs.shape().dims(), weight.shape().dims());
         let [inputs, weight, bias] = [inputs, weight, bias].map(contiguous);
+        let shape = [samples, units];
+        if weight.dtype() == DType::F64 {
+            let inputs = Inputs::Numbers(doubles(&inputs));
+            return tensor(dense::forward(inputs, doubles(&weight), doubles(&bias), d), shape);
+        }
         let inputs = Inputs::Numbers(numbers(&inputs));
-        tensor(dense::forward(inputs, numbers(&weight), numbers(&bias), d), [samples, units])
+        tensor(dense::forward(inputs, numbers(&weight), numbers(&bias), d), shape)
     }
 
     fn dense_gradients(inputs: Tensor, upstream: Tensor) -> (Tensor, Tensor) {
@@ -52,8 +57,13 @@ impl FusedOperations for Flex {
         let ([samples, d], [_, units]) = (bytes.shape().dims(), weight.shape().dims());
         let [weight, bias] = [weight, bias].map(contiguous);
         let bytes = bytes_of(bytes);
-        let inputs = Inputs::Bytes(bytes_in(&bytes), scale);
-        tensor(dense::forward(inputs, numbers(&weight), numbers(&bias), d), [samples, units])
+        let (bytes, shape) = (bytes_in(&bytes), [samples, units]);
+        if weight.dtype() == DType::F64 {
+            let inputs = Inputs::Bytes(bytes, scale);
+            return tensor(dense::forward(inputs, doubles(&weight), doubles(&bias), d), shape);
+        }
+        let inputs = Inputs::Bytes(bytes, scale);
+        tensor(dense::forward(inputs, numbers(&weight), numbers(&bias), d), shape)
     }
 
     fn dense_of_bytes_gradients(
@@ -106,7 +116,7 @@ impl FusedOperations for Flex {
         let weights = contiguous(weights);
         let parts: Vec<f32> =
             numbers(&weights).par_chunks(ELEMENTS).map(|part| run(SumOfSquares(part))).collect();
-        tensor(vec![parts.into_iter().sum()], [1])
+        tensor(vec![parts.into_iter().sum::<f32>()], [1])
     }
 
     fn squared_norm_gradient(weights: Tensor, upstream: Tensor) -> Tensor {
@@ -275,6 +285,12 @@ fn numbers(tensor: &Tensor) -> &[f32] {
     tensor.as_slice().expect("networks are trained in f32, and the tensor is contiguous")
 }
 
-fn tensor<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) -> Tensor {
+/// The same of an f64 tensor.
+#[allow(clippy::expect_used)]
+fn doubles(tensor: &Tensor) -> &[f64] {
+    tensor.as_slice().expect("a layer is of one precision, and the tensor is contiguous")
+}
+
+fn tensor<T: Element, const D: usize>(numbers: Vec<T>, shape: [usize; D]) -> Tensor {
     Tensor::from_data(TensorData::new(numbers, shape))
 }

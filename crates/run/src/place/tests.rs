@@ -102,6 +102,7 @@ fn otherwise() -> Vec<(&'static str, SpectrumSettings)> {
     vec![
         ("-test", ask(|request| request.split = Split::Test)),
         ("-limit100", ask(|request| request.limit = Some(SOME))),
+        ("-forward-f64", ask(|request| request.forward = Precision::F64)),
         ("-f32", ask(|request| request.precision = Precision::F32)),
         ("-bias", ask(|request| request.bias = true)),
         ("-batch100", with(&settings, |settings| settings.statistics = Some(Statistics::Batch(SOME)))),

@@ -131,6 +131,7 @@ fn request(arguments: &HessianArguments, precision: Precision) -> Request {
     Request {
         split: arguments.split,
         limit: arguments.limit,
+        forward: arguments.forward,
         bias: arguments.bias,
         verify: !arguments.no_verify,
         keep_matrix: arguments.save_matrix,

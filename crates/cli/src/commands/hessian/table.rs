@@ -1,6 +1,6 @@
 //! Spectra side by side, every number (--full).
 
-use kappa_run::{CheckRecord, DirectionsRecord, SpectrumRecord};
+use kappa_run::{CheckRecord, DirectionsRecord, Precision, SpectrumRecord};
 
 use super::names;
 use crate::output::say;
@@ -81,6 +81,9 @@ impl<'a> Table<'a> {
             self.row("batch norm's statistics", |record| {
                 or_dash(record.settings.statistics.map(|statistics| statistics.to_string()))
             });
+        }
+        if self.any(|record| record.settings.request.forward == Precision::F64) {
+            self.row("network computed in", |record| record.settings.request.forward.to_string());
         }
         self.row("samples, classes x m", |record| {
             let settings = &record.settings;
