@@ -148,7 +148,9 @@ fn on_probe(error: &ProbeError) -> Option<&'static str> {
         ProbeError::OtherData { .. } => {
             Some("to take its Hessian on these images all the same, name them with --data")
         }
-        ProbeError::NoDoublePrecision => Some("use --precision f32, or the CPU (--backend flex)"),
+        ProbeError::NoDoublePrecision => {
+            Some("use --precision f32 without --forward, or the CPU (--backend flex)")
+        }
         ProbeError::NotAffine => Some("use --bn-stats running or dataset"),
         ProbeError::NoValidationSplit => Some("--split takes train or test of a --checkpoint"),
         ProbeError::NoBatchSize => Some("name it: --batch-size 128, say"),
@@ -167,6 +169,7 @@ fn on_study(error: &StudyError) -> Option<&'static str> {
         StudyError::Train(error) => on_train(error),
         StudyError::Checkpoint(error) => on_checkpoint(error),
         StudyError::Probe { source, .. } => on_probe(source),
+        StudyError::OtherRun(_) => Some("move it elsewhere, and the study trains its own"),
         _ => None,
     }
 }

@@ -40,6 +40,21 @@ pub enum Command {
     Data(DataArguments),
 }
 
+impl Command {
+    /// Whether the system may be asked for its GPUs.
+    pub fn looks_for_a_gpu(&self) -> bool {
+        let backend = match self {
+            Self::Train(arguments) => arguments.common.backend,
+            Self::Hessian(arguments) => arguments.common.backend,
+            Self::Study(arguments) => arguments.common.backend,
+            Self::Verify(arguments) => arguments.backend,
+            Self::Devices => BackendArgument::Auto,
+            Self::Report(_) | Self::Data(_) => return false,
+        };
+        matches!(backend, BackendArgument::Auto | BackendArgument::Wgpu)
+    }
+}
+
 /// Train networks, one after the other, and leave a run directory for each.
 ///
 /// A run directory holds the resolved configuration, metrics.csv with losses and

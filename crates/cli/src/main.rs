@@ -27,7 +27,11 @@ mod provenance;
 
 #[cfg(unix)]
 use std::sync::Arc;
-use std::{ffi::OsStr, process::ExitCode};
+use std::{
+    ffi::OsStr,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{
     Parser,
@@ -36,7 +40,10 @@ use clap::{
 use kappa_run::{Config, StudyConfig};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::{args::Arguments, error::report};
+use crate::{
+    args::Arguments,
+    error::{CliError, report},
+};
 
 /// Keeps what is freed for what is taken next: from the system's allocator every large tensor
 /// has fresh pages, and clearing those takes a third of a full batch's step.
@@ -44,9 +51,14 @@ use crate::{args::Arguments, error::report};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::try_parse().unwrap_or_else(|error| with_advice(error).exit());
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return told(&with_advice(error)),
+    };
     #[cfg(all(feature = "wgpu", target_os = "linux"))]
-    without_device_select();
+    if arguments.command.looks_for_a_gpu() {
+        without_device_select();
+    }
     #[cfg(unix)]
     without_death_of_long_files();
     // Libraries log; KAPPA_LOG chooses what is shown (warnings, if it does not).
@@ -66,6 +78,19 @@ fn main() -> ExitCode {
             report(&error);
             if error.is_stop() { ExitCode::from(interrupt::STATUS) } else { ExitCode::FAILURE }
         }
+    }
+}
+
+/// Prints what clap has to say: help, the version, or what is wrong with the arguments.
+fn told(error: &clap::Error) -> ExitCode {
+    let printed = error.print().and_then(|()| io::stdout().flush());
+    match printed.map_err(CliError::NotPrinted) {
+        Err(CliError::NotPrinted(lost)) if lost.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(lost) => {
+            report(&lost);
+            ExitCode::FAILURE
+        }
+        Ok(()) => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
     }
 }
 

@@ -30,7 +30,8 @@ pub struct Samples {
 ///
 /// It belongs to the error bar of an eigenvalue: with p_a wrong by a relative delta_a, each term of
 /// v' S v = sum_(a<b) p_a p_b (v_a - v_b)^2 is by delta_a + delta_b, and so is every eigenvalue at the
-/// most; with features wrong by |dg| <= eta |g|, a square root of one moves by eta sqrt(tr H).
+/// most; with features wrong by |dg| <= eta |g|, a square root of one moves by eta sqrt(tr H); with
+/// probabilities wrong by u, absolutely, an eigenvalue moves by u K mean |g|^2.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct InputError {
     /// eta, the error of a sample's features over their norm.
@@ -40,13 +41,25 @@ pub struct InputError {
     /// and as much more for each unit of ln(p_c / p_a), c being the likeliest class: so far an
     /// exponential carries on what its argument was rounded by.
     pub logits: f64,
+    /// u, the absolute error of a probability that may be too small for its arithmetic.
+    pub underflow: f64,
 }
 
 impl InputError {
     /// That of a softmax over K `classes` in an arithmetic of unit `epsilon`: K + 4 roundings and two
-    /// units of the exponential's own, and a rounding of its argument.
+    /// units of the exponential's own, and a rounding of its argument; what is too small for it is zero.
     pub fn of_softmax(classes: usize, epsilon: f64) -> Self {
-        Self { features: 0.0, probabilities: (classes as f64 + 6.0) * epsilon, logits: epsilon }
+        Self {
+            features: 0.0,
+            probabilities: (classes as f64 + 6.0) * epsilon,
+            logits: epsilon,
+            underflow: Self::underflow(epsilon),
+        }
+    }
+
+    /// The smallest number that has all digits in an arithmetic of unit `epsilon`.
+    pub fn underflow(epsilon: f64) -> f64 {
+        if epsilon > f64::EPSILON { f32::MIN_POSITIVE.into() } else { f64::MIN_POSITIVE }
     }
 }
 
@@ -150,7 +163,8 @@ impl Samples {
         let samples = Self::from_slices(features, classes, feature_rows, &probabilities, device)?;
         let softmax = InputError::of_softmax(classes, f64::EPSILON);
         let probabilities = softmax.probabilities + unit(T::dtype());
-        Ok(samples.with_input_error(InputError { probabilities, ..softmax }))
+        let underflow = InputError::underflow(unit(T::dtype()));
+        Ok(samples.with_input_error(InputError { probabilities, underflow, ..softmax }))
     }
 
     /// The same samples, known to be so far from what was asked about.

@@ -387,3 +387,22 @@ fn features_of_any_size_give_the_same_relative_answers() {
         "as f32 it has lost its digits"
     );
 }
+
+/// exp(-135) is zero in f32, and five digits of a lambda_1 of zero were claimed.
+#[test]
+fn of_a_zero_that_may_be_one_by_underflow_nothing_is_known() {
+    let digits = |samples: SampleSet| {
+        let hessian = samples.hessian().unwrap();
+        let pairs = hessian.eigenpairs().unwrap();
+        let evidence = verify(&hessian, &pairs, &samples).unwrap();
+        assert!(evidence.passed(), "{:?}", evidence.checks);
+        evidence.known.lambda_1
+    };
+    let device = Device::flex();
+    let single = |gap: f32| digits(SampleSet::from_logits(1, 2, &[3.0f32], &[gap, 0.0], &device).unwrap());
+    let double = |gap: f64| digits(SampleSet::from_logits(1, 2, &[3.0], &[gap, 0.0], &device).unwrap());
+    assert!(single(40.0) >= 5 && double(135.0) >= 12, "{} {}", single(40.0), double(135.0));
+    assert_eq!([single(135.0), double(800.0)], [0, 0]);
+    // A certain probability that is given as one is exact.
+    assert_eq!(digits(SampleSet::from_slices(1, 2, &[3.0f32], &[1.0, 0.0], &device).unwrap()), 15);
+}

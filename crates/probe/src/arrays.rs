@@ -124,6 +124,7 @@ impl LayerArrays<'_> {
             // Rounded, and divided by a sum of K.
             Scores::Probabilities(_) => InputError {
                 probabilities: rounded(scores) + (scores.columns as f64 + 1.0) * epsilon,
+                underflow: if rounded(scores) > 0.0 { InputError::underflow(epsilon) } else { 0.0 },
                 ..InputError::default()
             },
         };

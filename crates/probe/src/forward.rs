@@ -78,6 +78,7 @@ pub(crate) fn input_error(
         features: MARGIN * of_features + of_statistics,
         probabilities: MARGIN * of_logits + 2.0 * of_statistics * size,
         logits: 0.0,
+        underflow: 0.0,
     })
 }
 

@@ -55,6 +55,7 @@ pub fn samples(
         features: forward.features,
         probabilities: forward.probabilities + softmax.probabilities,
         logits: softmax.logits,
+        underflow: softmax.underflow,
     }))
 }
 

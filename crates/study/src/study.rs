@@ -48,6 +48,9 @@ pub enum StudyError {
         /// Why.
         source: ProbeError,
     },
+    /// A run of the study is of another configuration than the study gives it.
+    #[error("{} was trained by another configuration than this study's", shown(.0))]
+    OtherRun(PathBuf),
     /// No run of the grid trained.
     #[error("no point of the grid could be trained: the last one said: {0}")]
     NoChoice(String),
@@ -254,15 +257,19 @@ impl Runner<'_> {
     /// The run of `point`, trained now or found finished.
     fn trained(&mut self, point: Point) -> Result<RunDir, StudyError> {
         let (runs, name) = (self.directory.runs(), self.arms.name(point));
+        let config = self.arms.config(point);
         let found = match RunDir::find(&runs.join(&name))? {
-            Some(run) if run.manifest()?.is_finished() => Some(run),
-            _ => None,
+            Some(run) => Some((run.manifest()?, run)).filter(|(manifest, _)| manifest.is_finished()),
+            None => None,
         };
         let again = found.is_some();
         let run = match found {
-            Some(run) => run,
+            // Somebody went on with it, say: what it says now is no answer to this study's question.
+            Some((manifest, run)) if manifest.config != config => {
+                return Err(StudyError::OtherRun(run.path().to_owned()));
+            }
+            Some((_, run)) => run,
             None => {
-                let config = self.arms.config(point);
                 let mut epochs = Epochs(&mut *self.observer);
                 train(&config, self.set, self.machine, &runs, Some(&name), &mut epochs)?
             }

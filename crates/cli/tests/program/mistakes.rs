@@ -179,6 +179,9 @@ fn wgpu_without_an_adapter_names_the_way_out_and_with_a_software_one_warns() {
         let output = kappa.run(&arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && stderr.contains("software adapter"), "{stderr}");
+        // SPIR-V has no exponential of 64 bits.
+        let message = kappa.complains(&["hessian", "--backend", "wgpu", "--forward", "f64"]);
+        assert!(message.contains("double precision") && message.contains("--backend flex"), "{message}");
         assert!(kappa.says(&["train", &smoke]).starts_with("flex"), "auto leaves it aside");
     }
 }
@@ -200,6 +203,16 @@ fn a_table_that_cannot_be_written_is_a_failure_and_what_was_computed_is_kept() {
     assert_eq!(output.status.code(), Some(1), "{message}");
     assert!(message.contains("could be") && message.contains("No space left on device"), "{message}");
     assert!(run.join("hessian/epoch-0002/spectrum.json").is_file());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_kappa")).arg("--help").stdout(full).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("No space left on device"), "{message}");
 }
 
 #[cfg(unix)]

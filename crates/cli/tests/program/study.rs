@@ -71,6 +71,33 @@ fn a_study_ends_in_verdicts_and_a_report_and_finds_what_it_has_done() {
     assert!(message.contains("line ") && message.contains("unknown field"), "{message}");
 }
 
+/// A regression: it was found finished, and judged beside runs of fewer epochs.
+#[test]
+fn a_run_of_a_study_that_somebody_went_on_with_is_not_taken_for_the_studys() {
+    let kappa = Kappa::new();
+    let run = finished_study(&kappa).join("runs/fc_lr3e-4_l2-0e0_m6_s0");
+    let run = run.to_str().unwrap();
+    kappa.says(&[
+        "train",
+        "--resume",
+        run,
+        "--data",
+        "tiny <b>&",
+        "--backend",
+        "flex",
+        "--set",
+        "training.epochs=3",
+    ]);
+    let output = study(&kappa, "flex", &[]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && message.contains("another configuration than this study's"),
+        "{message}"
+    );
+    std::fs::rename(run, kappa.folder.path().join("mine")).unwrap();
+    assert!(study(&kappa, "flex", &[]).status.success());
+}
+
 #[test]
 fn every_number_of_the_report_is_in_the_runs() {
     let kappa = Kappa::new();

@@ -237,7 +237,10 @@ impl<'a> LastLayerChecks<'a> {
         let feature = self.input.features + 4.0 * m.sqrt() * unit;
         // (sqrt(lambda) + eta sqrt(tr H))^2 - lambda, over lambda
         let moved = feature * ratio(self.trace, lambda).sqrt();
-        sums + 2.0 * probability + 2.0 * moved + moved * moved
+        // u K mean |g|^2, and nothing is known of a zero that may be one by underflow.
+        let classes = self.hessian.classes() as f64;
+        let absent = ratio(self.input.underflow * classes * self.reference.squared_features, lambda);
+        sums + 2.0 * probability + 2.0 * moved + moved * moved + absent
     }
 }
 

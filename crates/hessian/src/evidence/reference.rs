@@ -30,6 +30,8 @@ pub(super) struct Reference {
     pub smallest_probability: f64,
     /// tr H = mean_n (1 - |p_n|^2) |g_n|^2.
     pub trace: f64,
+    /// mean_n |g_n|^2
+    pub squared_features: f64,
     /// H V, matrix-free: mean_n (S_n U_n) g_n^T with U_n = V g_n. [K m, r]
     pub images: Mat<f64>,
     /// V^T F V with the Fisher matrix as it is defined, the mean over the samples and
@@ -71,6 +73,7 @@ impl Reference {
             probability_defect: 0.0,
             smallest_probability: 1.0,
             trace: 0.0,
+            squared_features: 0.0,
             images: Mat::zeros(m, r * k),
             fisher: Mat::zeros(r, r),
             blocks: vec![Mat::zeros(BLOCK_ROWS.min(m), m); blocks],
@@ -99,7 +102,9 @@ impl Reference {
                 }
             }
             likeliest.push(samples::likeliest(p));
-            self.trace += uncertainty(p) * g.iter().map(|g| g * g).sum::<f64>();
+            let square = g.iter().map(|g| g * g).sum::<f64>();
+            self.squared_features += square;
+            self.trace += uncertainty(p) * square;
         }
 
         // u = V g for each direction; in its place S_n u = p (u - p . u), and beside it the
@@ -150,6 +155,7 @@ impl Reference {
         self.probability_defect = worst(self.probability_defect, other.probability_defect);
         self.smallest_probability = self.smallest_probability.min(other.smallest_probability);
         self.trace += other.trace;
+        self.squared_features += other.squared_features;
         self.images += &other.images;
         self.fisher += &other.fisher;
         for (sum, block) in self.blocks.iter_mut().zip(&other.blocks) {
@@ -159,6 +165,7 @@ impl Reference {
 
     fn divide_by(&mut self, samples: f64) {
         self.trace /= samples;
+        self.squared_features /= samples;
         for matrix in [&mut self.images, &mut self.fisher].into_iter().chain(&mut self.blocks) {
             *matrix *= faer::Scale(samples.recip());
         }

@@ -1,6 +1,7 @@
 //! The figures of a study.
 
 use kappa_run::{EpochMetrics, Quantity, SpectraRow, Variant};
+use rayon::prelude::*;
 
 use super::{
     Drawing, Figure,
@@ -52,7 +53,8 @@ pub fn all(results: &StudyResults) -> Result<Vec<Figure>, ReportError> {
     let drawable = |drawing: &Drawing| {
         drawing.panels.iter().any(|panel| panel.lines.iter().any(|line| !line.points.is_empty()))
     };
-    drawings.into_iter().filter(drawable).map(Drawing::draw).collect()
+    drawings.retain(drawable);
+    drawings.into_par_iter().map(Drawing::draw).collect()
 }
 
 /// The line of an arm: its colour, stroke and marker.
