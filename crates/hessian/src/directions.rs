@@ -122,7 +122,7 @@ impl Samples {
     ///
     /// let samples = Samples::from_slices(1, 2, &[2.0], &[0.25, 0.75], &Device::flex())?;
     /// assert_eq!(samples.gradient(&[1])?, [0.5, -0.5]);
-    /// assert_eq!(samples.loss(&[1])?, -f64::ln(0.75));
+    /// assert_eq!((samples.loss(&[1])?, samples.accuracy(&[1])?), (-f64::ln(0.75), 1.0));
     /// # Ok::<(), kappa_hessian::HessianError>(())
     /// ```
     ///
@@ -162,6 +162,21 @@ impl Samples {
         Ok(parts.into_iter().sum::<f64>() / self.count() as f64)
     }
 
+    /// The share of the samples whose likeliest class is their label; of several equal ones the
+    /// first, as numpy's argmax takes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::gradient`].
+    pub fn accuracy(&self, labels: &[usize]) -> Result<f64, HessianError> {
+        self.check_labels(labels)?;
+        let parts = self.on_host(|chunk| {
+            let rows = chunk.probabilities.chunks_exact(self.classes()).zip(&labels[chunk.first..]);
+            rows.filter(|(row, label)| first_likeliest(row) == **label).count()
+        })?;
+        Ok(parts.into_iter().sum::<usize>() as f64 / self.count() as f64)
+    }
+
     fn check_labels(&self, labels: &[usize]) -> Result<(), HessianError> {
         let largest = labels.iter().max().copied().unwrap_or(0);
         if labels.len() != self.count() || largest >= self.classes() {
@@ -175,6 +190,10 @@ impl Samples {
 /// 1 - p_y, as the sum of the others: in 1 - p_y itself all digits of a p_y near 1 cancel.
 fn besides(p: &[f64], label: usize) -> f64 {
     p.iter().enumerate().filter(|&(class, _)| class != label).map(|(_, p)| p).sum()
+}
+
+fn first_likeliest(p: &[f64]) -> usize {
+    (1..p.len()).fold(0, |best, class| if p[class] > p[best] { class } else { best })
 }
 
 /// -ln p_y.

@@ -1,5 +1,7 @@
 //! What lies in the space of the ten leading eigenvectors.
 
+use std::collections::BTreeMap;
+
 use kappa_hessian::{Eigenpairs, Hessian, HessianError, overlap, share};
 use kappa_run::{AdamRecord, DirectionsRecord, OverlapRecord};
 use kappa_trainer::OutputLayer;
@@ -16,9 +18,10 @@ pub(crate) fn directions(
     let samples = &layer.samples;
     let leading = pairs.leading(LEADING);
     let with_bias = layer.settings.request.bias;
-    let (mut loss, mut gradient) = (None, None);
+    let (mut loss, mut accuracy, mut gradient) = (None, None, None);
     if let Some(labels) = &layer.labels {
         loss = Some(layer.loss.map_or_else(|| samples.loss(labels), Ok)?).filter(|loss| loss.is_finite());
+        accuracy = Some(samples.accuracy(labels)?);
         gradient = Some(samples.gradient(labels)?);
     }
     let parameters = |layer: OutputLayer| if with_bias { layer.with_bias() } else { layer.weight };
@@ -44,6 +47,8 @@ pub(crate) fn directions(
     let share_of = |vector: &Option<Vec<f64>>| vector.as_ref().and_then(|vector| share(leading, vector));
     Ok(DirectionsRecord {
         loss,
+        accuracy,
+        most_frequent: layer.labels.as_deref().map(most_frequent),
         gradient: gradient.as_ref().map(|g| g.iter().map(|x| x * x).sum::<f64>().sqrt()),
         gradient_share: share_of(&gradient),
         update_share: share_of(&update),
@@ -54,4 +59,11 @@ pub(crate) fn directions(
         adam,
         overlaps,
     })
+}
+
+/// The share of the most frequent label.
+fn most_frequent(labels: &[usize]) -> f64 {
+    let mut counts = BTreeMap::<usize, usize>::new();
+    labels.iter().for_each(|&label| *counts.entry(label).or_default() += 1);
+    counts.into_values().max().unwrap_or(0) as f64 / labels.len().max(1) as f64
 }

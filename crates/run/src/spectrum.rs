@@ -188,6 +188,10 @@ pub struct CheckRecord {
 pub struct DirectionsRecord {
     /// The mean loss in nats (without L2), where labels are known.
     pub loss: Option<f64>,
+    /// The share of samples whose likeliest class is their label, likewise.
+    pub accuracy: Option<f64>,
+    /// The share of the most frequent label: what guessing it always would be right in.
+    pub most_frequent: Option<f64>,
     /// |g| of the mean loss's gradient, likewise.
     pub gradient: Option<f64>,
     /// The share |V' g|^2 / |g|^2 of it.

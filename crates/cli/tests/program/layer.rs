@@ -123,6 +123,30 @@ fn any_last_layer_is_measured_and_proven() {
     };
     close(&found["spectrum"]["trace"], trace / SAMPLES as f64);
     close(&found["directions"]["loss"], loss / SAMPLES as f64);
+    let right = logits.chunks(CLASSES).enumerate().filter(|(n, z)| {
+        let largest = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        z[n % CLASSES] == largest
+    });
+    close(&found["directions"]["accuracy"], right.count() as f64 / SAMPLES as f64);
+}
+
+#[test]
+fn labels_in_another_order_than_the_logits_are_suspected() {
+    let kappa = Kappa::new();
+    let (_, logits) = write_layer(&kappa);
+    let says = |labels: Vec<u8>| {
+        npy(&kappa.folder.path().join("own.npy"), &format!("({SAMPLES},)"), "|u1", &labels);
+        let output = kappa.run(&with(&["--labels", "own.npy", "--out", "own"]));
+        assert!(output.status.success());
+        std::fs::remove_dir_all(kappa.folder.path().join("own")).unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let argmax = |z: &[f32]| (0..CLASSES).max_by(|&a, &b| z[a].total_cmp(&z[b])).unwrap() as u8;
+    let right: Vec<u8> = logits.chunks(CLASSES).map(argmax).collect();
+    assert!(!says(right.clone()).contains("warning"));
+    let wrong: Vec<u8> = right.iter().map(|class| (class + 1) % CLASSES as u8).collect();
+    let said = says(wrong);
+    assert!(said.contains("label of 0.00 %") && said.contains("same order"), "{said}");
 }
 
 #[test]

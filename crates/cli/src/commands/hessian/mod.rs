@@ -33,7 +33,7 @@ use crate::{
     args::{HessianArguments, StatisticsArgument},
     backend::{self, Chosen},
     error::CliError,
-    output::say,
+    output::{printable, say},
     progress::Measuring,
 };
 use target::{Origin, Target};
@@ -285,6 +285,7 @@ impl Call<'_> {
                 if told {
                     say(format_args!("{network} -> {}", shown(&out)));
                 }
+                warn_of_guessing(&record);
                 Ok(Some(*record))
             }
             Measured::MatrixFree(record) => {
@@ -297,6 +298,22 @@ impl Call<'_> {
                 }
             }
         }
+    }
+}
+
+/// Rows of features, logits and labels that are not of the same samples pass every check.
+fn warn_of_guessing(record: &SpectrumRecord) {
+    let Some(directions) = &record.directions else { return };
+    if let (Some(accuracy), Some(most_frequent)) = (directions.accuracy, directions.most_frequent)
+        && accuracy < most_frequent
+    {
+        eprintln!(
+            "warning: {}: the likeliest class is the label of {:.2} % of the samples, and the most frequent \
+             label is that of {:.2} %: are the rows of both in the same order?",
+            printable(&record.settings.network),
+            100.0 * accuracy,
+            100.0 * most_frequent,
+        );
     }
 }
 

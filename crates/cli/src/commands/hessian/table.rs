@@ -155,6 +155,7 @@ impl<'a> Table<'a> {
             self.heading("the mean loss, without L2");
         }
         self.of_directions("  loss in nats", &|directions| directions.loss);
+        self.of_directions("  accuracy", &|directions| directions.accuracy);
         self.of_directions("  |gradient|", &|directions| directions.gradient);
         let has_shares = |found: &DirectionsRecord| {
             [found.gradient_share, found.update_share, found.weights_share].iter().any(Option::is_some)
