@@ -42,6 +42,7 @@ pub enum Command {
 
 impl Command {
     /// Whether the system may be asked for its GPUs.
+    #[cfg(all(feature = "wgpu", target_os = "linux"))]
     pub fn looks_for_a_gpu(&self) -> bool {
         let backend = match self {
             Self::Train(arguments) => arguments.common.backend,

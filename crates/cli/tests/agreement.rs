@@ -204,18 +204,27 @@ impl Observer for StopsAt {
 fn a_run_that_was_stopped_ends_where_one_does_that_was_not_on_every_backend() {
     let set = DataSet::mnist().unwrap();
     let all = backends();
-    let networks = [&[][..], &["network.hidden=[9, 7]", "network.normalisation.place=before"]];
+    // Shapes of the losses' test, so that a GPU compiles their kernels once.
+    let networks =
+        [&["network.hidden=100"][..], &["network.hidden=[30, 20]", "network.normalisation.place=before"]];
     for (network, (name, device)) in
         networks.iter().flat_map(|network| all.iter().map(move |one| (network, one)))
     {
         let (name, device) = (*name, device.clone());
-        let config = config("smoke.toml", &[&["data.train=600", "training.epochs=3"], *network].concat());
+        let settings = [
+            "data.train=640",
+            "data.validation=64",
+            "data.test=64",
+            "training.batch_size=64",
+            "training.epochs=3",
+        ];
+        let config = config("smoke.toml", &[&settings, *network].concat());
         let folder = tempfile::tempdir().unwrap();
         let provenance = Provenance { backend: name, ..Provenance::default() };
         let machine = Machine { device, provenance };
         let whole = kappa_trainer::train(&config, &set, &machine, folder.path(), None, &mut Silent).unwrap();
-        // Six steps an epoch: in the middle of the second.
-        let mut stops = StopsAt { step: 9, steps: 0 };
+        // Ten steps an epoch: in the middle of the second.
+        let mut stops = StopsAt { step: 15, steps: 0 };
         let stopped = folder.path().join("stopped");
         let error = kappa_trainer::train(&config, &set, &machine, &stopped, None, &mut stops).unwrap_err();
         assert!(matches!(error, TrainError::Stopped), "{error}");

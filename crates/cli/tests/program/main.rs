@@ -150,7 +150,7 @@ fn a_run_leaves_its_story_and_the_hessian_its_spectrum() {
     let folder = run.join("hessian/epoch-0002-limit700-matrix");
     let json = std::fs::read(folder.join("spectrum.json")).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    assert_eq!(json["schema_version"], 5);
+    assert_eq!(json["schema_version"], 6);
     assert_eq!(json["settings"]["samples"], 700);
     assert_eq!(json["settings"]["statistics"], "running");
 
