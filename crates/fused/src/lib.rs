@@ -54,6 +54,21 @@ pub fn dense_of_bytes(
     dispatch::dense_of_bytes(bytes, scale, weight, bias)
 }
 
+/// x^T u and sum_n u_n, what [`dense`] hands back to W [d, m] and b [m] of what comes from above:
+/// x [n, d], u [n, m].
+pub fn dense_gradients(inputs: Tensor<2>, upstream: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+    dispatch::dense_gradients(inputs, upstream)
+}
+
+/// The same of inputs that are bytes.
+pub fn dense_of_bytes_gradients(
+    bytes: Tensor<2, Int>,
+    scale: ByteScale,
+    upstream: Tensor<2>,
+) -> (Tensor<2>, Tensor<1>) {
+    dispatch::dense_of_bytes_gradients(bytes, scale, upstream)
+}
+
 /// - sum_n sum_k y_nk log softmax(z_n)_k, in nats: logits z [n, K] and targets y
 ///   [n, K], which are constants -> [1].
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {

@@ -275,6 +275,22 @@ pub(crate) mod dispatch {
         ))
     }
 
+    pub fn dense_gradients(inputs: Tensor<2>, upstream: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+        let (inputs, upstream) = (inputs.into_dispatch(), upstream.into_dispatch());
+        let (weight, bias) = <Dispatch as FusedOperations>::dense_gradients(inputs, upstream);
+        (Tensor::from_dispatch(weight), Tensor::from_dispatch(bias))
+    }
+
+    pub fn dense_of_bytes_gradients(
+        bytes: Tensor<2, Int>,
+        scale: ByteScale,
+        upstream: Tensor<2>,
+    ) -> (Tensor<2>, Tensor<1>) {
+        let (bytes, upstream) = (bytes.into_dispatch(), upstream.into_dispatch());
+        let (weight, bias) = <Dispatch as FusedOperations>::dense_of_bytes_gradients(bytes, scale, upstream);
+        (Tensor::from_dispatch(weight), Tensor::from_dispatch(bias))
+    }
+
     /// theta, m and v after the step, from those before it and the gradient.
     pub fn adam_step<const D: usize>(tensors: [Tensor<D>; 4], factors: AdamFactors) -> [Tensor<D>; 3] {
         let [parameter, gradient, moment_1, moment_2] = tensors.map(Tensor::into_dispatch);

@@ -15,6 +15,7 @@
 //! statistics      by which statistics one normalises; how a forward pass goes
 //! initialisation  initial weights
 //! network         Network: the forward pass, folding
+//! linearised      a network at a point: its derivatives along directions of its parameters
 //! parameters      a network's parameters on the host
 //! ```
 //!
@@ -41,6 +42,7 @@
 #![deny(missing_docs)]
 
 mod initialisation;
+mod linearised;
 mod network;
 mod normalisation;
 mod parameters;
@@ -48,6 +50,7 @@ mod shape;
 mod statistics;
 
 pub use initialisation::Initialisation;
+pub use linearised::{Direction, Inputs, LayerDirection, Linearised, Tangents, Upstreams};
 pub use network::Network;
 pub use normalisation::{Kind, Normalisation, Place};
 pub use shape::{Layer, NetworkShape, Parameter, Role};

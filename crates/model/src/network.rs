@@ -271,12 +271,12 @@ impl Network {
 }
 
 /// W x + b: [n, d] -> [n, m].
-fn affine(layer: &Linear, inputs: Tensor<2>) -> Tensor<2> {
+pub(crate) fn affine(layer: &Linear, inputs: Tensor<2>) -> Tensor<2> {
     dense(inputs, layer.weight.val(), bias(layer))
 }
 
 /// b, zero where there is none.
-fn bias(layer: &Linear) -> Tensor<1> {
+pub(crate) fn bias(layer: &Linear) -> Tensor<1> {
     match &layer.bias {
         Some(bias) => bias.val(),
         None => {

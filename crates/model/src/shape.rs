@@ -70,7 +70,7 @@ impl Parameter {
     }
 
     /// Its elements as burn lays them out, from those as PyTorch does.
-    pub fn to_burns_layout(&self, values: &[f32]) -> Vec<f32> {
+    pub fn to_burns_layout<T: Copy>(&self, values: &[T]) -> Vec<T> {
         match self.shape[..] {
             [_, columns] => transposed(values, columns),
             _ => values.to_vec(),

@@ -1,6 +1,6 @@
 //! The loops of a dense layer: products by faer, cut into pieces by shapes alone.
 
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul, traits::ComplexField};
 use rayon::prelude::*;
@@ -26,11 +26,14 @@ const SAMPLES: usize = 512;
 const INPUTS: [usize; 2] = [196, 392];
 
 /// A layer's arithmetic: f32, in which networks are trained, or f64.
-pub(super) trait Number: ComplexField + Copy {
+pub(super) trait Number: ComplexField + Copy + AddAssign {
     const ONE: Self;
 
     /// number = factor * byte + offset.
     fn scale(bytes: &[u8], scale: ByteScale, numbers: &mut [Self]);
+
+    /// sum_n u_n of rows of so many columns, the parts that rows are cut into added in f64.
+    fn column_sums(rows: &[Self], columns: usize) -> Vec<Self>;
 }
 
 impl Number for f32 {
@@ -39,6 +42,10 @@ impl Number for f32 {
     fn scale(bytes: &[u8], scale: ByteScale, numbers: &mut [Self]) {
         run(Scaled { bytes, scale, numbers });
     }
+
+    fn column_sums(rows: &[Self], columns: usize) -> Vec<Self> {
+        total(rows.par_chunks(LIGHT_ROWS * columns).map(|rows| column_sums(rows, columns)))
+    }
 }
 
 impl Number for f64 {
@@ -46,6 +53,17 @@ impl Number for f64 {
 
     fn scale(bytes: &[u8], ByteScale { factor, offset }: ByteScale, numbers: &mut [Self]) {
         numbers.iter_mut().zip(bytes).for_each(|(x, &byte)| *x = factor * Self::from(byte) + offset);
+    }
+
+    fn column_sums(rows: &[Self], columns: usize) -> Vec<Self> {
+        let add = |mut sums: Vec<Self>, row: &[Self]| {
+            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            sums
+        };
+        let parts = rows.par_chunks(LIGHT_ROWS * columns);
+        let parts = parts.map(|rows| rows.chunks_exact(columns).fold(vec![0.0; columns], add));
+        let parts: Vec<Vec<Self>> = parts.collect();
+        parts.iter().fold(vec![0.0; columns], |sums, part| add(sums, part))
     }
 }
 
@@ -107,18 +125,18 @@ pub(super) fn forward<T: Number>(x: Inputs<T>, w: &[T], b: &[T], d: usize) -> Ve
 }
 
 /// dL/dW = x^T dL/dz [d, m] and dL/db = sum_n dL/dz_n [m], dL/dz [n, m] row by row.
-pub(super) fn gradients(x: Inputs<f32>, dz: &[f32], d: usize, units: usize) -> (Vec<f32>, Vec<f32>) {
-    let bias = total(dz.par_chunks(LIGHT_ROWS * units).map(|rows| column_sums(rows, units)));
+pub(super) fn gradients<T: Number>(x: Inputs<T>, dz: &[T], d: usize, units: usize) -> (Vec<T>, Vec<T>) {
+    let bias = T::column_sums(dz, units);
     let samples = dz.len() / units;
     let parts = samples.div_ceil(PART).max(1);
     let width = INPUTS[usize::from(parts > 1)];
     let pieces = d.div_ceil(width);
     let of_piece = |piece: usize| piece * width..((piece + 1) * width).min(d);
     let tasks = (0..pieces * parts).into_par_iter();
-    let partial: Vec<Vec<f32>> = tasks
+    let partial: Vec<Vec<T>> = tasks
         .map_init(Vec::new, |scratch, task| {
             let (columns, part) = (of_piece(task / parts), task % parts);
-            let mut gradient = vec![0.0; columns.len() * units];
+            let mut gradient = vec![T::zero_impl(); columns.len() * units];
             let end = ((part + 1) * PART).min(samples);
             for start in (part * PART..end).step_by(SAMPLES) {
                 let rows = start..(start + SAMPLES).min(end);
@@ -126,15 +144,15 @@ pub(super) fn gradients(x: Inputs<f32>, dz: &[f32], d: usize, units: usize) -> (
                 let dz = MatRef::from_row_major_slice(dz, rows.len(), units);
                 let x = x.block(d, rows, columns.clone(), scratch).transpose();
                 let gradient = MatMut::from_row_major_slice_mut(&mut gradient, columns.len(), units);
-                matmul(gradient, Accum::Add, x, dz, 1.0, Par::Seq);
+                matmul(gradient, Accum::Add, x, dz, T::ONE, Par::Seq);
             }
             gradient
         })
         .collect();
-    let mut weight = vec![0.0; d * units];
+    let mut weight = vec![T::zero_impl(); d * units];
     weight.par_chunks_mut(width * units).zip(partial.par_chunks(parts)).for_each(|(sum, parts)| {
         for part in parts {
-            sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+            sum.iter_mut().zip(part).for_each(|(sum, &part)| *sum += part);
         }
     });
     (weight, bias)

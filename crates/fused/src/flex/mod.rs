@@ -48,6 +48,11 @@ impl FusedOperations for Flex {
     fn dense_gradients(inputs: Tensor, upstream: Tensor) -> (Tensor, Tensor) {
         let ([_, d], [_, units]) = (inputs.shape().dims(), upstream.shape().dims());
         let [inputs, upstream] = [inputs, upstream].map(contiguous);
+        if upstream.dtype() == DType::F64 {
+            let (weight, bias) =
+                dense::gradients(Inputs::Numbers(doubles(&inputs)), doubles(&upstream), d, units);
+            return (tensor(weight, [d, units]), tensor(bias, [units]));
+        }
         let (weight, bias) =
             dense::gradients(Inputs::Numbers(numbers(&inputs)), numbers(&upstream), d, units);
         (tensor(weight, [d, units]), tensor(bias, [units]))
@@ -73,6 +78,11 @@ impl FusedOperations for Flex {
     ) -> (Tensor, Tensor) {
         let ([_, d], [_, units]) = (bytes.shape().dims(), upstream.shape().dims());
         let (bytes, upstream) = (bytes_of(bytes), contiguous(upstream));
+        if upstream.dtype() == DType::F64 {
+            let inputs = Inputs::Bytes(bytes_in(&bytes), scale);
+            let (weight, bias) = dense::gradients(inputs, doubles(&upstream), d, units);
+            return (tensor(weight, [d, units]), tensor(bias, [units]));
+        }
         let (weight, bias) =
             dense::gradients(Inputs::Bytes(bytes_in(&bytes), scale), numbers(&upstream), d, units);
         (tensor(weight, [d, units]), tensor(bias, [units]))

@@ -1,0 +1,147 @@
+//! A direction in the space of a network's parameters: a tensor for each of them, or none for
+//! those that stand still.
+
+use burn::{
+    module::Param,
+    nn::Linear,
+    tensor::{DType, Device, Tensor, TensorData},
+};
+use kappa_fused::DeviceError;
+
+use crate::{Layer, Network, Parameter, Role, network::bias};
+
+/// A tensor for each parameter that is named, laid out as burn has it.
+#[derive(Debug, Clone)]
+pub struct Direction {
+    /// Of each hidden layer, the first one first.
+    pub hidden: Vec<LayerDirection>,
+    /// Of the last layer.
+    pub output: LayerDirection,
+}
+
+/// Of one layer.
+#[derive(Debug, Clone, Default)]
+pub struct LayerDirection {
+    /// Along W: [in, out].
+    pub weight: Option<Tensor<2>>,
+    /// Along b: [out].
+    pub bias: Option<Tensor<1>>,
+    /// Along gamma: [out].
+    pub gain: Option<Tensor<1>>,
+    /// Along beta: [out].
+    pub shift: Option<Tensor<1>>,
+}
+
+impl Direction {
+    /// The direction of a network of `hidden` hidden layers whose `parameters` are `vector`, one after
+    /// the other, each flattened as PyTorch lays it out; the others stand still.
+    pub fn from_vector(
+        hidden: usize,
+        parameters: &[Parameter],
+        vector: &[f64],
+        (device, dtype): (&Device, DType),
+    ) -> Self {
+        let mut direction =
+            Self { hidden: vec![LayerDirection::default(); hidden], output: LayerDirection::default() };
+        let mut rest = vector;
+        for parameter in parameters {
+            let (values, after) = rest.split_at(parameter.shape.iter().product::<usize>().min(rest.len()));
+            rest = after;
+            let values = parameter.to_burns_layout(values);
+            let vector = |values: Vec<f64>| {
+                let data = TensorData::new(values, [parameter.shape[0]]).convert_dtype(dtype);
+                Tensor::<1>::from_data(data, (device, dtype))
+            };
+            let layer = match parameter.layer {
+                Layer::Hidden(index) => &mut direction.hidden[index],
+                Layer::Output => &mut direction.output,
+            };
+            match parameter.role {
+                Role::Weight => {
+                    let shape = [parameter.shape[1], parameter.shape[0]];
+                    let data = TensorData::new(values, shape).convert_dtype(dtype);
+                    layer.weight = Some(Tensor::from_data(data, (device, dtype)));
+                }
+                Role::Bias => layer.bias = Some(vector(values)),
+                Role::Gain => layer.gain = Some(vector(values)),
+                Role::Shift => layer.shift = Some(vector(values)),
+                // Not trained: nothing is differentiated with respect to them.
+                Role::RunningMean | Role::RunningVariance => {}
+            }
+        }
+        direction
+    }
+
+    /// The elements of what it names, in the order of `parameters`, each flattened as PyTorch lays it
+    /// out; those that it does not name are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError`] if they cannot be read.
+    pub fn to_vector(&self, parameters: &[Parameter]) -> Result<Vec<f64>, DeviceError> {
+        let mut vector = Vec::new();
+        for parameter in parameters {
+            let layer = match parameter.layer {
+                Layer::Hidden(index) => &self.hidden[index],
+                Layer::Output => &self.output,
+            };
+            let flat = match parameter.role {
+                Role::Weight => layer.weight.clone().map(numbers),
+                Role::Bias => layer.bias.clone().map(numbers),
+                Role::Gain => layer.gain.clone().map(numbers),
+                Role::Shift => layer.shift.clone().map(numbers),
+                Role::RunningMean | Role::RunningVariance => None,
+            };
+            if let Some(flat) = flat {
+                vector.extend(parameter.to_pytorchs_layout(&flat?));
+            }
+        }
+        Ok(vector)
+    }
+
+    /// The lowest hidden layer that it names a parameter of, or their number if it names none.
+    pub fn lowest(&self) -> usize {
+        self.hidden.iter().position(LayerDirection::names_any).unwrap_or(self.hidden.len())
+    }
+}
+
+impl Network {
+    /// The network `step` times `direction` away, in its own precision.
+    pub fn moved(&self, direction: &Direction, step: f64) -> Self {
+        let mut moved = self.clone().with_own_statistics();
+        for (layer, along) in moved.layers.iter_mut().zip(&direction.hidden) {
+            layer.linear = along.added_to(&layer.linear, step);
+            if let Some(norm) = &mut layer.norm {
+                for (parameter, along) in [(&mut norm.gamma, &along.gain), (&mut norm.beta, &along.shift)] {
+                    if let Some(along) = along {
+                        *parameter = Param::from_tensor(parameter.val() + along.clone() * step);
+                    }
+                }
+            }
+        }
+        moved.output = direction.output.added_to(&moved.output, step);
+        moved
+    }
+}
+
+impl LayerDirection {
+    fn added_to(&self, layer: &Linear, step: f64) -> Linear {
+        let (mut weight, mut bias) = (layer.weight.val(), bias(layer));
+        if let Some(along) = &self.weight {
+            weight = weight + along.clone() * step;
+        }
+        if let Some(along) = &self.bias {
+            bias = bias + along.clone() * step;
+        }
+        Linear { weight: Param::from_tensor(weight), bias: Some(Param::from_tensor(bias)) }
+    }
+
+    fn names_any(&self) -> bool {
+        self.weight.is_some() || self.bias.is_some() || self.gain.is_some() || self.shift.is_some()
+    }
+}
+
+/// A tensor's elements, row by row.
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f64>, DeviceError> {
+    Ok(tensor.try_into_data().map_err(DeviceError::new)?.iter::<f64>().collect())
+}
