@@ -57,6 +57,7 @@ mod observer;
 mod samples;
 mod statistics;
 mod variants;
+mod whole;
 
 pub use arrays::LayerArrays;
 pub use error::ProbeError;
@@ -68,3 +69,4 @@ pub use network::TrainedNetwork;
 pub use observer::Observer;
 pub use samples::samples;
 pub use variants::{EpochSpectra, recompute, variants};
+pub use whole::{Curvature, NetworkHessian};

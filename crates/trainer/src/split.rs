@@ -8,7 +8,7 @@ use burn::{
 };
 use kappa_data::LabelledImages;
 use kappa_fused::{ByteScale, DeviceError};
-use kappa_model::Network;
+use kappa_model::{Inputs, Network};
 use kappa_run::Scaling;
 
 use crate::TrainError;
@@ -142,7 +142,12 @@ impl DeviceSplit {
     pub fn chunks_of_multiples(&self, granularity: usize) -> impl Iterator<Item = Chunk> {
         let most = CHUNK_BYTES / (self.inputs * size_of::<f32>());
         let length = (most / granularity).max(1) * granularity;
-        self.ranges(length).map(|range| Chunk {
+        self.batches(NonZeroUsize::new(length).unwrap_or(NonZeroUsize::MIN))
+    }
+
+    /// The whole split in its order, `length` samples at a time.
+    pub fn batches(&self, length: NonZeroUsize) -> impl Iterator<Item = Chunk> {
+        self.ranges(length.get()).map(|range| Chunk {
             images: self.images_in(range.clone()),
             targets: self.one_hot.clone().select(0, self.labels.clone().slice(range)),
         })
@@ -192,6 +197,12 @@ impl Images {
         let PixelScaling { factor, offset } = self.scaling;
         let bytes = self.bytes.clone().try_into_data().map_err(DeviceError::new)?;
         Ok(bytes.iter::<i64>().map(|byte| factor * byte as f64 + offset).collect())
+    }
+
+    /// What goes into a network's first layer.
+    pub fn inputs(self) -> Inputs {
+        let PixelScaling { factor, offset } = self.scaling;
+        Inputs::Bytes(self.bytes, ByteScale { factor, offset })
     }
 
     /// W1 x + b1 of a network, which may record gradients: [n, m].
