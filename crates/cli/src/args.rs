@@ -3,7 +3,8 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kappa_run::{Backend, Precision, Scaling, Split};
+use kappa_model::Place;
+use kappa_run::{Backend, Interpretation, Precision, Scaling, Split};
 
 /// What does batch normalisation do to the Hessian?
 ///
@@ -136,6 +137,8 @@ pub struct HessianArguments {
     /// Any network in PyTorch's layout instead of a run (see docs/guide/train.md)
     #[arg(long, value_name = "FILE.safetensors")]
     pub checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub interpretation: InterpretationArguments,
     /// Take the images from the IDX files in this folder
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -189,6 +192,50 @@ pub struct HessianArguments {
     pub layer: LayerArguments,
     #[command(flatten)]
     pub further: FurtherArguments,
+}
+
+/// What a --checkpoint does not say itself.
+#[derive(Debug, Clone, Args)]
+pub struct InterpretationArguments {
+    /// Where a --checkpoint's batch norm stands, before or after the ReLU; after, if neither its
+    /// metadata (norm.place) nor the numbers of its layers say
+    #[arg(long, value_enum, requires = "checkpoint")]
+    pub bn_place: Option<PlaceArgument>,
+    /// What a --checkpoint's batch norm adds to the variance; 1e-5 as in PyTorch, if its metadata
+    /// (norm.eps) does not say; Keras has 1e-3
+    #[arg(long, value_name = "EPSILON", requires = "checkpoint", value_parser = epsilon)]
+    pub bn_epsilon: Option<f64>,
+    /// Call a --checkpoint's tensor OLD, or all whose names begin with OLD., as kappa calls them:
+    /// hidden, norm, output (hidden.0, norm.0, .. of several layers); may be repeated
+    #[arg(long, value_name = "OLD=NEW", requires = "checkpoint", value_parser = renaming)]
+    pub rename: Vec<String>,
+}
+
+impl InterpretationArguments {
+    pub fn interpretation(&self) -> Interpretation {
+        let place = self.bn_place.map(|place| match place {
+            PlaceArgument::After => Place::After,
+            PlaceArgument::Before => Place::Before,
+        });
+        Interpretation { place, epsilon: self.bn_epsilon, rename: self.rename.clone() }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlaceArgument {
+    After,
+    Before,
+}
+
+/// As a configuration's `network.normalisation.epsilon`.
+fn epsilon(text: &str) -> Result<f64, String> {
+    let epsilon = text.parse().ok().filter(|&epsilon: &f64| epsilon > 0.0 && epsilon <= 1e3);
+    epsilon.ok_or("expected a number above 0, 1000 at most".to_owned())
+}
+
+fn renaming(text: &str) -> Result<String, String> {
+    let both = text.split_once('=').filter(|(old, new)| !old.is_empty() && !new.is_empty());
+    both.map(|_| text.to_owned()).ok_or("expected OLD=NEW, fc1=hidden say".to_owned())
 }
 
 /// Which epochs of a run.

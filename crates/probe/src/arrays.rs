@@ -56,6 +56,8 @@ impl LayerArrays<'_> {
                 features: samples.features(),
                 classes: samples.classes(),
                 statistics: None,
+                epsilon: None,
+                interpretation: kappa_run::Interpretation::default(),
                 files: self.arrays.files.iter().map(checksum).collect(),
                 scores: Some(match self.arrays.scores {
                     Scores::Logits(_) => kappa_run::Scores::Logits,

@@ -4,13 +4,13 @@ use kappa_hessian::memory::{
     dense_bytes, density_bytes, density_directions, krylov_bytes, krylov_directions, largest_features,
     matrix_bytes,
 };
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use kappa_run::free_memory;
 
 use crate::ProbeError;
 
 /// Refuses a Hessian of `features` and `classes` that does not fit into what is free.
 pub(crate) fn check_dense(features: usize, classes: usize) -> Result<(), ProbeError> {
-    let (free, needed) = (free(), dense_bytes(features, classes));
+    let (free, needed) = (free_memory(), dense_bytes(features, classes));
     if needed <= free {
         return Ok(());
     }
@@ -35,24 +35,12 @@ pub(crate) fn check_density(size: usize, steps: usize) -> Result<(), ProbeError>
 }
 
 fn check_directions(size: usize, count: usize, needed: u64) -> Result<(), ProbeError> {
-    let free = free();
+    let free = free_memory();
     if needed <= free {
         return Ok(());
     }
     let (needed, free) = (gigabytes(needed), gigabytes(free));
     Err(ProbeError::NoMemoryForDirections { count, size, needed, free })
-}
-
-/// Bytes that a process can still have, by the system and by its control group.
-fn free() -> u64 {
-    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let system = System::new_with_specifics(memory);
-    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
-    match system.available_memory() {
-        // A system that does not tell is not in the way.
-        0 => u64::MAX,
-        available => available.min(limit),
-    }
 }
 
 fn gigabytes(bytes: u64) -> f64 {

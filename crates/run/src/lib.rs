@@ -32,10 +32,12 @@ mod directory;
 mod epochs;
 mod error;
 mod findings;
+mod interpretation;
 mod json;
 mod lock;
 mod manifest;
 mod matrix_free;
+mod memory;
 mod metrics;
 mod mismatch;
 mod names;
@@ -63,9 +65,11 @@ pub use findings::{
     Comparison, Estimate, Explanation, FINDINGS_VERSION, Findings, GridPoint, PointFindings, RunNames,
     Verdict, Word,
 };
+pub use interpretation::Interpretation;
 pub use lock::Lock;
 pub use manifest::{Exit, FileChecksum, MANIFEST_VERSION, Manifest, Provenance, Session};
 pub use matrix_free::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free};
+pub use memory::{free_memory, refuse_beyond_memory};
 pub use metrics::EpochMetrics;
 pub use mismatch::{Mismatch, mismatches};
 pub use names::{Backend, Precision, Quantity, Scores, Split, Variant, When};

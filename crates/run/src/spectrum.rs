@@ -6,8 +6,8 @@ use kappa_model::Statistics;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backend, FileChecksum, Request, RunError, SavedTensor, Scaling, Scores, Split, json::json_bytes,
-    place::refuse_other_question, tensors::tensor_bytes, write::Aside,
+    Backend, FileChecksum, Interpretation, Request, RunError, SavedTensor, Scaling, Scores, Split,
+    json::json_bytes, place::refuse_other_question, tensors::tensor_bytes, write::Aside,
 };
 
 /// The version of `spectrum.json`'s schema.
@@ -68,6 +68,12 @@ pub struct SpectrumSettings {
     pub classes: usize,
     /// By which statistics the network normalised; absent where it has none.
     pub statistics: Option<Statistics>,
+    /// What is added to batch norm's variance; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f64>,
+    /// What was said of a checkpoint that does not say it itself.
+    #[serde(default, skip_serializing_if = "Interpretation::is_empty")]
+    pub interpretation: Interpretation,
     /// The checkpoint, or the files that features, scores, weights and labels were read from.
     pub files: Vec<FileChecksum>,
     /// What the scores were given as; absent where a network computed them.

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use burn::tensor::Device;
 use kappa_data::{Elements, LastLayer, LastLayerFiles, Matrix};
-use kappa_run::write_sealed;
+use kappa_run::{Interpretation, write_sealed};
 use kappa_trainer::{import_checkpoint, load_adam_state};
 
 use crate::choose;
@@ -49,15 +49,19 @@ pub fn check_npy(folder: &Path, input: &[u8]) {
     });
 }
 
-/// The input is a last layer, a network, or Adam's state, which is read with a checksum only.
+/// The input is a last layer, a network, as its names say or renamed, or Adam's state, which is
+/// read with a checksum only.
 pub fn check_safetensors(folder: &Path, input: &[u8]) {
-    let Some((kind, bytes)) = choose(&[0, 1, 2], input) else { return };
+    let Some((kind, bytes)) = choose(&[0, 1, 2, 3], input) else { return };
     let path = folder.join("input.safetensors");
     fs::write(&path, bytes).unwrap();
     match kind {
         0 => check_layer(&LastLayerFiles { features: path, ..LastLayerFiles::default() }),
-        1 => {
-            if let Ok(network) = import_checkpoint(&path, &Device::flex()) {
+        1 | 3 => {
+            let rename =
+                if kind == 3 { vec!["a=hidden".to_owned(), "b=output".to_owned()] } else { Vec::new() };
+            let interpretation = Interpretation { rename, ..Interpretation::default() };
+            if let Ok((network, _)) = import_checkpoint(&path, &interpretation, &Device::flex()) {
                 let shape = network.shape();
                 assert!(shape.inputs > 0 && shape.features() > 0 && shape.classes > 0);
             }

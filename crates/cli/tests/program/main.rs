@@ -1,6 +1,7 @@
 //! The program as its users meet it: what it prints, writes and returns.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod brought;
 mod browser;
 mod disks;
 mod example;

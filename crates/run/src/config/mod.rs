@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kappa_model::{Initialisation, NetworkShape, Normalisation};
+use kappa_model::{Initialisation, LoneSample, NetworkShape, Normalisation};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -218,6 +218,25 @@ impl Config {
         parse(&self.name, &self.to_toml()?, assignments)
     }
 
+    /// Refuses batch norm on mini-batches of which one is a single sample: its variance, zero,
+    /// would go into the running statistics of every epoch.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::LoneSample`].
+    pub fn check_batches(&self) -> Result<(), RunError> {
+        let samples = self.data.train.get();
+        let batch_size = match self.training.batch_size {
+            BatchSize::Full => samples,
+            BatchSize::Samples(size) => size.get(),
+        };
+        let lone = LoneSample::of(samples, batch_size);
+        match lone.filter(|_| self.network.normalisation.has_statistics()) {
+            Some(lone) => Err(lone.into()),
+            None => Ok(()),
+        }
+    }
+
     /// All keys that there are, by their whole paths: "training.adam.learning_rate".
     pub fn keys() -> Vec<String> {
         <Self as Configuration>::keys()
@@ -347,7 +366,7 @@ learning_rate = 1e-3
         assert_eq!(config.training.batch_size, BatchSize::Full);
         let normalisation = config.network.normalisation;
         let (kind, place) = (Kind::Batch, Place::After);
-        assert_eq!(normalisation, Normalisation { kind, place, epsilon: 1e-3, momentum: 0.1 });
+        assert_eq!(normalisation, Normalisation { kind, place, epsilon: 1e-3, ..Normalisation::default() });
         assert_eq!(config.data.scaling, Scaling::Standardised);
         assert_eq!(config.data.folder, Some(PathBuf::from("/a b")));
         assert_eq!(config.network_label(), "FC+BN");
@@ -415,7 +434,7 @@ learning_rate = 1e-3
         let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/train.md");
         let guide = std::fs::read_to_string(guide).unwrap();
         let keys = Config::keys();
-        assert_eq!(keys.len(), 22, "{keys:?}");
+        assert_eq!(keys.len(), 23, "{keys:?}");
         for key in keys {
             let last = key.rsplit('.').next().unwrap();
             assert!(guide.contains(&format!("`{last}`")) || guide.contains(&format!("`{key}`")), "{key}");
@@ -433,6 +452,22 @@ learning_rate = 1e-3
         assert!(refused.contains("seed=1") && refused.contains("training.epochs"), "{refused}");
         for wrong in ["training.epochs=0", "training.epochs=many", "training.epochs"] {
             assert!(config.prolonged(&[wrong.to_owned()]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn batch_norm_on_a_single_sample_is_refused_and_nothing_else_is() {
+        let batch_norm = "network.normalisation.kind=batch";
+        let check = |settings: &[&str]| parse(TEXT, settings).unwrap().check_batches();
+        for refused in ["data.train=7", "training.batch_size=1", "training.batch_size=5"] {
+            assert!(check(&[refused]).is_ok(), "{refused} without batch norm");
+            let error = check(&[refused, batch_norm]).unwrap_err();
+            assert!(matches!(error, RunError::LoneSample(_)), "{refused}: {error}");
+        }
+        let alone = check(&["data.train=1", "training.batch_size=full", batch_norm]).unwrap_err();
+        assert!(alone.to_string().contains("single sample"), "{alone}");
+        for allowed in ["training.batch_size=4", "training.batch_size=full", "training.batch_size=60"] {
+            assert!(check(&[allowed, batch_norm]).is_ok(), "{allowed}");
         }
     }
 

@@ -5,6 +5,7 @@
 //! names        what tells spectra apart whose networks are called the same
 //! summary      what one came for, side by side
 //! table        all of it (--full)
+//! reading      how a checkpoint from elsewhere was read
 //! over_epochs  a row for each epoch of a run
 //! density      what was found without H
 //! ```
@@ -12,6 +13,7 @@
 mod density;
 mod names;
 mod over_epochs;
+mod reading;
 mod summary;
 mod table;
 mod target;
@@ -188,12 +190,19 @@ impl Call<'_> {
                         rows_printed = true;
                     }
                 }
-                Origin::File { checkpoint, scaling } => {
+                Origin::File { checkpoint, interpretation, scaling } => {
                     let set = sets.get(self.data.as_deref())?;
-                    let network = TrainedNetwork::of_checkpoint(checkpoint, *scaling, set, self.machine);
-                    let measured = network
-                        .map_err(CliError::from)
-                        .and_then(|network| self.take_one(network, target, true, &mut records));
+                    let network = TrainedNetwork::of_checkpoint(
+                        checkpoint,
+                        interpretation,
+                        *scaling,
+                        set,
+                        self.machine,
+                    );
+                    let measured = network.map_err(CliError::from).and_then(|network| {
+                        reading::tell(&network, self.quiet);
+                        self.take_one(network, target, true, &mut records)
+                    });
                     measured.map_err(|error| of_checkpoint(error, checkpoint))?;
                 }
             }

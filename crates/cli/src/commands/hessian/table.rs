@@ -82,6 +82,14 @@ impl<'a> Table<'a> {
                 or_dash(record.settings.statistics.map(|statistics| statistics.to_string()))
             });
         }
+        // Of a run it is the configuration's.
+        let epsilon =
+            |record: &SpectrumRecord| record.settings.epsilon.filter(|_| record.settings.epoch.is_none());
+        if self.any(|record| epsilon(record).is_some()) {
+            self.row("batch norm's epsilon", |record| {
+                or_dash(epsilon(record).map(|epsilon| format!("{epsilon:e}")))
+            });
+        }
         if self.any(|record| record.settings.request.forward == Precision::F64) {
             self.row("network computed in", |record| record.settings.request.forward.to_string());
         }
