@@ -91,7 +91,8 @@ impl LayerArrays<'_> {
             let taken = rows.len();
             let features = tensor(features, rows.clone(), place);
             let features = if request.bias { with_constant_feature(features) } else { features };
-            let probabilities = match self.arrays.scores {
+            let probabilities = match &self.arrays.scores {
+                _ if scores.columns == 1 => of_one_logit(&self.arrays.scores, rows, place),
                 Scores::Logits(_) => softmax(shifted(scores, rows, place), 1),
                 Scores::Probabilities(_) => {
                     let scores = tensor(scores, rows, place);
@@ -118,7 +119,8 @@ impl LayerArrays<'_> {
         let of_scores = match self.arrays.scores {
             // Rounded after the largest was taken off: so by a unit of the difference.
             Scores::Logits(_) => {
-                let softmax = InputError::of_softmax(scores.columns, epsilon);
+                // Of one logit it is that of [0, z].
+                let softmax = InputError::of_softmax(scores.columns.max(2), epsilon);
                 InputError { logits: softmax.logits + rounded(scores), ..softmax }
             }
             // Rounded, and divided by a sum of K.
@@ -140,7 +142,27 @@ impl LayerArrays<'_> {
 
 fn loss(scores: &Scores, labels: &[usize]) -> Option<f64> {
     let Scores::Logits(logits) = scores else { return None };
-    mean_loss(&doubles(logits), logits.columns, labels)
+    match logits.columns {
+        1 => mean_loss(&beside(&doubles(logits), |_| 0.0), 2, labels),
+        columns => mean_loss(&doubles(logits), columns, labels),
+    }
+}
+
+/// What class 0 has beside what class 1 has, for each sample: [N] -> [N, 2].
+fn beside(of_class_1: &[f64], of_class_0: impl Fn(f64) -> f64) -> Vec<f64> {
+    of_class_1.iter().flat_map(|&x| [of_class_0(x), x]).collect()
+}
+
+/// The probabilities [n, 2] of class 0 and of class 1 of some samples with one score each: the sigmoid of a
+/// logit is the softmax of [0, z], and of a probability 1 - p is formed before it is rounded.
+fn of_one_logit(scores: &Scores, rows: Range<usize>, place: (&Device, DType)) -> Tensor<2> {
+    let of_class_1 = doubles(scores.matrix());
+    let of_class_1 = of_class_1.get(rows.clone()).unwrap_or_default();
+    let both = |elements| Matrix { rows: rows.len(), columns: 2, elements: Elements::F64(elements) };
+    match scores {
+        Scores::Logits(_) => softmax(shifted(&both(beside(of_class_1, |_| 0.0)), 0..rows.len(), place), 1),
+        Scores::Probabilities(_) => tensor(&both(beside(of_class_1, |p| 1.0 - p)), 0..rows.len(), place),
+    }
 }
 
 /// A matrix's elements, row by row.
