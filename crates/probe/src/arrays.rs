@@ -224,6 +224,34 @@ mod tests {
         assert_eq!(numbers(shifted(&logits, 1..2, (&device, DType::F64))).unwrap(), [-1e15, 3.0 - 1e15]);
     }
 
+    /// The probability of the class that a certain sample is not of keeps its digits, and the loss is that of
+    /// labels 0 and 1.
+    #[test]
+    fn one_logit_is_a_sigmoid() {
+        let column = |elements: &[f64]| {
+            let elements = Elements::F64(elements.to_vec());
+            Matrix { rows: 3, columns: 1, elements }
+        };
+        let device = Device::flex();
+        let logits = Scores::Logits(column(&[40.0, -40.0, 0.5]));
+        let small = (-40.0f64).exp();
+        for (dtype, epsilon) in [(DType::F64, f64::EPSILON), (DType::F32, f64::from(f32::EPSILON))] {
+            let found = numbers(of_one_logit(&logits, 0..3, (&device, dtype))).unwrap();
+            let half = 1.0 / (1.0 + (-0.5f64).exp());
+            for (found, expected) in found.iter().zip([small, 1.0, 1.0, small, 1.0 - half, half]) {
+                // The softmax of two: K + 6 roundings, and an argument of 40 rounded by half a unit.
+                assert!((found / expected - 1.0).abs() < 28.0 * epsilon, "{found} {expected}");
+            }
+        }
+        let probabilities = Scores::Probabilities(column(&[1.0 - 1e-9, 0.25, 0.0]));
+        let found = numbers(of_one_logit(&probabilities, 0..2, (&device, DType::F32))).unwrap();
+        assert!((found[0] / 1e-9 - 1.0).abs() < 1e-6 && found[2..] == [0.75, 0.25], "{found:?}");
+
+        let expected = (small.ln_1p() + (40.0 + small.ln_1p()) + (0.5f64.exp()).ln_1p()) / 3.0;
+        let found = loss(&logits, &[1, 1, 0]).unwrap();
+        assert!((found / expected - 1.0).abs() < 8.0 * f64::EPSILON, "{found} {expected}");
+    }
+
     /// Numbers without a pattern, of mean 0 and variance 1.
     fn normal(count: usize, seed: u32) -> Vec<f64> {
         let mut state = seed;
