@@ -11,6 +11,8 @@
 //! is taken off all of u first: of a sample whose p_c is nearly one, u_c - p_n . u_n would cancel
 //! to rounding, and what is left is the sum of the others' p_a (u_a - u_c).
 //!
+//! Of one logit w_n = p_n (1 - p_n) u_n.
+//!
 //! Softmax ignores a shift of all logits: H maps what all classes share, 1 (x) v for every
 //! v, to zero. That is m of K m dimensions, and taking it out leaves contrasts of the classes.
 
@@ -19,7 +21,7 @@ use faer::prelude::{Reborrow, ReborrowMut};
 use faer::{Mat, MatMut, MatRef};
 
 use crate::{
-    Hessian, HessianError, Samples, SymmetricOperator,
+    Hessian, HessianError, Samples, SymmetricOperator, classes,
     operator::check_rows,
     samples::{Chunk, doubles},
     subspace::product,
@@ -44,7 +46,7 @@ impl SymmetricOperator for Samples {
     }
 
     fn known_nullity(&self) -> usize {
-        self.features()
+        classes::zeros_of_shift(self.features(), self.classes())
     }
 
     fn take_out_null(&self, block: MatMut<'_, f64>) {
@@ -75,7 +77,7 @@ impl SymmetricOperator for Hessian {
     }
 
     fn known_nullity(&self) -> usize {
-        self.features()
+        classes::zeros_of_shift(self.features(), self.classes())
     }
 
     fn take_out_null(&self, block: MatMut<'_, f64>) {
@@ -97,11 +99,15 @@ fn product_with(samples: &Samples, directions: MatRef<f64>) -> Result<Mat<f64>, 
     // A direction after the other, [k K, m].
     let data = TensorData::new(flat, [count * samples.classes(), samples.features()]);
     let mut sum = Mat::zeros(size, count);
-    for Chunk { features, probabilities } in samples.chunks().iter().cloned() {
+    for chunk in samples.chunks() {
+        let Chunk { features, probabilities } = chunk?;
         let place = (&features.device(), features.dtype());
         let directions = Tensor::<2>::from_data(data.clone().convert_dtype(place.1), place);
         let along = features.clone().matmul(directions.transpose());
-        let curved = curved(along, probabilities);
+        let curved = match samples.classes() {
+            1 => along * probabilities.prod_dim(1),
+            _ => curved(along, probabilities),
+        };
         let product = doubles(curved.transpose().matmul(features))?;
         sum += MatRef::from_column_major_slice(&product, size, count);
     }
@@ -120,8 +126,11 @@ fn curved(along: Tensor<2>, probabilities: Tensor<2>) -> Tensor<2> {
     (p * (u - mean)).reshape([samples, columns])
 }
 
-/// What is left of directions [K m, k] without what all classes share.
+/// What is left of directions [K m, k] without what all classes share; one logit shares nothing.
 fn take_out_class_means(block: MatMut<'_, f64>, m: usize, k: usize) {
+    if k == 1 {
+        return;
+    }
     for mut direction in block.col_iter_mut() {
         for feature in 0..m {
             let mean = direction.rb().iter().skip(feature).step_by(m).sum::<f64>() / k as f64;

@@ -29,6 +29,15 @@
 //! The diagonal blocks are thus sums of terms of one sign. The other way,
 //! p_a (1 - p_a), loses digits when p_a is near 1, as it is after training.
 //!
+//! A class whose probability is zero in every sample has a block of zeros. One logit z a sample is the
+//! sigmoid's: with p = sigmoid(z) of class 1 and 1 - p = sigmoid(-z) of class 0,
+//!
+//! ```text
+//! H = 1/N sum_n p_n (1 - p_n) g_n g_n^T          [m, m]
+//! ```
+//!
+//! is the sum of the class pair (0, 1), and half of the nonzero spectrum of the softmax of [0, z].
+//!
 //! The sums S_ab are the one operation that differs by backend ([`grams`]
 //! declares it once): WGSL kernels on a GPU, faer's matrix products on a CPU.
 //! Samples come in chunks, and the chunks are added up in f64 on the host.
@@ -90,6 +99,7 @@
 //!
 //! # And more
 //!
+//! - [`SampleSource`]: samples that are made when they are asked for, more than the memory holds.
 //! - [`Accumulator`]: sums over chunks that come and go; [`ClassPairSums`] of several
 //!   machines are merged. [`AccumulatorWithConstant`]: the Hessians of centred or scaled
 //!   features from the same sums, and the bias.
@@ -103,6 +113,7 @@
 //!
 //! ```text
 //! samples, accumulator, sums, grams   samples -> sums over class pairs
+//! classes                             what their number says, and which of them occur
 //! matrix, subspace, eigenpairs        sums -> H -> eigenpairs, with zeros by their reason
 //! spectrum                            numbers read off eigenvalues
 //! operator, last_layer                what has products with vectors; H is one
@@ -119,6 +130,7 @@
 pub use {burn, faer};
 
 mod accumulator;
+mod classes;
 mod decomposition;
 mod density;
 mod directions;
@@ -152,7 +164,7 @@ pub use krylov::{ExtremePairs, largest_pairs, smallest_pairs};
 pub use matrix::Hessian;
 pub use operator::{DenseMatrix, SymmetricOperator};
 pub use progress::Progress;
-pub use samples::{Chunk, InputError, Samples};
+pub use samples::{Chunk, InputError, SampleSource, Samples};
 pub use spectrum::Spectrum;
 pub use subsets::{Subset, growing_subsets};
 pub use sums::{ClassPairSums, FeatureMap};

@@ -93,7 +93,8 @@ impl LayerArrays<'_> {
             let taken = rows.len();
             let features = tensor(features, rows.clone(), place);
             let features = if request.bias { with_constant_feature(features) } else { features };
-            let probabilities = match self.arrays.scores {
+            let probabilities = match &self.arrays.scores {
+                _ if scores.columns == 1 => of_one_logit(&self.arrays.scores, rows, place),
                 Scores::Logits(_) => softmax(shifted(scores, rows, place), 1),
                 Scores::Probabilities(_) => {
                     let scores = tensor(scores, rows, place);
@@ -120,7 +121,8 @@ impl LayerArrays<'_> {
         let of_scores = match self.arrays.scores {
             // Rounded after the largest was taken off: so by a unit of the difference.
             Scores::Logits(_) => {
-                let softmax = InputError::of_softmax(scores.columns, epsilon);
+                // Of one logit it is that of [0, z].
+                let softmax = InputError::of_softmax(scores.columns.max(2), epsilon);
                 InputError { logits: softmax.logits + rounded(scores), ..softmax }
             }
             // Rounded, and divided by a sum of K.
@@ -143,7 +145,27 @@ impl LayerArrays<'_> {
 
 fn loss(scores: &Scores, labels: &[usize]) -> Option<f64> {
     let Scores::Logits(logits) = scores else { return None };
-    mean_loss(&doubles(logits), logits.columns, labels)
+    match logits.columns {
+        1 => mean_loss(&beside(&doubles(logits), |_| 0.0), 2, labels),
+        columns => mean_loss(&doubles(logits), columns, labels),
+    }
+}
+
+/// What class 0 has beside what class 1 has, for each sample: [N] -> [N, 2].
+fn beside(of_class_1: &[f64], of_class_0: impl Fn(f64) -> f64) -> Vec<f64> {
+    of_class_1.iter().flat_map(|&x| [of_class_0(x), x]).collect()
+}
+
+/// The probabilities [n, 2] of class 0 and of class 1 of some samples with one score each: the sigmoid of a
+/// logit is the softmax of [0, z], and of a probability 1 - p is formed before it is rounded.
+fn of_one_logit(scores: &Scores, rows: Range<usize>, place: (&Device, DType)) -> Tensor<2> {
+    let of_class_1 = doubles(scores.matrix());
+    let of_class_1 = of_class_1.get(rows.clone()).unwrap_or_default();
+    let both = |elements| Matrix { rows: rows.len(), columns: 2, elements: Elements::F64(elements) };
+    match scores {
+        Scores::Logits(_) => softmax(shifted(&both(beside(of_class_1, |_| 0.0)), 0..rows.len(), place), 1),
+        Scores::Probabilities(_) => tensor(&both(beside(of_class_1, |p| 1.0 - p)), 0..rows.len(), place),
+    }
 }
 
 /// A matrix's elements, row by row.
@@ -203,6 +225,34 @@ mod tests {
         // Some of the rows, and where no digits are lost, all as they are.
         assert_eq!(numbers(shifted(&logits, 1..2, (&device, DType::F32))).unwrap(), [-3.0, 0.0]);
         assert_eq!(numbers(shifted(&logits, 1..2, (&device, DType::F64))).unwrap(), [-1e15, 3.0 - 1e15]);
+    }
+
+    /// The probability of the class that a certain sample is not of keeps its digits, and the loss is that of
+    /// labels 0 and 1.
+    #[test]
+    fn one_logit_is_a_sigmoid() {
+        let column = |elements: &[f64]| {
+            let elements = Elements::F64(elements.to_vec());
+            Matrix { rows: 3, columns: 1, elements }
+        };
+        let device = Device::flex();
+        let logits = Scores::Logits(column(&[40.0, -40.0, 0.5]));
+        let small = (-40.0f64).exp();
+        for (dtype, epsilon) in [(DType::F64, f64::EPSILON), (DType::F32, f64::from(f32::EPSILON))] {
+            let found = numbers(of_one_logit(&logits, 0..3, (&device, dtype))).unwrap();
+            let half = 1.0 / (1.0 + (-0.5f64).exp());
+            for (found, expected) in found.iter().zip([small, 1.0, 1.0, small, 1.0 - half, half]) {
+                // The softmax of two: K + 6 roundings, and an argument of 40 rounded by half a unit.
+                assert!((found / expected - 1.0).abs() < 28.0 * epsilon, "{found} {expected}");
+            }
+        }
+        let probabilities = Scores::Probabilities(column(&[1.0 - 1e-9, 0.25, 0.0]));
+        let found = numbers(of_one_logit(&probabilities, 0..2, (&device, DType::F32))).unwrap();
+        assert!((found[0] / 1e-9 - 1.0).abs() < 1e-6 && found[2..] == [0.75, 0.25], "{found:?}");
+
+        let expected = (small.ln_1p() + (40.0 + small.ln_1p()) + (0.5f64.exp()).ln_1p()) / 3.0;
+        let found = loss(&logits, &[1, 1, 0]).unwrap();
+        assert!((found / expected - 1.0).abs() < 8.0 * f64::EPSILON, "{found} {expected}");
     }
 
     /// Numbers without a pattern, of mean 0 and variance 1.

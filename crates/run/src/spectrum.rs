@@ -64,7 +64,7 @@ pub struct SpectrumSettings {
     pub samples: usize,
     /// Features m, the constant one included if the bias is among the parameters.
     pub features: usize,
-    /// Classes K.
+    /// Classes K; 1 of one logit a sample, whose sigmoid is the probability of class 1.
     pub classes: usize,
     /// By which statistics the network normalised; absent where it has none.
     pub statistics: Option<Statistics>,
@@ -106,7 +106,7 @@ pub struct SpectrumSummary {
     pub top: Vec<f64>,
     /// lambda_1 / lambda_10; absent below ten eigenvalues.
     pub kappa_prime: Option<f64>,
-    /// lambda_1 / lambda_(K-1): how unlike the outliers are.
+    /// lambda_1 / lambda_(K-1): how unlike the outliers are; absent of one logit, as is the gap.
     pub outlier_ratio: Option<f64>,
     /// lambda_(K-1) / lambda_K: the gap at the edge of the outliers.
     pub outlier_gap: Option<f64>,
@@ -137,14 +137,17 @@ pub struct SpectrumSummary {
 /// The zeros among the eigenvalues, by their reason.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct NullSpaceRecord {
-    /// m, since softmax ignores a shift of all logits.
+    /// m, since softmax ignores a shift of all logits; 0 of one logit.
     pub shift: usize,
+    /// Classes a that never occur, with a probability of zero in every sample whose
+    /// probabilities leave any doubt; each is m zeros.
+    pub absent_classes: usize,
     /// Features that are zero in every sample whose probabilities leave any doubt; each is
-    /// K - 1 zeros.
+    /// K - a - 1 zeros, of one logit 1.
     pub silent_features: usize,
-    /// Features that the others already say in those samples; each is K - 1 zeros.
+    /// Features that the others already say in those samples; each is as many zeros.
     pub dependent_features: usize,
-    /// All of these zeros, m + (K-1)(m - rank G).
+    /// All of these zeros, (1 + a) m + (K - a - 1)(m - rank G); of one logit m - rank G.
     pub explained: usize,
     /// Eigenvalues below the rank tolerance that no structure explains.
     pub numerical: usize,

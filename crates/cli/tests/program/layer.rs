@@ -149,6 +149,26 @@ fn labels_in_another_order_than_the_logits_are_suspected() {
     assert!(said.contains("label of 0.00 %") && said.contains("same order"), "{said}");
 }
 
+/// Labels are no part of H.
+#[test]
+fn labels_in_another_order_leave_the_eigenvalues_to_the_last_bit() {
+    let kappa = Kappa::new();
+    write_layer(&kappa);
+    let eigenvalues = |out: &str| {
+        kappa.says(&with(&["--labels", "y.npy", "--out", out]));
+        std::fs::read(kappa.folder.path().join(out).join("spectrum.safetensors")).unwrap()
+    };
+    let expected = eigenvalues("here");
+    let path = kappa.folder.path().join("y.npy");
+    let mut labels = std::fs::read(&path).unwrap();
+    let data = labels.len() - SAMPLES;
+    labels[data..].rotate_left(5);
+    std::fs::write(&path, labels).unwrap();
+    let found = eigenvalues("there");
+    let values = |bytes: &[u8]| bytes[bytes.len() - FEATURES * CLASSES * 8..].to_vec();
+    assert_eq!(values(&found), values(&expected));
+}
+
 #[test]
 fn a_check_that_fails_ends_with_an_error_and_leaves_what_was_found() {
     let kappa = Kappa::new();

@@ -54,6 +54,7 @@ pub(crate) fn record() -> SpectrumRecord {
             entropy_rank: None,
             null_space: NullSpaceRecord {
                 shift: 3,
+                absent_classes: 0,
                 silent_features: 0,
                 dependent_features: 0,
                 explained: 3,

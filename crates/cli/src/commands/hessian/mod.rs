@@ -281,9 +281,9 @@ impl Call<'_> {
         if self.request.is_matrix_free() {
             let images = names::images(layer.settings()).map_or_else(String::new, |of| format!(", {of}"));
             say(format_args!(
-                "\n{network}{images}: {} samples, {} classes x {} features; H would be {size} x {size}\n",
+                "\n{network}{images}: {} samples, {} x {} features; H would be {size} x {size}\n",
                 samples.count(),
-                samples.classes(),
+                names::logits(samples.classes()),
                 samples.features(),
             ));
         }
