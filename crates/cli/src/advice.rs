@@ -163,6 +163,7 @@ fn on_probe(error: &ProbeError) -> Option<&'static str> {
         ProbeError::NoBatchSize => Some("name it: --batch-size 128, say"),
         ProbeError::NoOtherEpochs => Some("--overlap-with takes the epochs of a run"),
         ProbeError::NoMemory { .. } => Some("--top 10 and --density need no H"),
+        ProbeError::NoMemoryToKeep { .. } => Some("leave --save-matrix out"),
         ProbeError::NoMemoryForDirections { .. } => {
             Some("ask for fewer eigenvalues (--top) or steps (--steps)")
         }

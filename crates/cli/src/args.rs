@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
+use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kappa_data::IGNORE_INDEX;
 use kappa_model::Place;
 use kappa_run::{Backend, Interpretation, Precision, Scaling, Split};
 
@@ -176,6 +178,10 @@ pub struct HessianArguments {
     /// Skip the checks; the result says that they were skipped
     #[arg(long)]
     pub no_verify: bool,
+    /// Take so much memory at the most, 500MB or 4GiB say; what is free, if not given. Features and
+    /// logits that do not fit are read from their files in parts, each time they are gone through
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<ByteSize>,
     /// Write the results here; an answer to another question that is there is not overwritten
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -265,11 +271,11 @@ pub struct LayerArguments {
     /// logits or probabilities, weights, labels
     #[arg(
         long,
-        value_name = "G.npy|FILE.safetensors",
+        value_name = "G.npy|FILE.safetensors|FILE.npz",
         conflicts_with_all = ["runs", "checkpoint", "epoch", "data", "bn_stats", "batch_size", "folded", "overlap_with", "split", "scaling"]
     )]
     pub features: Option<PathBuf>,
-    /// Its logits Z [N, K]
+    /// Its logits Z [N, K]; of one logit a sample, [N] or [N, 1], a sigmoid is meant
     #[arg(long, value_name = "Z.npy", requires = "features")]
     pub logits: Option<PathBuf>,
     /// Its probabilities P [N, K] instead of logits
@@ -284,6 +290,15 @@ pub struct LayerArguments {
     /// The samples' classes [N], 0 being the first: for the loss and the gradient
     #[arg(long, value_name = "y.npy", requires = "features")]
     pub labels: Option<PathBuf>,
+    /// Samples with this label are left out, as PyTorch's loss leaves them out
+    #[arg(
+        long,
+        value_name = "LABEL",
+        requires = "features",
+        default_value_t = IGNORE_INDEX,
+        allow_negative_numbers = true
+    )]
+    pub ignore_index: i64,
     /// The L2 penalty of its training, which adds 2 l2 to every eigenvalue
     #[arg(
         long,

@@ -90,6 +90,16 @@ pub enum ProbeError {
         /// The most features that would fit.
         largest: usize,
     },
+    /// What was to be kept beside the spectrum does not fit into what is free.
+    #[error("features and probabilities of {samples} samples need {needed:.1} GB, and {free:.1} GB are free")]
+    NoMemoryToKeep {
+        /// Samples N.
+        samples: usize,
+        /// Gigabytes that keeping them takes.
+        needed: f64,
+        /// Gigabytes that are free.
+        free: f64,
+    },
     /// A Krylov space does not fit into what is free.
     #[error("{count} directions of {size} numbers need {needed:.1} GB, and {free:.1} GB are free")]
     NoMemoryForDirections {

@@ -34,6 +34,19 @@ pub(crate) fn check_density(size: usize, steps: usize) -> Result<(), ProbeError>
     check_directions(size, density_directions(steps), density_bytes(size, steps))
 }
 
+/// Refuses to keep features and probabilities, `columns` of both together, that do not fit into what
+/// is free.
+pub(crate) fn check_kept(samples: usize, columns: usize) -> Result<(), ProbeError> {
+    // As bytes, and once more as the file's.
+    let needed = [samples, columns, 2 * size_of::<f64>()];
+    let needed = needed.into_iter().fold(1u64, |product, factor| product.saturating_mul(factor as u64));
+    let free = free_memory();
+    if needed <= free {
+        return Ok(());
+    }
+    Err(ProbeError::NoMemoryToKeep { samples, needed: gigabytes(needed), free: gigabytes(free) })
+}
+
 fn check_directions(size: usize, count: usize, needed: u64) -> Result<(), ProbeError> {
     let free = free_memory();
     if needed <= free {
@@ -58,6 +71,7 @@ mod tests {
         let message = check_dense(2048, 1000).unwrap_err().to_string();
         assert!(message.contains("33554 GB") && message.contains("GB are free"), "{message}");
         assert!(check_dense(usize::MAX, 3).is_err());
+        assert!(check_kept(10, 10).is_ok() && check_kept(usize::MAX, 3).is_err());
         assert!(check_leading(usize::MAX, 3).is_err() && check_density(1000, usize::MAX).is_err());
     }
 }

@@ -240,6 +240,7 @@ impl<'a> TrainedNetwork<'a> {
             interpretation,
             files: vec![self.checksum.clone()],
             scores: None,
+            ignored: None,
             input_checks,
             backend: self.machine.provenance.backend,
             device: self.machine.provenance.device.clone(),

@@ -1,13 +1,46 @@
 //! What is free, asked before a file is read.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{
+    MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System, get_current_pid,
+};
 
 use crate::RunError;
 
-/// Bytes that a process can still have, by the system and by its control group.
+/// Bytes that this process may take, by whoever started it.
+static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// From now on this process takes so many bytes at the most, what it has already among them: of
+/// these, [`free_memory`] tells what is left.
+pub fn limit_memory(bytes: u64) {
+    LIMIT.store(bytes, Ordering::Relaxed);
+}
+
+/// Bytes that this process can still have, by the system, by its control group, and by
+/// [`limit_memory`].
 pub fn free_memory() -> u64 {
+    let allowed = match LIMIT.load(Ordering::Relaxed) {
+        u64::MAX => u64::MAX,
+        limit => limit.saturating_sub(taken()),
+    };
+    free_in_system().min(allowed)
+}
+
+/// Bytes that this process has in memory; 0 if the system does not tell.
+fn taken() -> u64 {
+    let Ok(this) = get_current_pid() else { return 0 };
+    let mut system = System::new();
+    let only_memory = ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[this]), false, only_memory);
+    system.process(this).map_or(0, sysinfo::Process::memory)
+}
+
+fn free_in_system() -> u64 {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(memory);
     let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);

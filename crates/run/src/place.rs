@@ -25,6 +25,8 @@ use crate::{
 
 /// What the set of images is called that kappa brings itself.
 const OWN_IMAGES: &str = "mnist";
+/// The label that leaves a sample out if no other is named.
+const USUALLY_IGNORED: i64 = -100;
 /// Characters of a checksum that a name holds.
 const SHORT: usize = 8;
 /// Bytes of a name at the most; file systems take 255.
@@ -103,6 +105,8 @@ impl Place {
         }
         parts.extend(read_as(&settings.interpretation));
         parts.extend(in_turn(settings));
+        let ignored = settings.ignored.filter(|ignored| ignored.label != USUALLY_IGNORED);
+        parts.extend(ignored.map(|ignored| format!("ignore{}", ignored.label)));
         parts.extend(request.top.map(|top| format!("top{top}")));
         parts.extend(request.density.map(|density| format!("density{}x{}", density.probes, density.steps)));
         parts.extend(request.subsets.map(|repeats| format!("subsets{repeats}")));
@@ -232,6 +236,8 @@ pub(crate) fn beside_the_epoch(there: &SpectrumSettings, asked: &SpectrumSetting
     };
     compare("checkpoint read", said(there), said(asked));
     compare("folded", yes(before.folded), yes(now.folded));
+    let ignored = |settings: &SpectrumSettings| or_none(settings.ignored.map(|ignored| ignored.label));
+    compare("ignored label", ignored(there), ignored(asked));
     compare("L2", there.l2.to_string(), asked.l2.to_string());
     // What may be added, and must not be dropped.
     if let Some(repeats) = before.subsets {

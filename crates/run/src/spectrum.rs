@@ -78,6 +78,9 @@ pub struct SpectrumSettings {
     pub files: Vec<FileChecksum>,
     /// What the scores were given as; absent where a network computed them.
     pub scores: Option<Scores>,
+    /// Which samples were left out by their label; known where labels were given.
+    #[serde(default)]
+    pub ignored: Option<IgnoredSamples>,
     /// What was checked before: of a folded network how far its logits are from the
     /// unfolded one's, of given weights whether they make the logits.
     pub input_checks: Vec<CheckRecord>,
@@ -219,6 +222,16 @@ pub struct DirectionsRecord {
     pub adam: Option<AdamRecord>,
     /// The overlap with the ten leading eigenvectors after other epochs.
     pub overlaps: Vec<OverlapRecord>,
+}
+
+/// Samples that were left out by their label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IgnoredSamples {
+    /// The label.
+    pub label: i64,
+    /// How many have it.
+    pub samples: usize,
 }
 
 /// The spectrum of D^(-1/2) H D^(-1/2), D = diag(sqrt(v_hat) + epsilon).

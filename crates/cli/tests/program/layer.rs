@@ -12,7 +12,7 @@ fn draw(count: usize, start: f64) -> Vec<f32> {
         .collect()
 }
 
-fn npy(path: &Path, shape: &str, descr: &str, bytes: &[u8]) {
+pub fn npy(path: &Path, shape: &str, descr: &str, bytes: &[u8]) {
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     while (10 + header.len() + 1) % 64 != 0 {
         header.push(' ');
@@ -281,7 +281,7 @@ fn what_cannot_be_measured_is_refused_with_the_way_out() {
         // (2^21)^2 numbers of eight bytes
         (&["hessian", "--features", "wide.npy", "--logits", "one.npy"][..], "needs 35184 GB"),
         (&["hessian", "--features", "G.npy"], "--logits"),
-        (&["hessian", "--features", "Z.npy", "--logits", "y.npy"], "[N, K]"),
+        (&["hessian", "--features", "Z.npy", "--logits", "y.npy"], "have elements of type u8"),
         (&["hessian", "--features", "G.npy", "--logits", "nowhere.npy"], "nowhere.npy"),
         (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--l2", "-1"], "from 0 to 1000"),
         (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--l2", "1e308"], "from 0 to 1000"),

@@ -5,6 +5,7 @@ mod brought;
 mod browser;
 mod disks;
 mod example;
+mod files;
 mod kills;
 mod layer;
 mod mistakes;

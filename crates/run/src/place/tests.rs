@@ -31,6 +31,7 @@ pub(crate) fn record() -> SpectrumRecord {
             interpretation: Interpretation::default(),
             files: vec![file("epoch-0004.safetensors", 'c')],
             scores: None,
+            ignored: None,
             input_checks: Vec::new(),
             backend: Backend::Flex,
             device: String::new(),

@@ -21,13 +21,17 @@ mod target;
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use kappa_data::{LastLayer, LastLayerFiles};
 use kappa_model::Statistics;
 use kappa_probe::{Layer, LayerArrays, Measured, ProbeError, TrainedNetwork, measure};
 use kappa_report::{ReportError, save_matrix_free, save_spectrum};
-use kappa_run::{DensityRequest, Place, Precision, Request, RunDir, RunError, SpectrumRecord, claim, shown};
+use kappa_run::{
+    DensityRequest, Place, Precision, Request, RunDir, RunError, SpectrumRecord, claim, free_memory,
+    limit_memory, shown,
+};
 use kappa_trainer::Machine;
 
 use super::DataSets;
@@ -39,6 +43,10 @@ use crate::{
     progress::Measuring,
 };
 use target::{Origin, Target};
+
+/// The part of what is free that arrays in memory may take: samples made of f32 are held once more, in
+/// f64, which is twice as much.
+const SHARE_OF_ARRAYS: u64 = 4;
 
 /// What holds for all that one call measures.
 struct Call<'a> {
@@ -66,6 +74,9 @@ pub fn run(arguments: &HessianArguments) -> Result<(), CliError> {
 }
 
 fn measured(arguments: &HessianArguments) -> Result<(), CliError> {
+    if let Some(memory) = arguments.memory {
+        limit_memory(memory.as_u64());
+    }
     let files = arguments.layer.features.as_ref().map(|_| layer_files(arguments));
     let targets = if files.is_some() { Vec::new() } else { target::targets(arguments)? };
     let chosen = backend::choose(arguments.common.backend)?;
@@ -81,9 +92,12 @@ fn measured(arguments: &HessianArguments) -> Result<(), CliError> {
     call.begin();
     let mut records = Vec::new();
     if let Some(files) = files {
-        let arrays = LastLayer::from_files(&files)?;
+        let arrays = LastLayer::from_files(&files, free_memory() / SHARE_OF_ARRAYS)?;
+        if let Some(ignored) = arrays.ignored.filter(|ignored| ignored.samples > 0 && !call.quiet) {
+            say(format_args!("{} samples with label {} are left out", ignored.samples, ignored.label));
+        }
         let layer = LayerArrays {
-            arrays: &arrays,
+            arrays: Arc::new(arrays),
             name: files.features.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             source: files.features.display().to_string(),
             l2: arguments.layer.l2,
@@ -125,6 +139,7 @@ fn layer_files(arguments: &HessianArguments) -> LastLayerFiles {
         weights: layer.weights,
         labels: layer.labels,
         logits_are_meant: layer.logits_are_meant,
+        ignore_index: layer.ignore_index,
     }
 }
 
