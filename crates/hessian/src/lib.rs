@@ -112,7 +112,9 @@
 //!   they are taken.
 //!
 //! ```text
-//! samples, accumulator, sums, grams   samples -> sums over class pairs
+//! samples, source, probabilities       samples, kept or made when they are asked for
+//! input_error                         what was rounded before
+//! accumulator, sums, grams, classes   samples -> sums over class pairs
 //! classes                             what their number says, and which of them occur
 //! matrix, subspace, eigenpairs        sums -> H -> eigenpairs, with zeros by their reason
 //! spectrum                            numbers read off eigenvalues
@@ -139,14 +141,17 @@ mod error;
 mod evidence;
 pub mod grams;
 mod influence;
+mod input_error;
 mod krylov;
 mod lanczos;
 mod last_layer;
 mod matrix;
 pub mod memory;
 mod operator;
+mod probabilities;
 mod progress;
 mod samples;
+mod source;
 mod spectrum;
 mod subsets;
 mod subspace;
@@ -159,12 +164,14 @@ pub use eigenpairs::{Eigenpairs, NullSpace};
 pub use error::HessianError;
 pub use evidence::{Check, Evidence, KnownDigits, verify, verify_pairs, verify_values};
 pub use influence::LeadingDirection;
+pub use input_error::InputError;
 pub use kappa_fused::DeviceError;
 pub use krylov::{ExtremePairs, largest_pairs, smallest_pairs};
 pub use matrix::Hessian;
 pub use operator::{DenseMatrix, SymmetricOperator};
 pub use progress::Progress;
-pub use samples::{Chunk, InputError, SampleSource, Samples};
+pub use samples::{Chunk, Samples};
+pub use source::SampleSource;
 pub use spectrum::Spectrum;
 pub use subsets::{Subset, growing_subsets};
 pub use sums::{ClassPairSums, FeatureMap};

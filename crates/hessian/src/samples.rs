@@ -1,11 +1,16 @@
 //! Features and probabilities, kept to be gone through more than once.
 
-use std::{fmt::Debug, sync::Arc};
+use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Element, Tensor, TensorData};
 use rayon::prelude::*;
 
-use crate::{Accumulator, DeviceError, Hessian, HessianError, accumulator::BINDING_BYTES, classes};
+use crate::{
+    Accumulator, DeviceError, Hessian, HessianError, InputError, SampleSource,
+    accumulator::BINDING_BYTES,
+    classes,
+    probabilities::{softmax, uncertainty},
+};
 
 /// Samples that a thread takes at once, at the least,
 const TASK: usize = 1024;
@@ -43,81 +48,6 @@ pub struct Samples {
     source: Option<Arc<dyn SampleSource>>,
     chunks: Vec<Chunk>,
     input_error: InputError,
-}
-
-/// Samples that are made when they are asked for: more of them than the memory holds, read from a file
-/// or computed again each time.
-///
-/// ```
-/// use std::sync::Arc;
-/// use kappa_hessian::{Chunk, HessianError, SampleSource, Samples, burn::tensor::{DType, Device, Tensor}};
-///
-/// #[derive(Debug)]
-/// struct Halves;
-///
-/// impl SampleSource for Halves {
-///     fn chunks(&self) -> usize {
-///         1000
-///     }
-///     fn chunk(&self, index: usize) -> Result<Chunk, HessianError> {
-///         let device = Device::flex();
-///         let features = Tensor::from_floats([[index as f32]], &device);
-///         Ok(Chunk { features, probabilities: Tensor::from_floats([[0.5, 0.5]], &device) })
-///     }
-/// }
-///
-/// let samples = Samples::from_source(1, 2, 1000, DType::F32, Arc::new(Halves))?;
-/// assert_eq!(samples.hessian()?.samples(), 1000);
-/// # Ok::<(), HessianError>(())
-/// ```
-pub trait SampleSource: Debug + Send + Sync {
-    /// The number of chunks.
-    fn chunks(&self) -> usize;
-
-    /// A chunk by its number, counted from 0: the same each time. Their order is that of the samples.
-    ///
-    /// # Errors
-    ///
-    /// [`HessianError::Source`], by which the source's own error is told.
-    fn chunk(&self, index: usize) -> Result<Chunk, HessianError>;
-}
-
-/// How far features and probabilities may be from what was asked about, by all that was rounded
-/// before they came here. What is given as it is has none.
-///
-/// It belongs to the error bar of an eigenvalue: with p_a wrong by a relative delta_a, each term of
-/// v' S v = sum_(a<b) p_a p_b (v_a - v_b)^2 is by delta_a + delta_b, and so is every eigenvalue at the
-/// most; with features wrong by |dg| <= eta |g|, a square root of one moves by eta sqrt(tr H); with
-/// probabilities wrong by u, absolutely, an eigenvalue moves by u K mean |g|^2.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct InputError {
-    /// eta, the error of a sample's features over their norm.
-    pub features: f64,
-    /// The relative error of a probability,
-    pub probabilities: f64,
-    /// and as much more for each unit of ln(p_c / p_a), c being the likeliest class: so far an
-    /// exponential carries on what its argument was rounded by.
-    pub logits: f64,
-    /// u, the absolute error of a probability that may be too small for its arithmetic.
-    pub underflow: f64,
-}
-
-impl InputError {
-    /// That of a softmax over K `classes` in an arithmetic of unit `epsilon`: K + 4 roundings and two
-    /// units of the exponential's own, and a rounding of its argument; what is too small for it is zero.
-    pub fn of_softmax(classes: usize, epsilon: f64) -> Self {
-        Self {
-            features: 0.0,
-            probabilities: (classes as f64 + 6.0) * epsilon,
-            logits: epsilon,
-            underflow: Self::underflow(epsilon),
-        }
-    }
-
-    /// The smallest number that has all digits in an arithmetic of unit `epsilon`.
-    pub fn underflow(epsilon: f64) -> f64 {
-        if epsilon > f64::EPSILON { f32::MIN_POSITIVE.into() } else { f64::MIN_POSITIVE }
-    }
 }
 
 /// Some of the samples.
@@ -446,32 +376,6 @@ pub(crate) fn unit(dtype: DType) -> f64 {
         DType::F64 => f64::EPSILON,
         _ => f32::EPSILON.into(),
     }
-}
-
-/// The softmax of one sample's logits, in f64.
-fn softmax<T: Element>(logits: &[T]) -> Vec<T> {
-    let logits = || logits.iter().map(|logit| logit.elem::<f64>());
-    let largest = logits().fold(f64::NEG_INFINITY, f64::max);
-    let powers: Vec<f64> = logits().map(|logit| (logit - largest).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.iter().map(|power| T::from_elem(power / sum)).collect()
-}
-
-/// The class that a sample most likely is of.
-pub(crate) fn likeliest(p: &[f64]) -> usize {
-    (0..p.len()).max_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap_or(0)
-}
-
-/// 1 - |p|^2 = tr S, in which 1 - p_c of the likeliest class c would lose all digits of
-/// what is left besides it; of one logit the product of its two probabilities.
-pub(crate) fn uncertainty(p: &[f64], classes: usize) -> f64 {
-    if classes == 1 {
-        return p.iter().product();
-    }
-    let c = likeliest(p);
-    let others = || p.iter().enumerate().filter(|&(a, _)| a != c).map(|(_, p)| p);
-    let rest: f64 = others().sum();
-    rest * (1.0 + p[c]) - others().map(|p| p * p).sum::<f64>()
 }
 
 /// A tensor's elements, row by row, in f64.

@@ -6,7 +6,8 @@ use faer::{Accum, Mat, MatMut, MatRef, Par, linalg::matmul::matmul};
 
 use crate::{
     HessianError, Samples, classes,
-    samples::{self, TASKS, uncertainty},
+    probabilities::{self, uncertainty},
+    samples::TASKS,
 };
 
 /// Samples that are taken at once, so that what is computed of them stays in a core's cache.
@@ -105,7 +106,7 @@ impl Reference {
                     self.smallest_probability = self.smallest_probability.min(*p);
                 }
             }
-            likeliest.push(samples::likeliest(p));
+            likeliest.push(probabilities::likeliest(p));
             let square = g.iter().map(|g| g * g).sum::<f64>();
             self.squared_features += square;
             self.trace += uncertainty(p, k) * square;
