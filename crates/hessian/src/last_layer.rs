@@ -23,6 +23,7 @@ use faer::{Mat, MatMut, MatRef};
 use crate::{
     Hessian, HessianError, Samples, SymmetricOperator, classes,
     operator::check_rows,
+    products::curved_product,
     samples::{Chunk, doubles},
     subspace::product,
 };
@@ -103,27 +104,11 @@ fn product_with(samples: &Samples, directions: MatRef<f64>) -> Result<Mat<f64>, 
         let Chunk { features, probabilities } = chunk?;
         let place = (&features.device(), features.dtype());
         let directions = Tensor::<2>::from_data(data.clone().convert_dtype(place.1), place);
-        let along = features.clone().matmul(directions.transpose());
-        let curved = match samples.classes() {
-            1 => along * probabilities.prod_dim(1),
-            _ => curved(along, probabilities),
-        };
-        let product = doubles(curved.transpose().matmul(features))?;
+        let probabilities = if samples.classes() == 1 { probabilities.prod_dim(1) } else { probabilities };
+        let product = doubles(curved_product(features, probabilities, directions))?;
         sum += MatRef::from_column_major_slice(&product, size, count);
     }
     Ok(sum * faer::Scale((samples.count() as f64).recip()))
-}
-
-/// S_n u_n for u of each direction, [n, k K], and P [n, K].
-fn curved(along: Tensor<2>, probabilities: Tensor<2>) -> Tensor<2> {
-    let ([samples, classes], [_, columns]) = (probabilities.dims(), along.dims());
-    let directions = columns / classes;
-    let u = along.reshape([samples, directions, classes]);
-    let p = probabilities.reshape([samples, 1, classes]);
-    let likeliest = p.clone().argmax(2).expand([samples, directions, 1]);
-    let u = u.clone() - u.gather(2, likeliest);
-    let mean = (p.clone() * u.clone()).sum_dim(2);
-    (p * (u - mean)).reshape([samples, columns])
 }
 
 /// What is left of directions [K m, k] without what all classes share; one logit shares nothing.

@@ -118,7 +118,7 @@
 //! classes                             what their number says, and which of them occur
 //! matrix, subspace, eigenpairs        sums -> H -> eigenpairs, with zeros by their reason
 //! spectrum                            numbers read off eigenvalues
-//! operator, last_layer                what has products with vectors; H is one
+//! operator, last_layer, products      what has products with vectors; H is one
 //! krylov, density, lanczos            an operator -> some eigenpairs, the density of all
 //! evidence                            what is checked of all that
 //! influence, directions, subsets      what a sample, a direction, a subset carries
@@ -149,6 +149,7 @@ mod matrix;
 pub mod memory;
 mod operator;
 mod probabilities;
+mod products;
 mod progress;
 mod samples;
 mod source;
