@@ -7,7 +7,7 @@ use std::{
 };
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use kappa_data::{Elements, LastLayer, LastLayerFiles, Matrix};
+use kappa_data::{Elements, LastLayer, LastLayerFiles, Rows};
 use kappa_hessian::Samples;
 
 use crate::error::BenchError;
@@ -27,22 +27,24 @@ pub fn read_samples(
     dtype: DType,
     device: &Device,
 ) -> Result<Samples, BenchError> {
-    let layer = LastLayer::from_files(&LastLayerFiles {
+    let files = LastLayerFiles {
         features: file(folder, "G", inputs),
         probabilities: Some(file(folder, "P", inputs)),
         ..LastLayerFiles::default()
-    })?;
-    let tensor = |matrix: &Matrix| {
-        let shape = [matrix.rows, matrix.columns];
-        let data = match &matrix.elements {
-            Elements::F32(elements) => TensorData::new(elements.clone(), shape),
-            Elements::F64(elements) => TensorData::new(elements.clone(), shape),
-        };
-        Tensor::<2>::from_data(data.convert_dtype(dtype), (device, dtype))
     };
-    let scores = layer.scores.matrix();
-    let mut samples = Samples::new(layer.features.columns, scores.columns, dtype)?;
-    samples.push(tensor(&layer.features), tensor(scores))?;
+    let layer = LastLayer::from_files(&files, u64::MAX)?;
+    let tensor = |rows: &Rows| -> Result<_, BenchError> {
+        let matrix = rows.read(0..rows.count())?;
+        let shape = [matrix.rows, matrix.columns];
+        let data = match matrix.elements {
+            Elements::F32(elements) => TensorData::new(elements, shape),
+            Elements::F64(elements) => TensorData::new(elements, shape),
+        };
+        Ok(Tensor::<2>::from_data(data.convert_dtype(dtype), (device, dtype)))
+    };
+    let scores = layer.scores.rows();
+    let mut samples = Samples::new(layer.features.columns(), scores.columns(), dtype)?;
+    samples.push(tensor(&layer.features)?, tensor(scores)?)?;
     Ok(samples)
 }
 

@@ -68,9 +68,12 @@ fn write_mnist(folder: &Path) -> Result<String, BenchError> {
     let images = DeviceSplit::new(&set.train, set.classes, scaling, &device);
     let request = Request::new(kappa_run::Precision::F64);
     let samples = samples(trainer.network(), &images, &request, &())?;
-    let chunks = samples.chunks();
-    let features = chunks.iter().map(|chunk| chunk.features.clone()).collect();
-    let probabilities = chunks.iter().map(|chunk| chunk.probabilities.clone()).collect();
+    let (mut features, mut probabilities) = (Vec::new(), Vec::new());
+    for chunk in samples.chunks() {
+        let chunk = chunk?;
+        features.push(chunk.features);
+        probabilities.push(chunk.probabilities);
+    }
     write_doubles(&file(folder, "G", MNIST), [samples.count(), samples.features()], &on_host(features)?)?;
     write_doubles(&file(folder, "P", MNIST), [samples.count(), samples.classes()], &on_host(probabilities)?)?;
 

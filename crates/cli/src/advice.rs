@@ -91,6 +91,7 @@ fn on_run(error: &RunError) -> Option<&'static str> {
         RunError::Finished(_) => {
             Some("--set training.epochs=N, with more than it has, goes on beyond its end")
         }
+        RunError::LoneSample(_) => Some("--set training.batch_size=N takes another size"),
         RunError::InUse(_) => Some("`kappa hessian` can write elsewhere, with --out"),
         RunError::OtherQuestion { .. } | RunError::UnknownQuestion { .. } => Some(
             "--out names another folder; or move that one, or remove it whole: nothing else refers to it",
@@ -121,6 +122,10 @@ fn on_checkpoint(error: &CheckpointError) -> Option<&'static str> {
     match error {
         CheckpointError::File(error) => on_run(error),
         CheckpointError::Device(_) => Some(DEVICE),
+        CheckpointError::Names { .. } => Some(
+            "--rename OLD=NEW says what each layer is: `--rename fc1=hidden --rename bn1=norm --rename fc2=output`, and \
+             `hidden.0`, `norm.0`, `hidden.1`, .. of several hidden layers",
+        ),
         _ => None,
     }
 }
@@ -152,10 +157,13 @@ fn on_probe(error: &ProbeError) -> Option<&'static str> {
             Some("use --precision f32 without --forward, or the CPU (--backend flex)")
         }
         ProbeError::NotAffine => Some("use --bn-stats running or dataset"),
+        ProbeError::NoRunningStatistics => Some("use --bn-stats dataset, or batch with --batch-size"),
+        ProbeError::LoneSample(_) => Some("--batch-size names another size, --limit other samples"),
         ProbeError::NoValidationSplit => Some("--split takes train or test of a --checkpoint"),
         ProbeError::NoBatchSize => Some("name it: --batch-size 128, say"),
         ProbeError::NoOtherEpochs => Some("--overlap-with takes the epochs of a run"),
         ProbeError::NoMemory { .. } => Some("--top 10 and --density need no H"),
+        ProbeError::NoMemoryToKeep { .. } => Some("leave --save-matrix out"),
         ProbeError::NoMemoryForDirections { .. } => {
             Some("ask for fewer eigenvalues (--top) or steps (--steps)")
         }
@@ -165,6 +173,9 @@ fn on_probe(error: &ProbeError) -> Option<&'static str> {
 
 fn on_study(error: &StudyError) -> Option<&'static str> {
     match error {
+        StudyError::Run(RunError::LoneSample(_)) => {
+            Some("--set recipe.training.batch_size=N takes another size")
+        }
         StudyError::Run(error) => on_run(error),
         StudyError::Train(error) => on_train(error),
         StudyError::Checkpoint(error) => on_checkpoint(error),

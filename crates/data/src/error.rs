@@ -25,6 +25,16 @@ pub enum DataError {
         /// What the operating system or the unpacker said.
         source: io::Error,
     },
+    /// A file is larger than what may be taken of the memory.
+    #[error("{file} needs {:.1} GB of memory, and {:.1} GB may be taken", *needed as f64 / 1e9, *allowed as f64 / 1e9)]
+    NoMemory {
+        /// The file.
+        file: String,
+        /// Bytes that reading it takes.
+        needed: u64,
+        /// Bytes that may be taken.
+        allowed: u64,
+    },
     /// A file is not the IDX file it should be.
     #[error("{file} is not usable: {problem}")]
     Malformed {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! four IDX files (gzipped or not)  ->  DataSet { train, test }  ->  Splits { train, validation, test }
-//! .npy files, or one .safetensors  ->  LastLayer { features, scores, weights, labels }
+//! .npy files, or one .safetensors or .npz  ->  LastLayer { features, scores, weights, labels }
 //! ```
 //!
 //! Images stay as the bytes they were stored as; whoever trains on them scales
@@ -23,6 +23,8 @@ mod split;
 
 pub use error::DataError;
 pub use images::{LabelledImage, LabelledImages};
-pub use layer::{Elements, LastLayer, LastLayerFiles, LayerError, Matrix, Scores};
+pub use layer::{
+    Elements, IGNORE_INDEX, Ignored, LastLayer, LastLayerFiles, LayerError, Matrix, Rows, Scores,
+};
 pub use set::{DataSet, FileDigest};
 pub use split::{SplitOrder, SplitSizes, Splits};

@@ -82,14 +82,15 @@ impl DataSet {
         Err(DataError::NotEmbedded)
     }
 
-    /// The four IDX files in `folder`, gzipped or not, of any image size.
+    /// The four IDX files in `folder`, gzipped or not, of any image size. A file that needs more than
+    /// `memory_budget_bytes`, for its bytes and its pixels, is refused before it is read.
     ///
     /// # Errors
     ///
     /// [`DataError`] names the file and what is wrong with it.
-    pub fn from_folder(folder: &Path) -> Result<Self, DataError> {
-        let pair =
-            |images, labels| -> Result<_, DataError> { Ok((find(folder, images)?, find(folder, labels)?)) };
+    pub fn from_folder(folder: &Path, memory_budget_bytes: u64) -> Result<Self, DataError> {
+        let file = |stem| find(folder, stem, memory_budget_bytes);
+        let pair = |images, labels| -> Result<_, DataError> { Ok((file(images)?, file(labels)?)) };
         let name = folder
             .file_name()
             .map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned());
@@ -160,13 +161,19 @@ const MNIST_SHA256: [&str; 4] = [
 ];
 
 /// Finds `stem` or `stem.gz`, also spelt `train-images.idx3-ubyte`.
-fn find(folder: &Path, stem: &str) -> Result<RawFile<'static>, DataError> {
+fn find(folder: &Path, stem: &str, memory_budget_bytes: u64) -> Result<RawFile<'static>, DataError> {
     let dotted = stem.replacen("-idx", ".idx", 1);
     for candidate in [stem.to_owned(), format!("{stem}.gz"), dotted.clone(), format!("{dotted}.gz")] {
         let path = folder.join(&candidate);
         if path.is_file() {
-            let bytes = std::fs::read(&path)
-                .map_err(|source| DataError::Unreadable { file: path.display().to_string(), source })?;
+            let file = || path.display().to_string();
+            let unreadable = |source| DataError::Unreadable { file: file(), source };
+            // The file and its pixels; what a gzipped one unpacks to shows when it is unpacked.
+            let needed = std::fs::metadata(&path).map_err(unreadable)?.len().saturating_mul(2);
+            if needed > memory_budget_bytes {
+                return Err(DataError::NoMemory { file: file(), needed, allowed: memory_budget_bytes });
+            }
+            let bytes = std::fs::read(&path).map_err(unreadable)?;
             return Ok(RawFile { name: candidate, bytes: bytes.into() });
         }
     }
@@ -230,9 +237,9 @@ mod tests {
         let (pretender, other) = (named("mnist"), named("fashion"));
         write_set(&pretender, &[0, 1], &[1]);
         write_set(&other, &[0, 1], &[1]);
-        let name = DataSet::from_folder(&pretender).unwrap().name;
+        let name = DataSet::from_folder(&pretender, u64::MAX).unwrap().name;
         assert!(name != "mnist" && name.starts_with("mnist of ") && name.contains("mnist"), "{name}");
-        assert_eq!(DataSet::from_folder(&other).unwrap().name, "fashion");
+        assert_eq!(DataSet::from_folder(&other, u64::MAX).unwrap().name, "fashion");
 
         let real = named("images");
         for stem in IMAGE_STEMS.iter().chain(&LABEL_STEMS) {
@@ -240,14 +247,14 @@ mod tests {
             let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("mnist").join(&file);
             std::fs::copy(ours, real.join(&file)).unwrap();
         }
-        assert_eq!(DataSet::from_folder(&real).unwrap().name, "mnist");
+        assert_eq!(DataSet::from_folder(&real, u64::MAX).unwrap().name, "mnist");
     }
 
     #[test]
     fn reads_any_image_size_and_infers_the_classes() {
         let folder = tempfile::tempdir().unwrap();
         write_set(folder.path(), &[0, 255, 4], &[4]);
-        let set = DataSet::from_folder(folder.path()).unwrap();
+        let set = DataSet::from_folder(folder.path(), u64::MAX).unwrap();
         assert_eq!((set.train.size(), set.classes), ([2, 3], 256));
         assert_eq!(set.train.pixels()[6..12], [1; 6]);
     }
@@ -261,7 +268,18 @@ mod tests {
             folder.path().join("train-images.idx3-ubyte"),
         )
         .unwrap();
-        assert!(DataSet::from_folder(folder.path()).is_ok());
+        assert!(DataSet::from_folder(folder.path(), u64::MAX).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_is_larger_than_what_may_be_taken_is_refused_before_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train-images-idx3-ubyte");
+        // Sparse: it takes no room.
+        std::fs::File::create(path).unwrap().set_len(1 << 43).unwrap();
+        let message = DataSet::from_folder(folder.path(), 1 << 30).unwrap_err().to_string();
+        assert!(message.contains("train-images-idx3-ubyte needs 17592.2 GB"), "{message}");
+        assert!(message.contains("1.1 GB"), "{message}");
     }
 
     #[test]
@@ -269,7 +287,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write_set(folder.path(), &[0, 1], &[1]);
         std::fs::remove_file(folder.path().join("t10k-labels-idx1-ubyte")).unwrap();
-        let message = DataSet::from_folder(folder.path()).unwrap_err().to_string();
+        let message = DataSet::from_folder(folder.path(), u64::MAX).unwrap_err().to_string();
         assert!(message.starts_with("no file `t10k-labels-idx1-ubyte`"), "{message}");
         assert!(message.contains(&folder.path().display().to_string()), "{message}");
     }
@@ -278,7 +296,7 @@ mod tests {
     fn a_test_label_out_of_range_is_told_with_its_place() {
         let folder = tempfile::tempdir().unwrap();
         write_set(folder.path(), &[0, 1], &[1, 2]);
-        let message = DataSet::from_folder(folder.path()).unwrap_err().to_string();
+        let message = DataSet::from_folder(folder.path(), u64::MAX).unwrap_err().to_string();
         assert!(message.contains("label 2 of image 1"), "{message}");
     }
 
@@ -286,7 +304,7 @@ mod tests {
     fn one_class_is_no_classification() {
         let folder = tempfile::tempdir().unwrap();
         write_set(folder.path(), &[0, 0], &[0]);
-        assert!(DataSet::from_folder(folder.path()).is_err());
+        assert!(DataSet::from_folder(folder.path(), u64::MAX).is_err());
     }
 
     #[test]
@@ -295,7 +313,7 @@ mod tests {
         write_set(folder.path(), &[0, 1], &[1]);
         std::fs::write(folder.path().join("train-labels-idx1-ubyte"), [0, 0, 8, 1, 0, 0, 0, 3, 0, 1, 1])
             .unwrap();
-        let message = DataSet::from_folder(folder.path()).unwrap_err().to_string();
+        let message = DataSet::from_folder(folder.path(), u64::MAX).unwrap_err().to_string();
         assert!(message.contains("3 labels for 2 images"), "{message}");
     }
 }

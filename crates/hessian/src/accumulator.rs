@@ -4,7 +4,8 @@ use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::{
     ClassPairSums, DeviceError, FeatureMap, Hessian, HessianError, Samples,
-    grams::{class_pair_grams, pairs},
+    classes::pairs_of,
+    grams::class_pair_grams,
     samples::{Chunk, unit},
 };
 
@@ -45,8 +46,8 @@ impl Accumulator {
         Ok(Self { sums: ClassPairSums::new(features, classes)? })
     }
 
-    /// Adds N samples: features [N, m] and probabilities [N, K], both f32 or
-    /// both f64. They may be on any device, and in as many chunks as one likes.
+    /// Adds N samples: features [N, m] and probabilities [N, K], of one logit [N, 1] or [N, 2]
+    /// ([`Chunk`]), both f32 or both f64. They may be on any device, and in as many chunks as one likes.
     ///
     /// # Errors
     ///
@@ -55,8 +56,8 @@ impl Accumulator {
     /// could not be computed or read back. Nothing is added then.
     pub fn add(&mut self, features: Tensor<2>, probabilities: Tensor<2>) -> Result<(), HessianError> {
         let (m, k) = (self.sums.features(), self.sums.classes());
-        let chunk = Chunk { features, probabilities };
-        let samples = self.check(&chunk)?;
+        let chunk = self.checked(Chunk { features, probabilities })?;
+        let samples = chunk.rows();
         let Chunk { features, probabilities } = chunk;
         if samples == 0 {
             return Ok(());
@@ -64,7 +65,7 @@ impl Accumulator {
         // A GPU's kernel computes blocks of four by four: its parts are as large as if m were.
         let block_bytes = m.next_multiple_of(4).pow(2) * features.dtype().size();
         let pairs_a_launch = (LAUNCH_BYTES / block_bytes).max(1);
-        let all_pairs = pairs(k);
+        let all_pairs = pairs_of(k);
 
         let mut grams = Vec::new();
         for first in (0..all_pairs).step_by(pairs_a_launch) {
@@ -87,23 +88,24 @@ impl Accumulator {
     ///
     /// # Errors
     ///
-    /// As [`Self::add`].
+    /// As [`Self::add`] and [`Samples::chunks`].
     pub fn add_samples(&mut self, samples: &Samples) -> Result<(), HessianError> {
-        for Chunk { features, probabilities } in samples.chunks().iter().cloned() {
+        for chunk in samples.chunks() {
+            let Chunk { features, probabilities } = chunk?;
             self.add(features, probabilities)?;
         }
         Ok(())
     }
 
-    fn check(&self, chunk: &Chunk) -> Result<usize, HessianError> {
+    fn checked(&self, chunk: Chunk) -> Result<Chunk, HessianError> {
         let m = self.sums.features();
-        let samples = chunk.check(m, self.sums.classes())?;
+        let chunk = chunk.checked(m, self.sums.classes())?;
         let dtype = chunk.features.dtype();
         let bytes = m * m * dtype.size();
         if dtype == DType::F32 && bytes > BINDING_BYTES {
             return Err(HessianError::BlockTooLarge { features: m, megabytes: bytes >> 20 });
         }
-        Ok(samples)
+        Ok(chunk)
     }
 
     /// The sums so far.

@@ -3,7 +3,7 @@
 
 use faer::{Mat, MatRef};
 
-use crate::{Hessian, HessianError, Samples, Spectrum, decomposition, subspace::product};
+use crate::{Hessian, HessianError, Samples, Spectrum, classes, decomposition, subspace::product};
 
 /// How much two spaces of the same dimension k have in common: |A^T B|_F^2 / k for
 /// orthonormal bases A and B [n, k], the mean of the squared cosines of their
@@ -66,14 +66,14 @@ impl Samples {
     /// [`HessianError::Device`], [`HessianError::NoConvergence`].
     pub fn kronecker(&self, hessian: &Hessian, leading: MatRef<f64>) -> Result<Kronecker, HessianError> {
         let (m, k) = (self.features(), self.classes());
-        let count = self.count() as f64;
+        let (count, columns) = (self.count() as f64, classes::columns(k));
         let parts = self.on_host(|chunk| {
             let g = MatRef::from_row_major_slice(&chunk.features, chunk.rows, m);
-            let p = MatRef::from_row_major_slice(&chunk.probabilities, chunk.rows, k);
+            let p = MatRef::from_row_major_slice(&chunk.probabilities, chunk.rows, columns);
             (product(g.transpose(), g), product(p.transpose(), p))
         })?;
         let mut grams = Mat::<f64>::zeros(m, m);
-        let mut jacobian = Mat::<f64>::zeros(k, k);
+        let mut jacobian = Mat::<f64>::zeros(columns, columns);
         for (features, probabilities) in parts {
             grams += features;
             // E[S]_ab = -E[p_a p_b] off the diagonal; rows of S sum to zero.
@@ -81,9 +81,11 @@ impl Samples {
         }
         grams *= faer::Scale(count.recip());
         jacobian *= faer::Scale(count.recip());
-        for a in 0..k {
-            jacobian[(a, a)] = (0..k).filter(|&b| b != a).map(|b| -jacobian[(a, b)]).sum();
+        for a in 0..columns {
+            jacobian[(a, a)] = (0..columns).filter(|&b| b != a).map(|b| -jacobian[(a, b)]).sum();
         }
+        // Of one logit E[p (1 - p)], which that of two classes has on its diagonal.
+        let jacobian = jacobian.submatrix(0, 0, k, k);
         let (mut difference, mut norm) = (0.0, 0.0);
         for a in 0..k {
             for b in 0..k {
@@ -92,7 +94,7 @@ impl Samples {
                 norm += block.squared_norm_l2();
             }
         }
-        let (s, of_classes) = decomposition::eigenpairs(jacobian.as_ref())?;
+        let (s, of_classes) = decomposition::eigenpairs(jacobian)?;
         let (a, of_features) = decomposition::eigenpairs(grams.as_ref())?;
         let mut products: Vec<_> = (0..k)
             .flat_map(|class| (0..m).map(move |i| (class, i)))
@@ -114,7 +116,7 @@ impl Samples {
     }
 
     /// The gradient of the mean loss for these labels, flattened class by class,
-    /// mean_n (p_n - y_n) g_n^T: [K m]. Of the label's class p - 1 is taken as what the other
+    /// mean_n (p_n - y_n) g_n^T: [K m]; of one logit the labels are 0 and 1. Of the label's class p - 1 is taken as what the other
     /// classes have, which keeps its digits where a sample is all but certain.
     ///
     /// ```
@@ -132,11 +134,16 @@ impl Samples {
     pub fn gradient(&self, labels: &[usize]) -> Result<Vec<f64>, HessianError> {
         let (m, k) = (self.features(), self.classes());
         self.check_labels(labels)?;
+        let columns = classes::columns(k);
         let mut sum = Mat::<f64>::zeros(m, k);
         for part in self.on_host(|chunk| {
             let mut errors = chunk.probabilities;
-            for (row, &label) in errors.chunks_exact_mut(k).zip(&labels[chunk.first..]) {
+            for (row, &label) in errors.chunks_exact_mut(columns).zip(&labels[chunk.first..]) {
                 row[label] = -besides(row, label);
+            }
+            if k == 1 {
+                // Of class 1, whose logit there is.
+                errors = errors.into_iter().skip(1).step_by(2).collect();
             }
             let g = MatRef::from_row_major_slice(&chunk.features, chunk.rows, m);
             product(g.transpose(), MatRef::from_row_major_slice(&errors, chunk.rows, k))
@@ -156,7 +163,10 @@ impl Samples {
     pub fn loss(&self, labels: &[usize]) -> Result<f64, HessianError> {
         self.check_labels(labels)?;
         let parts = self.on_host(|chunk| {
-            let rows = chunk.probabilities.chunks_exact(self.classes()).zip(&labels[chunk.first..]);
+            let rows = chunk
+                .probabilities
+                .chunks_exact(classes::columns(self.classes()))
+                .zip(&labels[chunk.first..]);
             rows.map(|(row, &label)| loss_of(row, label)).sum::<f64>()
         })?;
         Ok(parts.into_iter().sum::<f64>() / self.count() as f64)
@@ -171,7 +181,8 @@ impl Samples {
     pub fn accuracy(&self, labels: &[usize]) -> Result<f64, HessianError> {
         self.check_labels(labels)?;
         let parts = self.on_host(|chunk| {
-            let rows = chunk.probabilities.chunks_exact(self.classes()).zip(&labels[chunk.first..]);
+            let columns = classes::columns(self.classes());
+            let rows = chunk.probabilities.chunks_exact(columns).zip(&labels[chunk.first..]);
             rows.filter(|(row, label)| first_likeliest(row) == **label).count()
         })?;
         Ok(parts.into_iter().sum::<usize>() as f64 / self.count() as f64)
@@ -179,8 +190,8 @@ impl Samples {
 
     fn check_labels(&self, labels: &[usize]) -> Result<(), HessianError> {
         let largest = labels.iter().max().copied().unwrap_or(0);
-        if labels.len() != self.count() || largest >= self.classes() {
-            let (samples, classes) = (self.count(), self.classes());
+        if labels.len() != self.count() || largest >= classes::columns(self.classes()) {
+            let (samples, classes) = (self.count(), classes::columns(self.classes()));
             return Err(HessianError::WrongLabels { labels: labels.len(), largest, samples, classes });
         }
         Ok(())

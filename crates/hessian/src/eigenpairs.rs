@@ -4,7 +4,7 @@ use faer::{Mat, MatRef};
 use rayon::prelude::*;
 
 use crate::{
-    Hessian, HessianError, Spectrum, decomposition,
+    Hessian, HessianError, Spectrum, classes, decomposition,
     subspace::{Subspace, summed_diagonal_blocks},
 };
 
@@ -25,16 +25,19 @@ pub struct Eigenpairs {
 /// The zeros among K m eigenvalues, by their reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NullSpace {
-    /// m: softmax ignores a shift of all logits.
+    /// m: softmax ignores a shift of all logits. 0 of one logit.
     pub shift: usize,
+    /// Classes that never occur, a: their probability is zero in every sample that leaves any
+    /// doubt; each is m zeros.
+    pub absent_classes: usize,
     /// Features that are zero in every sample that leaves any doubt (tr S_n > 0); each is
-    /// K - 1 zeros.
+    /// K - a - 1 zeros.
     pub silent_features: usize,
     /// Features less that the others already say in the samples that leave any doubt:
     /// collinear ones, constant ones among each other, or more features than such
-    /// samples; each is K - 1 zeros.
+    /// samples; each is K - a - 1 zeros.
     pub dependent_features: usize,
-    /// K - 1.
+    /// K - a - 1, or 1 of one logit.
     pub contrasts: usize,
     /// Eigenvalues that no structure explains and that are yet below the rank
     /// tolerance: small or saturated, they cannot be told from zero.
@@ -42,10 +45,11 @@ pub struct NullSpace {
 }
 
 impl NullSpace {
-    /// The zeros that structure explains, m + (K-1)(m - rank G), G without the samples
-    /// whose probabilities leave no doubt.
+    /// The zeros that structure explains, (1 + a) m + (K - a - 1)(m - rank G), G without the
+    /// samples whose probabilities leave no doubt; m - rank G of one logit.
     pub fn explained(&self) -> usize {
-        self.shift + self.contrasts * (self.silent_features + self.dependent_features)
+        self.shift * (1 + self.absent_classes)
+            + self.contrasts * (self.silent_features + self.dependent_features)
     }
 }
 
@@ -95,20 +99,21 @@ impl Hessian {
         // .. but what the sums cannot tell from zero is counted as zero.
         let nullity =
             if epsilon > f64::EPSILON { Subspace::of(self, epsilon)?.nullity() } else { subspace.nullity() };
-        let null_space = self.null_space(&spectrum, nullity);
+        let null_space = self.null_space(&spectrum, &subspace, nullity);
         Ok(Eigenpairs { spectrum, vectors, null_space })
     }
 
     /// Why so many of this Hessian's eigenvalues are zero.
-    fn null_space(&self, spectrum: &Spectrum, nullity: usize) -> NullSpace {
-        let (m, contrasts) = (self.features(), self.classes() - 1);
+    fn null_space(&self, spectrum: &Spectrum, subspace: &Subspace, nullity: usize) -> NullSpace {
+        let m = self.features();
         let summed = summed_diagonal_blocks(self);
         let silent_features = (0..m).filter(|&feature| summed[(feature, feature)] == 0.0).count();
         let structural = NullSpace {
-            shift: m,
+            shift: classes::zeros_of_shift(m, self.classes()),
+            absent_classes: subspace.absent(),
             silent_features,
             dependent_features: nullity.saturating_sub(silent_features),
-            contrasts,
+            contrasts: subspace.contrasts(),
             numerical: 0,
         };
         let zeros = self.size() - spectrum.rank();

@@ -7,7 +7,7 @@ use crate::DeviceError;
 #[non_exhaustive]
 pub enum HessianError {
     /// There is nothing to differentiate.
-    #[error("a Hessian needs at least 1 feature and 2 classes, and there are {features} and {classes}")]
+    #[error("a Hessian needs at least 1 feature and 1 class, and there are {features} and {classes}")]
     TooSmall {
         /// The number of features m.
         features: usize,
@@ -53,6 +53,17 @@ pub enum HessianError {
         /// The expected number of classes.
         k: usize,
     },
+    /// A source of samples made another number of them than it was to.
+    #[error("there were to be {promised} samples, and their source made {found}")]
+    WrongCount {
+        /// How many it made, or more if it was stopped then.
+        found: usize,
+        /// How many there were to be.
+        promised: usize,
+    },
+    /// A source of samples could not make them.
+    #[error(transparent)]
+    Source(Box<dyn std::error::Error + Send + Sync>),
     /// Features and probabilities differ in type, or have one that is not computed in.
     #[error("features are {features} and probabilities {probabilities}; both must be f32, or both f64")]
     WrongType {

@@ -15,8 +15,9 @@ use burn::tensor::{Tensor, TensorData};
 use faer::{MatMut, MatRef};
 
 use crate::{
-    Check, DeviceError, Hessian, HessianError, decomposition,
+    Check, DeviceError, Hessian, HessianError, classes, decomposition,
     evidence::summation,
+    samples::Chunk,
     sums::{too_large, zeros},
 };
 
@@ -53,7 +54,7 @@ impl Hessian {
     /// let direction = hessian.leading_direction(lambda_1)?;
     ///
     /// // Each sample carries p (1 - p) g^2 of it, and without the second only 1 is left of 5.
-    /// let chunk = samples.chunks()[0].clone();
+    /// let chunk = samples.chunks().next().unwrap()?;
     /// let shares = direction.shares(chunk.features, chunk.probabilities)?;
     /// assert!((shares[1] - 0.9).abs() < 1e-12);
     /// assert!(hessian.shares_check(direction.lambda(), shares.iter().sum()).passed());
@@ -112,14 +113,22 @@ impl Hessian {
     }
 
     /// The mean over the other N - 1 samples: without the one of these features
-    /// `[m]` and probabilities `[K]`.
+    /// `[m]` and probabilities `[K]`, of one logit that of class 1 or of both classes.
     ///
     /// # Errors
     ///
     /// [`HessianError::WrongShape`], or [`HessianError::NoSamples`] if it is the only one.
     pub fn without(&self, features: &[f64], probabilities: &[f64]) -> Result<Self, HessianError> {
         let (m, k) = (self.features(), self.classes());
-        if features.len() != m || probabilities.len() != k {
+        let both;
+        let probabilities = match *probabilities {
+            [p] if k == 1 => {
+                both = [1.0 - p, p];
+                both.as_slice()
+            }
+            _ => probabilities,
+        };
+        if features.len() != m || probabilities.len() != classes::columns(k) {
             let (features, probabilities) = ([1, features.len()], [1, probabilities.len()]);
             return Err(HessianError::WrongShape { features, probabilities, m, k });
         }
@@ -148,20 +157,20 @@ impl LeadingDirection {
     ///
     /// # Errors
     ///
-    /// [`HessianError::WrongShape`], or [`HessianError::Device`].
+    /// [`HessianError::WrongShape`], [`HessianError::WrongType`], or [`HessianError::Device`].
     pub fn shares(&self, features: Tensor<2>, probabilities: Tensor<2>) -> Result<Vec<f64>, HessianError> {
         let (m, k) = (self.features, self.classes);
-        let ([n, features_too], [n_too, classes_too]) = (features.dims(), probabilities.dims());
-        if (n, features_too, classes_too) != (n_too, m, k) {
-            let (features, probabilities) = ([n, features_too], [n_too, classes_too]);
-            return Err(HessianError::WrongShape { features, probabilities, m, k });
-        }
+        let Chunk { features, probabilities } = Chunk { features, probabilities }.checked(m, k)?;
         let direction = TensorData::new(self.vector.clone(), [k, m]);
         let direction = Tensor::<2>::from_data(direction, (&features.device(), features.dtype()));
         // u_n = V g_n: [n, K]
         let along = features.matmul(direction.transpose());
-        let mean = (probabilities.clone() * along.clone()).sum_dim(1);
-        let carried = (probabilities * (along - mean).powi_scalar(2)).sum_dim(1);
+        let carried = if k == 1 {
+            probabilities.prod_dim(1) * along.powi_scalar(2)
+        } else {
+            let mean = (probabilities.clone() * along.clone()).sum_dim(1);
+            (probabilities * (along - mean).powi_scalar(2)).sum_dim(1)
+        };
         let carried = carried.try_into_data().map_err(DeviceError::new)?;
         let whole = self.samples as f64 * self.lambda;
         let share = |carried: f64| if whole > 0.0 { carried / whole } else { 0.0 };

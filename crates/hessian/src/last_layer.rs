@@ -11,6 +11,8 @@
 //! is taken off all of u first: of a sample whose p_c is nearly one, u_c - p_n . u_n would cancel
 //! to rounding, and what is left is the sum of the others' p_a (u_a - u_c).
 //!
+//! Of one logit w_n = p_n (1 - p_n) u_n.
+//!
 //! Softmax ignores a shift of all logits: H maps what all classes share, 1 (x) v for every
 //! v, to zero. That is m of K m dimensions, and taking it out leaves contrasts of the classes.
 
@@ -19,8 +21,9 @@ use faer::prelude::{Reborrow, ReborrowMut};
 use faer::{Mat, MatMut, MatRef};
 
 use crate::{
-    Hessian, HessianError, Samples, SymmetricOperator,
+    Hessian, HessianError, Samples, SymmetricOperator, classes,
     operator::check_rows,
+    products::curved_product,
     samples::{Chunk, doubles},
     subspace::product,
 };
@@ -44,7 +47,7 @@ impl SymmetricOperator for Samples {
     }
 
     fn known_nullity(&self) -> usize {
-        self.features()
+        classes::zeros_of_shift(self.features(), self.classes())
     }
 
     fn take_out_null(&self, block: MatMut<'_, f64>) {
@@ -75,7 +78,7 @@ impl SymmetricOperator for Hessian {
     }
 
     fn known_nullity(&self) -> usize {
-        self.features()
+        classes::zeros_of_shift(self.features(), self.classes())
     }
 
     fn take_out_null(&self, block: MatMut<'_, f64>) {
@@ -97,31 +100,22 @@ fn product_with(samples: &Samples, directions: MatRef<f64>) -> Result<Mat<f64>, 
     // A direction after the other, [k K, m].
     let data = TensorData::new(flat, [count * samples.classes(), samples.features()]);
     let mut sum = Mat::zeros(size, count);
-    for Chunk { features, probabilities } in samples.chunks().iter().cloned() {
+    for chunk in samples.chunks() {
+        let Chunk { features, probabilities } = chunk?;
         let place = (&features.device(), features.dtype());
         let directions = Tensor::<2>::from_data(data.clone().convert_dtype(place.1), place);
-        let along = features.clone().matmul(directions.transpose());
-        let curved = curved(along, probabilities);
-        let product = doubles(curved.transpose().matmul(features))?;
+        let probabilities = if samples.classes() == 1 { probabilities.prod_dim(1) } else { probabilities };
+        let product = doubles(curved_product(features, probabilities, directions))?;
         sum += MatRef::from_column_major_slice(&product, size, count);
     }
     Ok(sum * faer::Scale((samples.count() as f64).recip()))
 }
 
-/// S_n u_n for u of each direction, [n, k K], and P [n, K].
-fn curved(along: Tensor<2>, probabilities: Tensor<2>) -> Tensor<2> {
-    let ([samples, classes], [_, columns]) = (probabilities.dims(), along.dims());
-    let directions = columns / classes;
-    let u = along.reshape([samples, directions, classes]);
-    let p = probabilities.reshape([samples, 1, classes]);
-    let likeliest = p.clone().argmax(2).expand([samples, directions, 1]);
-    let u = u.clone() - u.gather(2, likeliest);
-    let mean = (p.clone() * u.clone()).sum_dim(2);
-    (p * (u - mean)).reshape([samples, columns])
-}
-
-/// What is left of directions [K m, k] without what all classes share.
+/// What is left of directions [K m, k] without what all classes share; one logit shares nothing.
 fn take_out_class_means(block: MatMut<'_, f64>, m: usize, k: usize) {
+    if k == 1 {
+        return;
+    }
     for mut direction in block.col_iter_mut() {
         for feature in 0..m {
             let mean = direction.rb().iter().skip(feature).step_by(m).sum::<f64>() / k as f64;

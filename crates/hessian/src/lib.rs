@@ -29,6 +29,15 @@
 //! The diagonal blocks are thus sums of terms of one sign. The other way,
 //! p_a (1 - p_a), loses digits when p_a is near 1, as it is after training.
 //!
+//! A class whose probability is zero in every sample has a block of zeros. One logit z a sample is the
+//! sigmoid's: with p = sigmoid(z) of class 1 and 1 - p = sigmoid(-z) of class 0,
+//!
+//! ```text
+//! H = 1/N sum_n p_n (1 - p_n) g_n g_n^T          [m, m]
+//! ```
+//!
+//! is the sum of the class pair (0, 1), and half of the nonzero spectrum of the softmax of [0, z].
+//!
 //! The sums S_ab are the one operation that differs by backend ([`grams`]
 //! declares it once): WGSL kernels on a GPU, faer's matrix products on a CPU.
 //! Samples come in chunks, and the chunks are added up in f64 on the host.
@@ -90,6 +99,7 @@
 //!
 //! # And more
 //!
+//! - [`SampleSource`]: samples that are made when they are asked for, more than the memory holds.
 //! - [`Accumulator`]: sums over chunks that come and go; [`ClassPairSums`] of several
 //!   machines are merged. [`AccumulatorWithConstant`]: the Hessians of centred or scaled
 //!   features from the same sums, and the bias.
@@ -102,10 +112,13 @@
 //!   they are taken.
 //!
 //! ```text
-//! samples, accumulator, sums, grams   samples -> sums over class pairs
+//! samples, source, probabilities       samples, kept or made when they are asked for
+//! input_error                         what was rounded before
+//! accumulator, sums, grams, classes   samples -> sums over class pairs
+//! classes                             what their number says, and which of them occur
 //! matrix, subspace, eigenpairs        sums -> H -> eigenpairs, with zeros by their reason
 //! spectrum                            numbers read off eigenvalues
-//! operator, last_layer                what has products with vectors; H is one
+//! operator, last_layer, products      what has products with vectors; H is one
 //! krylov, density, lanczos            an operator -> some eigenpairs, the density of all
 //! evidence                            what is checked of all that
 //! influence, directions, subsets      what a sample, a direction, a subset carries
@@ -119,6 +132,7 @@
 pub use {burn, faer};
 
 mod accumulator;
+mod classes;
 mod decomposition;
 mod density;
 mod directions;
@@ -127,14 +141,18 @@ mod error;
 mod evidence;
 pub mod grams;
 mod influence;
+mod input_error;
 mod krylov;
 mod lanczos;
 mod last_layer;
 mod matrix;
 pub mod memory;
 mod operator;
+mod probabilities;
+mod products;
 mod progress;
 mod samples;
+mod source;
 mod spectrum;
 mod subsets;
 mod subspace;
@@ -147,12 +165,14 @@ pub use eigenpairs::{Eigenpairs, NullSpace};
 pub use error::HessianError;
 pub use evidence::{Check, Evidence, KnownDigits, verify, verify_pairs, verify_values};
 pub use influence::LeadingDirection;
+pub use input_error::InputError;
 pub use kappa_fused::DeviceError;
 pub use krylov::{ExtremePairs, largest_pairs, smallest_pairs};
 pub use matrix::Hessian;
 pub use operator::{DenseMatrix, SymmetricOperator};
 pub use progress::Progress;
-pub use samples::{Chunk, InputError, Samples};
+pub use samples::{Chunk, Samples};
+pub use source::SampleSource;
 pub use spectrum::Spectrum;
 pub use subsets::{Subset, growing_subsets};
 pub use sums::{ClassPairSums, FeatureMap};

@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use faer::MatRef;
 
 use crate::{
-    ClassPairSums, HessianError, Spectrum, decomposition,
+    ClassPairSums, HessianError, Spectrum,
+    classes::columns,
+    decomposition,
     grams::class_pairs,
     sums::{too_large, zeros},
 };
@@ -43,13 +45,18 @@ impl Hessian {
         let mut hessian = Self { features: m, classes, samples, epsilon: sums.epsilon(), elements };
         let size = hessian.size();
         let scale = 1.0 / samples as f64;
-        for ((a, b), triangle) in class_pairs(classes).zip(sums.triangles()) {
+        for ((a, b), triangle) in class_pairs(columns(classes)).zip(sums.triangles()) {
             let mut sums = triangle.iter();
             for i in 0..m {
                 for (j, &sum) in (0..=i).zip(&mut sums) {
                     let element = sum * scale;
                     if !element.is_finite() {
                         return Err(HessianError::NotFinite { value: element, class: a, feature: i });
+                    }
+                    if classes == 1 {
+                        // H = S_01 / N
+                        hessian.elements[i * size + j] = element;
+                        continue;
                     }
                     for (i, j) in [(i, j), (j, i)] {
                         // H_ab = H_ba = -S_ab / N
@@ -93,7 +100,7 @@ impl Hessian {
         epsilon: f64,
         elements: Vec<f64>,
     ) -> Result<Self, HessianError> {
-        if features == 0 || classes < 2 {
+        if features == 0 || classes == 0 {
             return Err(HessianError::TooSmall { features, classes });
         }
         let size = features.saturating_mul(classes);
@@ -127,7 +134,8 @@ impl Hessian {
         }
     }
 
-    /// Takes one sample out of the mean, H' = (N H - S (x) g g^T) / (N - 1).
+    /// Takes one sample out of the mean, H' = (N H - S (x) g g^T) / (N - 1); `probabilities` of one logit
+    /// are those of both classes.
     pub(crate) fn remove(&mut self, features: &[f64], probabilities: &[f64]) {
         let (m, size) = (self.features, self.size());
         let (all, others) = (self.samples as f64, self.samples as f64 - 1.0);
@@ -135,7 +143,11 @@ impl Hessian {
             let (a, i) = (row / m, row % m);
             for (b, block) in elements.chunks_exact_mut(m).enumerate() {
                 let p = probabilities[a] * probabilities[b];
-                let s = if a == b { probabilities[a] - p } else { -p };
+                let s = match self.classes {
+                    1 => probabilities.iter().product(),
+                    _ if a == b => probabilities[a] - p,
+                    _ => -p,
+                };
                 for (element, g) in block.iter_mut().zip(features) {
                     *element = (all * *element - s * features[i] * g) / others;
                 }

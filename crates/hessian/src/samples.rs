@@ -1,9 +1,16 @@
 //! Features and probabilities, kept to be gone through more than once.
 
+use std::sync::Arc;
+
 use burn::tensor::{DType, Device, Element, Tensor, TensorData};
 use rayon::prelude::*;
 
-use crate::{Accumulator, DeviceError, Hessian, HessianError, accumulator::BINDING_BYTES};
+use crate::{
+    Accumulator, DeviceError, Hessian, HessianError, InputError, SampleSource,
+    accumulator::BINDING_BYTES,
+    classes,
+    probabilities::{softmax, uncertainty},
+};
 
 /// Samples that a thread takes at once, at the least,
 const TASK: usize = 1024;
@@ -11,56 +18,36 @@ const TASK: usize = 1024;
 /// many that all threads have some.
 pub(crate) const TASKS: usize = 16;
 
-/// Features [N, m] and probabilities [N, K] of N samples, in chunks on a device.
+/// Features [N, m] and probabilities [N, K] of N samples, in chunks on a device, or made when they
+/// are asked for ([`SampleSource`]).
 ///
 /// The sums need them once; evidence, the matrix-free product and all that is
 /// asked about directions go through them again.
+///
+/// K = 1 is one logit a sample, and its sigmoid p the probability of class 1: the Hessian is
+/// 1/N sum_n p_n (1 - p_n) g_n g_n^T [m, m], of the mean binary cross-entropy.
+///
+/// ```
+/// use kappa_hessian::{Samples, burn::tensor::Device};
+///
+/// let (features, logits) = ([1.0, 2.0], [0.0, 1.0]);
+/// let sigmoid = Samples::from_logits(1, 1, &features, &logits, &Device::flex())?.hessian()?.spectrum()?;
+/// // The softmax of two logits [0, z] has the same probabilities, and twice the eigenvalues.
+/// let softmax = Samples::from_logits(1, 2, &features, &[0.0, 0.0, 0.0, 1.0], &Device::flex())?;
+/// let twice = softmax.hessian()?.spectrum()?.eigenvalues()[0];
+/// assert!((2.0 * sigmoid.eigenvalues()[0] - twice).abs() < 1e-15);
+/// # Ok::<(), kappa_hessian::HessianError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Samples {
     features: usize,
     classes: usize,
     count: usize,
     dtype: DType,
+    /// What comes before the chunks.
+    source: Option<Arc<dyn SampleSource>>,
     chunks: Vec<Chunk>,
     input_error: InputError,
-}
-
-/// How far features and probabilities may be from what was asked about, by all that was rounded
-/// before they came here. What is given as it is has none.
-///
-/// It belongs to the error bar of an eigenvalue: with p_a wrong by a relative delta_a, each term of
-/// v' S v = sum_(a<b) p_a p_b (v_a - v_b)^2 is by delta_a + delta_b, and so is every eigenvalue at the
-/// most; with features wrong by |dg| <= eta |g|, a square root of one moves by eta sqrt(tr H); with
-/// probabilities wrong by u, absolutely, an eigenvalue moves by u K mean |g|^2.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct InputError {
-    /// eta, the error of a sample's features over their norm.
-    pub features: f64,
-    /// The relative error of a probability,
-    pub probabilities: f64,
-    /// and as much more for each unit of ln(p_c / p_a), c being the likeliest class: so far an
-    /// exponential carries on what its argument was rounded by.
-    pub logits: f64,
-    /// u, the absolute error of a probability that may be too small for its arithmetic.
-    pub underflow: f64,
-}
-
-impl InputError {
-    /// That of a softmax over K `classes` in an arithmetic of unit `epsilon`: K + 4 roundings and two
-    /// units of the exponential's own, and a rounding of its argument; what is too small for it is zero.
-    pub fn of_softmax(classes: usize, epsilon: f64) -> Self {
-        Self {
-            features: 0.0,
-            probabilities: (classes as f64 + 6.0) * epsilon,
-            logits: epsilon,
-            underflow: Self::underflow(epsilon),
-        }
-    }
-
-    /// The smallest number that has all digits in an arithmetic of unit `epsilon`.
-    pub fn underflow(epsilon: f64) -> f64 {
-        if epsilon > f64::EPSILON { f32::MIN_POSITIVE.into() } else { f64::MIN_POSITIVE }
-    }
 }
 
 /// Some of the samples.
@@ -68,7 +55,8 @@ impl InputError {
 pub struct Chunk {
     /// [n, m]
     pub features: Tensor<2>,
-    /// [n, K]
+    /// [n, K]. Of one logit [n, 1], of class 1, or [n, 2], of class 0 and of class 1: where a sample is
+    /// all but certain 1 - p has lost the digits that the other column has.
     pub probabilities: Tensor<2>,
 }
 
@@ -80,7 +68,7 @@ pub(crate) struct HostChunk {
     pub rows: usize,
     /// [rows, m], row by row.
     pub features: Vec<f64>,
-    /// [rows, K], row by row.
+    /// [rows, K], row by row; of one logit [rows, 2], of class 0 and of class 1.
     pub probabilities: Vec<f64>,
 }
 
@@ -89,17 +77,33 @@ impl Samples {
     ///
     /// # Errors
     ///
-    /// [`HessianError::TooSmall`] for m < 1 or K < 2, [`HessianError::WrongType`] for a type
+    /// [`HessianError::TooSmall`] for m < 1 or K < 1, [`HessianError::WrongType`] for a type
     /// that is not computed in.
     pub fn new(features: usize, classes: usize, dtype: DType) -> Result<Self, HessianError> {
-        if features == 0 || classes < 2 {
+        if features == 0 || classes == 0 {
             return Err(HessianError::TooSmall { features, classes });
         }
         if !matches!(dtype, DType::F32 | DType::F64) {
             return Err(wrong_type(dtype, dtype));
         }
         let input_error = InputError::default();
-        Ok(Self { features, classes, count: 0, dtype, chunks: Vec::new(), input_error })
+        Ok(Self { features, classes, count: 0, dtype, source: None, chunks: Vec::new(), input_error })
+    }
+
+    /// `count` samples of m `features` and K `classes`, of type `dtype`, that `source` makes when they are
+    /// asked for. Whatever is computed of them has the same bits as of the same chunks in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`]. Whether the chunks are what is promised here shows when they are made.
+    pub fn from_source(
+        features: usize,
+        classes: usize,
+        count: usize,
+        dtype: DType,
+        source: Arc<dyn SampleSource>,
+    ) -> Result<Self, HessianError> {
+        Ok(Self { count, source: Some(source), ..Self::new(features, classes, dtype)? })
     }
 
     /// Samples of m `features` and K `classes` from slices of f32 or f64, row by row:
@@ -123,21 +127,33 @@ impl Samples {
         probability_rows: &[T],
         device: &Device,
     ) -> Result<Self, HessianError> {
-        let mut samples = Self::new(features, classes, T::dtype())?;
+        let samples = Self::new(features, classes, T::dtype())?;
         samples.check_lengths(feature_rows, probability_rows)?;
-        let rows = (BINDING_BYTES / (features.max(classes) * size_of::<T>())).max(1);
+        samples.with_rows(feature_rows, probability_rows, classes, device)
+    }
+
+    /// The same samples and those of rows of m features and of so many `columns` of probabilities.
+    fn with_rows<T: Element>(
+        mut self,
+        feature_rows: &[T],
+        probability_rows: &[T],
+        columns: usize,
+        device: &Device,
+    ) -> Result<Self, HessianError> {
+        let features = self.features;
+        let rows = (BINDING_BYTES / (features.max(columns) * size_of::<T>())).max(1);
         let tensor = |rows: &[T], columns: usize| {
             let data = TensorData::new(rows.to_vec(), [rows.len() / columns, columns]);
             Tensor::<2>::from_data(data, (device, T::dtype()))
         };
-        let chunks = feature_rows.chunks(rows * features).zip(probability_rows.chunks(rows * classes));
+        let chunks = feature_rows.chunks(rows * features).zip(probability_rows.chunks(rows * columns));
         for (feature_rows, probability_rows) in chunks {
-            samples.push(tensor(feature_rows, features), tensor(probability_rows, classes))?;
+            self.push(tensor(feature_rows, features), tensor(probability_rows, columns))?;
         }
-        Ok(samples)
+        Ok(self)
     }
 
-    /// As [`Self::from_slices`] from logits [N, K], whose softmax is taken in f64.
+    /// As [`Self::from_slices`] from logits [N, K], whose softmax is taken in f64, or the sigmoid of one.
     ///
     /// ```
     /// use kappa_hessian::{Samples, burn::tensor::Device};
@@ -158,10 +174,16 @@ impl Samples {
         logit_rows: &[T],
         device: &Device,
     ) -> Result<Self, HessianError> {
-        Self::new(features, classes, T::dtype())?.check_lengths(feature_rows, logit_rows)?;
-        let probabilities: Vec<T> = logit_rows.chunks_exact(classes).flat_map(softmax).collect();
-        let samples = Self::from_slices(features, classes, feature_rows, &probabilities, device)?;
-        let softmax = InputError::of_softmax(classes, f64::EPSILON);
+        let samples = Self::new(features, classes, T::dtype())?;
+        samples.check_lengths(feature_rows, logit_rows)?;
+        let columns = classes::columns(classes);
+        let probabilities: Vec<T> = match logit_rows {
+            // 1 / (1 + exp(-z)) is the softmax of [0, z].
+            _ if classes == 1 => logit_rows.iter().flat_map(|&z| softmax(&[T::from_elem(0.0), z])).collect(),
+            _ => logit_rows.chunks_exact(classes).flat_map(softmax).collect(),
+        };
+        let samples = samples.with_rows(feature_rows, &probabilities, columns, device)?;
+        let softmax = InputError::of_softmax(columns, f64::EPSILON);
         let probabilities = softmax.probabilities + unit(T::dtype());
         let underflow = InputError::underflow(unit(T::dtype()));
         Ok(samples.with_input_error(InputError { probabilities, underflow, ..softmax }))
@@ -186,20 +208,22 @@ impl Samples {
         Ok(())
     }
 
-    /// Adds samples: features [n, m] and probabilities [n, K].
+    /// Adds samples: features [n, m] and probabilities [n, K], of one logit [n, 1] or [n, 2] ([`Chunk`]).
     ///
     /// # Errors
     ///
     /// [`HessianError::WrongShape`], [`HessianError::WrongType`].
     pub fn push(&mut self, features: Tensor<2>, probabilities: Tensor<2>) -> Result<(), HessianError> {
-        let chunk = Chunk { features, probabilities };
-        let count = chunk.check(self.features, self.classes)?;
-        if chunk.features.dtype() != self.dtype {
-            return Err(chunk.wrong_type());
-        }
-        self.count += count;
+        let chunk = self.checked(Chunk { features, probabilities })?;
+        self.count += chunk.rows();
         self.chunks.push(chunk);
         Ok(())
+    }
+
+    /// A chunk that is as these samples are.
+    fn checked(&self, chunk: Chunk) -> Result<Chunk, HessianError> {
+        let chunk = chunk.checked(self.features, self.classes)?;
+        if chunk.features.dtype() == self.dtype { Ok(chunk) } else { Err(chunk.wrong_type()) }
     }
 
     /// The number of features m.
@@ -217,9 +241,32 @@ impl Samples {
         self.count
     }
 
-    /// The chunks, in order.
-    pub fn chunks(&self) -> &[Chunk] {
-        &self.chunks
+    /// The chunks, in order: what a source makes it makes now. One logit has two columns of
+    /// probabilities here ([`Chunk`]).
+    ///
+    /// # Errors
+    ///
+    /// Of each the source's own, or [`HessianError::WrongShape`] or [`HessianError::WrongType`] of what it
+    /// made; and [`HessianError::WrongCount`] where it made more samples than promised, or fewer.
+    pub fn chunks(&self) -> impl Iterator<Item = Result<Chunk, HessianError>> {
+        let of_source = self.source.as_ref().map_or(0, |source| source.chunks());
+        let chunks = of_source + self.chunks.len();
+        let mut found = 0;
+        (0..=chunks).filter_map(move |index| {
+            let wrong = |found| Err(HessianError::WrongCount { found, promised: self.count });
+            let chunk = match (&self.source, self.chunks.get(index.wrapping_sub(of_source))) {
+                (_, Some(chunk)) => chunk.clone(),
+                (Some(source), None) if index < of_source => {
+                    match source.chunk(index).and_then(|chunk| self.checked(chunk)) {
+                        Ok(chunk) => chunk,
+                        Err(error) => return Some(Err(error)),
+                    }
+                }
+                _ => return (found != self.count).then(|| wrong(found)),
+            };
+            found += chunk.rows();
+            Some(if found > self.count { wrong(found) } else { Ok(chunk) })
+        })
     }
 
     /// K m.
@@ -244,16 +291,18 @@ impl Samples {
         sums.finish()
     }
 
-    /// tr H = mean_n (1 - |p_n|^2) |g_n|^2, without H.
+    /// tr H = mean_n (1 - |p_n|^2) |g_n|^2, without H; of one logit mean_n p_n (1 - p_n) |g_n|^2.
     ///
     /// # Errors
     ///
-    /// [`HessianError::Device`].
+    /// [`HessianError::Device`], and as [`Self::chunks`].
     pub fn trace(&self) -> Result<f64, HessianError> {
         let parts = self.on_host(|chunk| {
             let samples = chunk.features.chunks_exact(self.features);
-            let samples = samples.zip(chunk.probabilities.chunks_exact(self.classes));
-            samples.map(|(g, p)| uncertainty(p) * g.iter().map(|g| g * g).sum::<f64>()).sum::<f64>()
+            let samples = samples.zip(chunk.probabilities.chunks_exact(classes::columns(self.classes)));
+            samples
+                .map(|(g, p)| uncertainty(p, self.classes) * g.iter().map(|g| g * g).sum::<f64>())
+                .sum::<f64>()
         })?;
         Ok(parts.into_iter().sum::<f64>() / self.count as f64)
     }
@@ -265,8 +314,9 @@ impl Samples {
         sum: impl Fn(HostChunk) -> T + Sync,
     ) -> Result<Vec<T>, HessianError> {
         let (mut parts, mut before) = (Vec::new(), 0);
-        for chunk in &self.chunks {
-            let [samples, _] = chunk.features.dims();
+        for chunk in self.chunks() {
+            let chunk = chunk?;
+            let samples = chunk.rows();
             let rows = samples.div_ceil(TASKS).max(TASK);
             let starts: Vec<usize> = (0..samples).step_by(rows).collect();
             let read = |start: usize| -> Result<T, HessianError> {
@@ -284,15 +334,26 @@ impl Samples {
 }
 
 impl Chunk {
-    /// The number of samples, if they are of m features and K classes and of a type
-    /// that is computed in.
-    pub(crate) fn check(&self, m: usize, k: usize) -> Result<usize, HessianError> {
+    /// The number of samples.
+    pub(crate) fn rows(&self) -> usize {
+        self.features.dims()[0]
+    }
+
+    /// The samples, if they are of m features and K classes and of a type that is computed in; of
+    /// one logit with the probabilities of both classes.
+    pub(crate) fn checked(self, m: usize, k: usize) -> Result<Self, HessianError> {
         let (features, probabilities) = (self.features.dims(), self.probabilities.dims());
-        if features[0] != probabilities[0] || features[1] != m || probabilities[1] != k {
+        let is_wide = probabilities[1] == k || probabilities[1] == classes::columns(k);
+        if features[0] != probabilities[0] || features[1] != m || !is_wide {
             return Err(HessianError::WrongShape { features, probabilities, m, k });
         }
         match (self.features.dtype(), self.probabilities.dtype()) {
-            (DType::F32, DType::F32) | (DType::F64, DType::F64) => Ok(features[0]),
+            (DType::F32, DType::F32) | (DType::F64, DType::F64) if probabilities[1] == 1 => {
+                let p = self.probabilities;
+                let both = Tensor::cat(vec![p.ones_like() - p.clone(), p], 1);
+                Ok(Self { features: self.features, probabilities: both })
+            }
+            (DType::F32, DType::F32) | (DType::F64, DType::F64) => Ok(self),
             _ => Err(self.wrong_type()),
         }
     }
@@ -315,29 +376,6 @@ pub(crate) fn unit(dtype: DType) -> f64 {
         DType::F64 => f64::EPSILON,
         _ => f32::EPSILON.into(),
     }
-}
-
-/// The softmax of one sample's logits, in f64.
-fn softmax<T: Element>(logits: &[T]) -> Vec<T> {
-    let logits = || logits.iter().map(|logit| logit.elem::<f64>());
-    let largest = logits().fold(f64::NEG_INFINITY, f64::max);
-    let powers: Vec<f64> = logits().map(|logit| (logit - largest).exp()).collect();
-    let sum: f64 = powers.iter().sum();
-    powers.iter().map(|power| T::from_elem(power / sum)).collect()
-}
-
-/// The class that a sample most likely is of.
-pub(crate) fn likeliest(p: &[f64]) -> usize {
-    (0..p.len()).max_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap_or(0)
-}
-
-/// 1 - |p|^2 = tr S, in which 1 - p_c of the likeliest class c would lose all digits of
-/// what is left besides it.
-pub(crate) fn uncertainty(p: &[f64]) -> f64 {
-    let c = likeliest(p);
-    let others = || p.iter().enumerate().filter(|&(a, _)| a != c).map(|(_, p)| p);
-    let rest: f64 = others().sum();
-    rest * (1.0 + p[c]) - others().map(|p| p * p).sum::<f64>()
 }
 
 /// A tensor's elements, row by row, in f64.

@@ -69,7 +69,8 @@ impl Samples {
         let mut sorted = indices.to_vec();
         sorted.sort_unstable();
         let (mut first, mut rest) = (0, sorted.as_slice());
-        for Chunk { features, probabilities } in self.chunks().iter().cloned() {
+        for chunk in self.chunks() {
+            let Chunk { features, probabilities } = chunk?;
             let [rows, _] = features.dims();
             let (here, later) = rest.split_at(rest.partition_point(|&index| index < first + rows));
             if !here.is_empty() {

@@ -13,20 +13,27 @@
 //! so each null vector of M (a feature that never fires, or features that are
 //! collinear) is K - 1 zeros more. With B [m, r] a basis of M's range, H is zero
 //! but for (Q (x) B)^T H (Q (x) B), a matrix of (K-1) r rows.
+//!
+//! A class that never occurs has a row of zeros in every S_n: m zeros more, and the contrasts are those of
+//! the K - a classes that do. One logit has no shift to ignore, and Q = 1.
 
 use faer::prelude::ReborrowMut;
 use faer::{Accum, ColRef, Mat, MatMut, MatRef, linalg::matmul::matmul};
 use rayon::prelude::*;
 
 use crate::{
-    Hessian, HessianError,
+    Hessian, HessianError, classes,
     decomposition::{self, squarable},
 };
 
 /// The range of Q (x) B, and what lies outside it.
 #[derive(Debug, Clone)]
 pub(crate) struct Subspace {
-    /// Q: [K, K-1].
+    /// K,
+    classes: usize,
+    /// and those of them that occur, K - a.
+    occurring: Vec<usize>,
+    /// Q: [K - a, c], c = K - a - 1 contrasts, or 1 of one logit.
     contrasts: Mat<f64>,
     /// B: [m, r]; absent if r = m, when any basis would do.
     range: Option<Mat<f64>>,
@@ -39,11 +46,19 @@ impl Subspace {
     pub fn of(hessian: &Hessian, epsilon: f64) -> Result<Self, HessianError> {
         let (range, null) = range_and_null(hessian, epsilon)?;
         let range = (null.ncols() > 0).then_some(range);
-        Ok(Self { contrasts: contrasts(hessian.classes()), range, null })
+        let (classes, occurring) = (hessian.classes(), classes::occurring(hessian));
+        let contrasts = if classes == 1 { Mat::identity(1, 1) } else { contrasts(occurring.len()) };
+        Ok(Self { classes, occurring, contrasts, range, null })
     }
 
-    fn classes(&self) -> usize {
-        self.contrasts.nrows()
+    /// a.
+    pub fn absent(&self) -> usize {
+        self.classes - self.occurring.len()
+    }
+
+    /// c.
+    pub fn contrasts(&self) -> usize {
+        self.contrasts.ncols()
     }
 
     fn features(&self) -> usize {
@@ -55,19 +70,38 @@ impl Subspace {
         self.null.ncols()
     }
 
-    /// (K-1) r.
+    /// c r.
     pub fn dimension(&self) -> usize {
-        (self.classes() - 1) * (self.features() - self.nullity())
+        self.contrasts() * (self.features() - self.nullity())
     }
 
     /// (Q (x) B)^T H (Q (x) B), a column after the other.
     pub fn restrict(&self, hessian: &Hessian) -> Vec<f64> {
+        if self.dimension() == 0 {
+            return Vec::new();
+        }
+        let rows = self.contrasts() * self.features();
+        let twice = match self.classes {
+            1 => hessian.elements().to_vec(),
+            _ => self.restrict_to_contrasts(hessian),
+        };
+        let Some(range) = &self.range else { return twice };
+        let half = on_features(range.transpose(), MatRef::from_column_major_slice(&twice, rows, rows));
+        let half = MatRef::from_column_major_slice(&half, self.dimension(), rows);
+        on_features(range.transpose(), half.transpose())
+    }
+
+    /// (Q (x) I)^T H (Q (x) I), a column after the other.
+    fn restrict_to_contrasts(&self, hessian: &Hessian) -> Vec<f64> {
         let (m, size) = (self.features(), hessian.size());
-        let rows = (self.classes() - 1) * m;
+        let rows = self.contrasts() * m;
         // (Q (x) I)^T H: the classes are parts of a column ..
         let mut once = vec![0.0; rows * size];
         let columns = once.par_chunks_mut(rows).zip(hessian.elements().par_chunks(size));
-        columns.for_each(|(to, from)| contrast(from.chunks_exact(m), to.chunks_exact_mut(m)));
+        columns.for_each(|(to, from)| {
+            let classes = self.occurring.iter().map(|class| &from[class * m..(class + 1) * m]);
+            contrast(classes, to.chunks_exact_mut(m));
+        });
         // .. times Q (x) I: the classes are columns, m apart.
         let mut twice = vec![0.0; rows * rows];
         let mut of_feature: Vec<Vec<&mut [f64]>> = (0..m).map(|_| Vec::new()).collect();
@@ -75,15 +109,13 @@ impl Subspace {
             of_feature[index % m].push(column);
         }
         of_feature.into_par_iter().enumerate().for_each(|(feature, columns)| {
-            contrast(once.chunks_exact(rows).skip(feature).step_by(m), columns.into_iter());
+            let classes = self.occurring.iter().map(|class| &once[(class * m + feature) * rows..][..rows]);
+            contrast(classes, columns.into_iter());
         });
-        let Some(range) = &self.range else { return twice };
-        let half = on_features(range.transpose(), MatRef::from_column_major_slice(&twice, rows, rows));
-        let half = MatRef::from_column_major_slice(&half, self.dimension(), rows);
-        on_features(range.transpose(), half.transpose())
+        twice
     }
 
-    /// (Q (x) B) u for u [(K-1) r]: [K m].
+    /// (Q (x) B) u for u [c r]: [K m].
     pub fn lift(&self, column: ColRef<f64>) -> Vec<f64> {
         let (m, r) = (self.features(), self.features() - self.nullity());
         let flat: Vec<f64> = column.iter().copied().collect();
@@ -95,33 +127,41 @@ impl Subspace {
                 blocks.col_iter().flat_map(|column| column.iter().copied()).collect()
             }
         };
-        let mut lifted = vec![0.0; self.classes() * m];
+        let mut lifted = vec![0.0; self.classes * m];
         for (contrast, y) in of_features.chunks_exact(m).enumerate() {
-            for (class, x) in lifted.chunks_exact_mut(m).enumerate().take(contrast + 2) {
-                let weight = self.contrasts[(class, contrast)];
+            for (row, class) in self.occurring.iter().enumerate().take(contrast + 2) {
+                let weight = self.contrasts[(row, contrast)];
+                let x = &mut lifted[class * m..(class + 1) * m];
                 x.iter_mut().zip(y).for_each(|(x, y)| *x += weight * y);
             }
         }
         lifted
     }
 
-    /// An orthonormal basis of what H maps to zero by its structure: 1/sqrt(K) (x) e_i
-    /// for every feature, then Q (x) each null vector of M. [K m, m + (K-1)(m - r)].
+    /// An orthonormal basis of what H maps to zero by its structure: 1/sqrt(K - a) (x) e_i over the
+    /// classes that occur for every feature, e_c (x) e_i for each class c that does not, then
+    /// Q (x) each null vector of M. [K m, (1 + a) m + c (m - r)], of one logit [m, m - r].
     pub fn null_vectors(&self) -> Mat<f64> {
-        let (m, k, nullity) = (self.features(), self.classes(), self.nullity());
-        let even = (k as f64).sqrt().recip();
-        let mut vectors = Mat::zeros(k * m, m + (k - 1) * nullity);
-        for feature in 0..m {
-            for class in 0..k {
+        let (m, k, nullity) = (self.features(), self.classes, self.nullity());
+        let even = (self.occurring.len() as f64).sqrt().recip();
+        let shift = classes::zeros_of_shift(m, k);
+        let before = shift + self.absent() * m;
+        let mut vectors = Mat::zeros(k * m, before + self.contrasts() * nullity);
+        for feature in 0..shift {
+            for class in &self.occurring {
                 vectors[(class * m + feature, feature)] = even;
             }
         }
-        for contrast in 0..k - 1 {
+        let absent = (0..k).filter(|class| !self.occurring.contains(class));
+        for (column, row) in absent.flat_map(|class| class * m..(class + 1) * m).enumerate() {
+            vectors[(row, shift + column)] = 1.0;
+        }
+        for contrast in 0..self.contrasts() {
             for null in 0..nullity {
-                for class in 0..k {
+                for (row, class) in self.occurring.iter().enumerate() {
                     for feature in 0..m {
-                        vectors[(class * m + feature, m + contrast * nullity + null)] =
-                            self.contrasts[(class, contrast)] * self.null[(feature, null)];
+                        vectors[(class * m + feature, before + contrast * nullity + null)] =
+                            self.contrasts[(row, contrast)] * self.null[(feature, null)];
                     }
                 }
             }
@@ -213,7 +253,7 @@ fn contrast<'a, 'b>(
     }
 }
 
-/// A [r, m] on every m rows of X [(K-1) m, n]: [(K-1) r, n], a column after the other.
+/// A [r, m] on every m rows of X [c m, n]: [c r, n], a column after the other.
 fn on_features(a: MatRef<f64>, x: MatRef<f64>) -> Vec<f64> {
     let (r, m, contrasts) = (a.nrows(), a.ncols(), x.nrows() / a.ncols());
     let mut image = vec![0.0; contrasts * r * x.ncols()];

@@ -2,7 +2,7 @@
 
 use std::ops::Index;
 
-use crate::{HessianError, grams::pairs};
+use crate::{HessianError, classes::pairs_of};
 
 /// S_ab = sum_n p_na p_nb g_n g_n^T for every class pair a < b, over N samples, in f64 on
 /// the host. Sums over other samples can be added ([`Self::merge`]), so that samples may be
@@ -48,16 +48,16 @@ impl ClassPairSums {
     ///
     /// # Errors
     ///
-    /// [`HessianError::TooSmall`] for m < 1 or K < 2, [`HessianError::TooLarge`] if they do
+    /// [`HessianError::TooSmall`] for m < 1 or K < 1, [`HessianError::TooLarge`] if they do
     /// not fit into memory.
     pub fn new(features: usize, classes: usize) -> Result<Self, HessianError> {
-        if features == 0 || classes < 2 {
+        if features == 0 || classes == 0 {
             return Err(HessianError::TooSmall { features, classes });
         }
         let length = features
             .checked_mul(features + 1)
             .map(|double| double / 2)
-            .and_then(|triangle| triangle.checked_mul(pairs(classes)));
+            .and_then(|triangle| triangle.checked_mul(pairs_of(classes)));
         let elements = length.and_then(zeros).ok_or_else(|| too_large(features, classes))?;
         Ok(Self { features, classes, samples: 0, epsilon: f64::EPSILON, elements })
     }
@@ -83,7 +83,7 @@ impl ClassPairSums {
     }
 
     /// The lower triangles, row by row, one class pair after the other in the order of
-    /// [`crate::grams::class_pairs`].
+    /// [`crate::grams::class_pairs`]; of one logit that of its two classes.
     pub fn triangles(&self) -> impl Iterator<Item = &[f64]> {
         self.elements.chunks_exact(triangle(self.features))
     }
@@ -130,8 +130,8 @@ impl ClassPairSums {
         if map.shift.len() != m || map.scale.len() != m {
             return Err(HessianError::WrongMap { found: [map.shift.len(), map.scale.len()], expected: m });
         }
-        let mut elements = Vec::with_capacity(triangle(m) * pairs(self.classes));
-        for pair in 0..pairs(self.classes) {
+        let mut elements = Vec::with_capacity(triangle(m) * pairs_of(self.classes));
+        for pair in 0..pairs_of(self.classes) {
             let at = |i: usize, j: usize| self[(pair, i, j)];
             for i in 0..m {
                 for j in 0..=i {

@@ -263,7 +263,7 @@ fn certain_samples_have_no_curvature() {
 #[test]
 fn what_cannot_be_computed_is_refused_and_changes_nothing() {
     assert!(matches!(Accumulator::new(0, 3), Err(HessianError::TooSmall { .. })));
-    assert!(matches!(Accumulator::new(3, 1), Err(HessianError::TooSmall { .. })));
+    assert!(matches!(Accumulator::new(3, 0), Err(HessianError::TooSmall { .. })));
     assert!(matches!(Accumulator::new(usize::MAX / 4, 9), Err(HessianError::TooLarge { .. })));
     assert!(matches!(Accumulator::new(1 << 31, 1 << 15), Err(HessianError::TooLarge { .. })));
     assert!(matches!(Accumulator::new(2, 2).unwrap().finish(), Err(HessianError::NoSamples)));
@@ -375,4 +375,65 @@ fn without_curvature_no_sample_carries_any() {
     sums.add(features.clone(), certain.clone()).unwrap();
     let direction = sums.finish().unwrap().leading_direction(0.0).unwrap();
     assert_eq!(direction.shares(features, certain).unwrap(), [0.0, 0.0]);
+}
+
+#[test]
+fn a_sample_that_is_all_but_certain_has_the_digits_of_what_is_left() {
+    let set = kappa_hessian::Samples::from_logits(1, 2, &[1.0f64], &[40.0, 0.0], &Device::flex()).unwrap();
+    let lambda_1 = set.hessian().unwrap().eigenpairs().unwrap().spectrum.eigenvalues()[0];
+    // 2 p (1 - p) with p = 1 / (1 + exp(-40)), to the thirteen digits that are given.
+    assert!((lambda_1 / 8.496_708_510_583e-18 - 1.0).abs() < 1e-13, "{lambda_1}");
+}
+
+#[test]
+fn features_c_times_as_large_have_eigenvalues_c_squared_times_as_large() {
+    let samples = Samples::new(80, 9, 4, 31);
+    let spectrum = |c: f64| {
+        let features: Vec<f64> = samples.features.iter().map(|g| c * g).collect();
+        let scaled = Samples { features, logits: samples.logits.clone(), ..samples };
+        scaled.hessian(&Device::flex(), DType::F64, 80).eigenpairs().unwrap().spectrum
+    };
+    let expected = spectrum(1.0);
+    for c in [1e-6, 1e6] {
+        for (found, expected) in spectrum(c).eigenvalues().iter().zip(expected.eigenvalues()) {
+            // Roundings of c g, and the backward errors of two solvers: of 36 rows, 5 stages each.
+            let bound = 2.0 * 5.0 * 36.0 * f64::EPSILON * spectrum(1.0).eigenvalues()[0];
+            assert!((found / (c * c) - expected).abs() < bound, "{c}: {found} {expected}");
+        }
+    }
+}
+
+#[test]
+fn every_row_twice_leaves_h_as_it_is() {
+    let samples = Samples::new(300, 9, 4, 32);
+    let twice = Samples {
+        n: 600,
+        features: samples.features.chunks(9).flat_map(|g| [g, g].concat()).collect(),
+        logits: samples.logits.chunks(4).flat_map(|z| [z, z].concat()).collect(),
+        ..samples
+    };
+    let of = |samples: &Samples| samples.hessian(&Device::flex(), DType::F64, samples.n);
+    // Each a sum of 600 terms at the most.
+    assert!(relative_error(of(&twice).elements(), of(&samples).elements()) < 600.0 * f64::EPSILON);
+}
+
+#[test]
+fn classes_in_another_order_have_the_same_spectrum() {
+    let samples = Samples::new(300, 9, 4, 33);
+    let logits = samples.logits.chunks(4).flat_map(|z| [z[2], z[0], z[3], z[1]]).collect();
+    let permuted = Samples { features: samples.features.clone(), logits, ..samples };
+    let of = |samples: &Samples| {
+        samples
+            .hessian(&Device::flex(), DType::F64, 300)
+            .eigenpairs()
+            .unwrap()
+            .spectrum
+            .eigenvalues()
+            .to_vec()
+    };
+    let (found, expected) = (of(&permuted), of(&samples));
+    for (found, other) in found.iter().zip(&expected) {
+        // Sums of 300 terms, and two solvers of 36 rows and 5 stages.
+        assert!((found - other).abs() < (300.0 + 360.0) * f64::EPSILON * expected[0], "{found} {other}");
+    }
 }

@@ -12,7 +12,8 @@ use burn::tensor::{
     wgpu::{WgpuSetup, wgpu},
 };
 use common::{Samples, relative_error};
-use kappa_hessian::Accumulator;
+use faer::MatRef;
+use kappa_hessian::{Accumulator, SymmetricOperator};
 
 /// The adapter burn chooses, with WebGPU's default limits and nothing more:
 /// kernels that need a larger binding, workgroup or grid fail on it.
@@ -137,4 +138,23 @@ fn a_view_of_a_tensor_is_summed_as_its_elements_stand() {
     sums.add(features, probabilities).unwrap();
     let error = relative_error(sums.finish().unwrap().elements(), &samples.kronecker_sum());
     assert!(error < 5e-7, "{error}");
+}
+
+#[test]
+fn products_without_h_are_those_of_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    for [n, m, k] in [[1, 1, 2], [7, 3, 4], [300, 20, 5]] {
+        let samples = Samples::new(n, m, k, 34);
+        let directions: Vec<f64> = (0..3 * m * k).map(|i| (i as f64 * 0.7).sin()).collect();
+        let directions = MatRef::from_column_major_slice(&directions, m * k, 3);
+        let [found, expected] = [(&gpu, DType::F32), (&Device::flex(), DType::F64)].map(|(device, dtype)| {
+            let product = samples.set(device, dtype, 128).product(directions).unwrap();
+            product
+                .col_iter()
+                .flat_map(|column| column.iter().copied().collect::<Vec<_>>())
+                .collect::<Vec<f64>>()
+        });
+        // Sums of 300 terms in f32.
+        assert!(relative_error(&found, &expected) < 1e-5, "{n} {m} {k}");
+    }
 }

@@ -40,6 +40,44 @@ fn a_product_is_the_explicit_sum_times_the_direction() {
     }
 }
 
+/// H V of three directions, [K m, 3].
+fn product_of_three(set: &SampleSet) -> Vec<f64> {
+    let directions: Vec<f64> = (0..3 * set.size()).map(|i| (i as f64 * 0.7).sin()).collect();
+    let directions = MatRef::from_column_major_slice(&directions, set.size(), 3);
+    let product = set.product(directions).unwrap();
+    product.col_iter().flat_map(|column| column.iter().copied().collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn the_bits_of_a_product_do_not_depend_on_the_number_of_threads() {
+    // Parts that threads share, and products that they share.
+    for [n, m, k] in [[5000, 30, 7], [900, 200, 50]] {
+        let samples = Samples::new(n, m, k, 32);
+        let set = samples.set(&Device::flex(), DType::F64, n);
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| product_of_three(&set))
+        };
+        let alone = on(1);
+        assert!(alone == on(2) && alone == on(5), "{n} {m} {k}");
+    }
+}
+
+#[cfg(feature = "ndarray")]
+#[test]
+#[allow(deprecated)]
+fn a_product_is_the_same_on_every_cpu_backend() {
+    for [n, m, k] in [[1, 1, 2], [7, 3, 4], [130, 9, 5]] {
+        let samples = Samples::new(n, m, k, 33);
+        for (dtype, bound) in [(DType::F64, 1e-13), (DType::F32, 1e-5)] {
+            let [found, expected] = [Device::ndarray(), Device::flex()]
+                .map(|device| product_of_three(&samples.set(&device, dtype, 64)));
+            // Sums of 130 terms in another order.
+            assert!(relative_error(&found, &expected) < bound, "{n} {m} {k} {dtype:?}");
+        }
+    }
+}
+
 /// The ten largest, by decomposing H whole.
 fn dense(set: &SampleSet) -> Vec<f64> {
     set.hessian().unwrap().spectrum().unwrap().eigenvalues()[..10].to_vec()

@@ -52,6 +52,6 @@ mod statistics;
 pub use initialisation::Initialisation;
 pub use linearised::{Direction, Inputs, LayerDirection, Linearised, Tangents, Upstreams};
 pub use network::Network;
-pub use normalisation::{Kind, Normalisation, Place};
+pub use normalisation::{Kind, Normalisation, Place, RunningVariance};
 pub use shape::{Layer, NetworkShape, Parameter, Role};
-pub use statistics::{Pass, Statistics, UnknownStatistics};
+pub use statistics::{LoneSample, Pass, Statistics, UnknownStatistics};

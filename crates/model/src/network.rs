@@ -8,7 +8,7 @@ use burn::{
 use kappa_fused::{ByteScale, dense, dense_of_bytes, squared_norm};
 
 use crate::{
-    Initialisation, Kind, Layer, NetworkShape, Normalisation, Pass, Place,
+    Initialisation, Kind, Layer, NetworkShape, Normalisation, Pass, Place, RunningVariance,
     normalisation::{affine_map, begin, in_double_precision, magnitudes_of, normalised},
     shape::transposed,
 };
@@ -30,6 +30,8 @@ pub(crate) struct HiddenLayer {
     pub(crate) norm: Option<BatchNorm>,
     #[module(skip)]
     pub(crate) place: Place,
+    #[module(skip)]
+    pub(crate) running_variance: RunningVariance,
 }
 
 impl HiddenLayer {
@@ -45,7 +47,7 @@ impl HiddenLayer {
     fn activations(&self, preactivations: Tensor<2>, pass: Pass) -> Tensor<2> {
         let inputs = self.before_norm(preactivations);
         let outputs = match &self.norm {
-            Some(norm) => normalised(norm, inputs, pass),
+            Some(norm) => normalised(norm, self.running_variance, inputs, pass),
             None => inputs,
         };
         match self.place {
@@ -71,6 +73,7 @@ impl Network {
             linear: drawn(Layer::Hidden(index), shape.fan_in(index), width),
             norm: begin(&shape.normalisation, width, device),
             place: shape.normalisation.place,
+            running_variance: shape.normalisation.running_variance,
         });
         Self { layers: layers.collect(), output: drawn(Layer::Output, shape.features(), shape.classes) }
     }
@@ -136,6 +139,7 @@ impl Network {
             linear: absolute(&layer.linear),
             norm: layer.norm.as_ref().map(magnitudes_of),
             place: layer.place,
+            running_variance: layer.running_variance,
         });
         Self { layers: layers.collect(), output: absolute(&self.output) }
     }
@@ -151,6 +155,7 @@ impl Network {
             linear: double(&layer.linear),
             norm: layer.norm.as_ref().map(in_double_precision),
             place: layer.place,
+            running_variance: layer.running_variance,
         });
         Self { layers: layers.collect(), output: double(&self.output) }
     }
@@ -191,11 +196,14 @@ impl Network {
         self
     }
 
-    /// The network with `momentum` as the weight of the newest batch in batch norm's running
-    /// statistics; without batch norm it stays as it is.
-    pub fn with_momentum(mut self, momentum: f64) -> Self {
-        for norm in self.layers.iter_mut().filter_map(|layer| layer.norm.as_mut()) {
-            norm.momentum = momentum;
+    /// The network whose running statistics take their part of a batch as `settings` say, by
+    /// momentum and running variance; without batch norm it stays as it is.
+    pub fn with_updates(mut self, settings: &Normalisation) -> Self {
+        for layer in &mut self.layers {
+            if let Some(norm) = &mut layer.norm {
+                norm.momentum = settings.momentum;
+                layer.running_variance = settings.running_variance;
+            }
         }
         self
     }
@@ -264,6 +272,7 @@ impl Network {
                     place: layer.place,
                     epsilon: norm.epsilon,
                     momentum: norm.momentum,
+                    running_variance: layer.running_variance,
                 },
             },
         }

@@ -24,6 +24,31 @@ pub struct Normalisation {
     /// The weight of the newest batch in the running statistics, in [0, 1].
     #[serde(deserialize_with = "fraction")]
     pub momentum: f64,
+    /// Which variance of a batch the running one takes its part of.
+    pub running_variance: RunningVariance,
+}
+
+/// Which variance of a mini-batch of n samples goes into batch norm's running variance. The batch
+/// itself is normalised by the biased one in any case (Ioffe and Szegedy 2015, algorithm 1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunningVariance {
+    /// The sum of squares by n, as Keras has it.
+    #[default]
+    Biased,
+    /// By n - 1, as PyTorch has it.
+    Unbiased,
+}
+
+impl RunningVariance {
+    /// By what the biased variance of `samples` is multiplied.
+    pub(crate) fn factor(self, samples: usize) -> f64 {
+        match self {
+            Self::Biased => 1.0,
+            // Of a single sample the variance is zero by either.
+            Self::Unbiased => samples as f64 / samples.saturating_sub(1).max(1) as f64,
+        }
+    }
 }
 
 /// The kind of a normalisation.
@@ -49,9 +74,15 @@ pub enum Place {
 }
 
 impl Default for Normalisation {
-    /// None. The settings are PyTorch's, for whoever sets a kind.
+    /// None. The settings are PyTorch's, but for the running variance, for whoever sets a kind.
     fn default() -> Self {
-        Self { kind: Kind::None, place: Place::After, epsilon: 1e-5, momentum: 0.1 }
+        Self {
+            kind: Kind::None,
+            place: Place::After,
+            epsilon: 1e-5,
+            momentum: 0.1,
+            running_variance: RunningVariance::Biased,
+        }
     }
 }
 
@@ -107,9 +138,14 @@ pub(crate) fn begin(settings: &Normalisation, units: usize, device: &Device) -> 
 }
 
 /// Batch norm of [n, m] units, by the statistics that `pass` names.
-pub(crate) fn normalised(norm: &BatchNorm, inputs: Tensor<2>, pass: Pass) -> Tensor<2> {
+pub(crate) fn normalised(
+    norm: &BatchNorm,
+    running_variance: RunningVariance,
+    inputs: Tensor<2>,
+    pass: Pass,
+) -> Tensor<2> {
     match pass {
-        Pass::Training => by_batch_in_training(norm, inputs),
+        Pass::Training => by_batch_in_training(norm, running_variance, inputs),
         Pass::Running => {
             let device = inputs.device();
             let [mean, variance] =
@@ -129,12 +165,15 @@ fn by_statistics(norm: &BatchNorm, inputs: Tensor<2>, mean: Tensor<1>, variance:
 }
 
 /// By the batch's statistics, of which the running ones take their part.
-fn by_batch_in_training(norm: &BatchNorm, inputs: Tensor<2>) -> Tensor<2> {
+fn by_batch_in_training(norm: &BatchNorm, running_variance: RunningVariance, inputs: Tensor<2>) -> Tensor<2> {
+    let [samples, _] = inputs.dims();
     let (outputs, mean, variance) =
         batch_norm_by_batch(inputs, norm.gamma.val(), norm.beta.val(), norm.epsilon);
-    for (running, newest) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
+    let part_of_variance = norm.momentum * running_variance.factor(samples);
+    let parts = [(&norm.running_mean, mean, norm.momentum), (&norm.running_var, variance, part_of_variance)];
+    for (running, newest, part) in parts {
         let kept = running.value_sync().to_device(&newest.device()).mul_scalar(1.0 - norm.momentum);
-        running.update(kept.add(newest.detach().mul_scalar(norm.momentum)).detach());
+        running.update(kept.add(newest.detach().mul_scalar(part)).detach());
     }
     outputs
 }

@@ -87,7 +87,12 @@ impl Network {
                     ..norm
                 }
             });
-            HiddenLayer { linear, norm, place: shape.normalisation.place }
+            HiddenLayer {
+                linear,
+                norm,
+                place: shape.normalisation.place,
+                running_variance: shape.normalisation.running_variance,
+            }
         });
         Ok(Self { layers: layers.collect(), output })
     }

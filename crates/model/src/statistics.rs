@@ -38,6 +38,56 @@ impl fmt::Display for Statistics {
     }
 }
 
+/// Mini-batches, one of which is a single sample: its variance is zero, and what batch norm makes
+/// of it is beta alone, whatever the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{samples} samples in mini-batches of {batch_size} leave one of a single sample, which has no variance for \
+     batch norm; {}",
+    self.others()
+)]
+pub struct LoneSample {
+    /// Samples in all.
+    pub samples: usize,
+    /// Samples of a mini-batch.
+    pub batch_size: usize,
+}
+
+impl LoneSample {
+    /// Whether so many samples in mini-batches of `batch_size`, the last one being the rest, leave
+    /// one alone.
+    ///
+    /// ```
+    /// # use kappa_model::LoneSample;
+    /// let lone = LoneSample::of(55_000, 97).unwrap();
+    /// assert_eq!((lone.below(), lone.above()), (Some(96), Some(98)));
+    /// assert!(LoneSample::of(55_000, 128).is_none());
+    /// ```
+    pub fn of(samples: usize, batch_size: usize) -> Option<Self> {
+        let alone = batch_size <= 1 || samples % batch_size == 1;
+        (alone && samples > 0).then_some(Self { samples, batch_size })
+    }
+
+    /// The next smaller size that leaves none alone.
+    pub fn below(&self) -> Option<usize> {
+        (2..self.batch_size.min(self.samples)).rev().find(|&size| Self::of(self.samples, size).is_none())
+    }
+
+    /// The next larger one.
+    pub fn above(&self) -> Option<usize> {
+        (self.batch_size.saturating_add(1)..=self.samples)
+            .find(|&size| Self::of(self.samples, size).is_none())
+    }
+
+    fn others(&self) -> String {
+        match (self.below(), self.above()) {
+            (Some(below), Some(above)) => format!("{below} and {above} leave none"),
+            (Some(other), None) | (None, Some(other)) => format!("{other} leaves none"),
+            (None, None) => "no other size leaves none".to_owned(),
+        }
+    }
+}
+
 /// A name that is none of a statistics.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} are no statistics; expected running, dataset, or batch with a size (batch 128)")]
@@ -86,6 +136,28 @@ pub enum Pass {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rest_of_one_sample_and_batches_of_one_are_found_with_the_sizes_beside() {
+        for (samples, size, below, above) in [
+            (55_000, 97, Some(96), Some(98)),
+            (55_000, 1, None, Some(2)),
+            // 7 = 3 + 3 + 1 = 2 + 2 + 2 + 1, and 4 leaves 3.
+            (7, 3, None, Some(4)),
+            (7, 6, Some(5), Some(7)),
+            (3, 2, None, Some(3)),
+            (1, 1, None, None),
+            (1, 8, None, None),
+        ] {
+            let lone = LoneSample::of(samples, size).unwrap();
+            assert_eq!((lone.below(), lone.above()), (below, above), "{samples} in {size}");
+        }
+        for (samples, size) in [(55_000, 128), (55_000, 55_000), (6, 3), (7, 4), (2, 2), (2, 3)] {
+            assert_eq!(LoneSample::of(samples, size), None, "{samples} in {size}");
+        }
+        let message = LoneSample::of(55_000, 97).unwrap().to_string();
+        assert!(message.contains("55000") && message.contains("96 and 98 leave none"), "{message}");
+    }
 
     #[test]
     fn statistics_are_read_as_they_are_written() {

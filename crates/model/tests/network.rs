@@ -5,10 +5,17 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},
 };
-use kappa_model::{Initialisation, Kind, Layer, Network, NetworkShape, Normalisation, Pass, Place, Role};
+use kappa_model::{
+    Initialisation, Kind, Layer, Network, NetworkShape, Normalisation, Pass, Place, Role, RunningVariance,
+};
 
-const NORM: Normalisation =
-    Normalisation { kind: Kind::Batch, place: Place::After, epsilon: 1e-3, momentum: 0.25 };
+const NORM: Normalisation = Normalisation {
+    kind: Kind::Batch,
+    place: Place::After,
+    epsilon: 1e-3,
+    momentum: 0.25,
+    running_variance: RunningVariance::Biased,
+};
 const INPUTS: usize = 5;
 const HIDDEN: usize = 4;
 const CLASSES: usize = 3;
@@ -346,4 +353,57 @@ fn parameters_are_read_as_they_were_given() {
     assert_eq!(again.parameters::<f32>().unwrap(), table);
     let stops = Network::from_parameters(&shape, &device, |row| Err::<Vec<f32>, _>(row.name.clone()));
     assert_eq!(stops.unwrap_err(), "hidden.0.weight");
+}
+
+/// The running variances of the first layer after a step on each of `batches`.
+fn running_variances(running_variance: RunningVariance, batches: &[Vec<f32>]) -> Vec<f32> {
+    let device = Device::flex().autodiff();
+    let normalisation = Normalisation { running_variance, ..NORM };
+    let network = arbitrary(&shape(normalisation), &device);
+    for batch in batches {
+        features(&network, tensor(batch, &device), Pass::Training);
+    }
+    assert_eq!(network.shape().normalisation.running_variance, running_variance);
+    let parameters = network.parameters::<f32>().unwrap();
+    let found = parameters.into_iter().find(|(row, _)| row.role == Role::RunningVariance);
+    found.unwrap().1
+}
+
+#[test]
+fn the_running_variance_takes_its_part_of_the_batchs_by_n_or_by_n_less_one() {
+    // Mini-batches of unlike sizes, since n is the batch's own.
+    let batches = [inputs(4), inputs(7)[4 * INPUTS..].to_vec()];
+    let network = arbitrary(&shape(NORM), &Device::flex());
+    let values = |role| {
+        let parameters = network.parameters::<f64>().unwrap();
+        parameters.into_iter().find(|(row, _)| (row.layer, row.role) == (Layer::Hidden(0), role)).unwrap().1
+    };
+    let (weight, bias) = (values(Role::Weight), values(Role::Bias));
+    for (kind, less) in [(RunningVariance::Biased, 0.0), (RunningVariance::Unbiased, 1.0)] {
+        let mut expected = values(Role::RunningVariance);
+        for (unit, running) in expected.iter_mut().enumerate() {
+            for batch in &batches {
+                let n = (batch.len() / INPUTS) as f64;
+                let activations: Vec<f64> = batch
+                    .chunks(INPUTS)
+                    .map(|x| {
+                        let row = &weight[unit * x.len()..(unit + 1) * x.len()];
+                        (x.iter().zip(row).map(|(&x, w)| f64::from(x) * w).sum::<f64>() + bias[unit]).max(0.0)
+                    })
+                    .collect();
+                let mean = activations.iter().sum::<f64>() / n;
+                let squares = activations.iter().map(|a| (a - mean).powi(2)).sum::<f64>();
+                // torch.nn.BatchNorm1d: running = (1 - momentum) running + momentum var, its var by
+                // n - 1, as its documentation says.
+                *running = (1.0 - NORM.momentum) * *running + NORM.momentum * squares / (n - less);
+            }
+        }
+        // Sums of a handful of numbers of order one, in f32.
+        for (found, expected) in running_variances(kind, &batches).iter().zip(&expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-5, "{kind:?}: {found} {expected}");
+        }
+    }
+    let [biased, unbiased] =
+        [RunningVariance::Biased, RunningVariance::Unbiased].map(|kind| running_variances(kind, &batches));
+    assert!(biased.iter().zip(&unbiased).any(|(a, b)| (a - b).abs() > 1e-3), "else nothing is seen");
 }

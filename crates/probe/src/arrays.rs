@@ -1,14 +1,14 @@
-//! The last layer of any network, in arrays.
+//! The last layer of any network, in arrays, which may be larger than the memory.
 
-use std::{ops::Range, time::Instant};
+use std::{ops::Range, sync::Arc, time::Instant};
 
 use burn::tensor::{DType, Device, Tensor, TensorData, activation::softmax};
-use kappa_data::{Elements, LastLayer, Matrix, Scores};
-use kappa_hessian::{HessianError, InputError, Samples, with_constant_feature};
-use kappa_run::{FileChecksum, Request, SpectrumSettings};
+use kappa_data::{Elements, LastLayer, LayerError, Matrix, Rows, Scores};
+use kappa_hessian::{Chunk, HessianError, InputError, SampleSource, Samples, with_constant_feature};
+use kappa_run::{FileChecksum, IgnoredSamples, Request, SpectrumSettings};
 use kappa_trainer::Machine;
 
-use crate::{Layer, Observer, ProbeError, belonging::belonging, loss::mean_loss, samples::dtype};
+use crate::{Layer, Observer, ProbeError, belonging::belonging, loss::mean_loss, memory, samples::dtype};
 
 /// Bytes of the wider array in one chunk, at the most.
 const CHUNK_BYTES: usize = 16 << 20;
@@ -17,7 +17,7 @@ const CHUNK_BYTES: usize = 16 << 20;
 #[derive(Debug)]
 pub struct LayerArrays<'a> {
     /// The arrays.
-    pub arrays: &'a LastLayer,
+    pub arrays: Arc<LastLayer>,
     /// What it is called.
     pub name: String,
     /// Where it was read from.
@@ -29,16 +29,22 @@ pub struct LayerArrays<'a> {
 }
 
 impl LayerArrays<'_> {
-    /// The layer, as `request` wants to see it.
+    /// The layer, as `request` wants to see it. Arrays that are not in memory stay where they are, and
+    /// are read again whenever the samples are gone through.
     ///
     /// # Errors
     ///
-    /// [`ProbeError::NoDoublePrecision`], [`ProbeError::Device`], [`ProbeError::Hessian`].
+    /// [`ProbeError::NoDoublePrecision`], [`ProbeError::NoMemoryToKeep`], [`ProbeError::Device`],
+    /// [`ProbeError::Hessian`], which [`LayerError`] may be the source of.
     pub fn layer(&self, request: &Request, observer: &dyn Observer) -> Result<Layer, ProbeError> {
         let start = Instant::now();
         let samples = self.samples(request, observer)?;
-        let belonging = if request.verify { belonging(self.arrays) } else { None };
+        let belonging = if request.verify { belonging(&self.arrays).map_err(of_source)? } else { None };
         let labels = self.arrays.labels.as_ref().and_then(|labels| labels.get(..samples.count()));
+        let loss = match labels {
+            Some(labels) => loss(&self.arrays.scores, labels).map_err(of_source)?,
+            None => None,
+        };
         let checksum = |file: &kappa_data::FileDigest| FileChecksum {
             file: file.file.clone(),
             sha256: file.sha256.clone(),
@@ -56,11 +62,17 @@ impl LayerArrays<'_> {
                 features: samples.features(),
                 classes: samples.classes(),
                 statistics: None,
+                epsilon: None,
+                interpretation: kappa_run::Interpretation::default(),
                 files: self.arrays.files.iter().map(checksum).collect(),
                 scores: Some(match self.arrays.scores {
                     Scores::Logits(_) => kappa_run::Scores::Logits,
                     Scores::Probabilities(_) => kappa_run::Scores::Probabilities,
                 }),
+                ignored: self
+                    .arrays
+                    .ignored
+                    .map(|ignored| IgnoredSamples { label: ignored.label, samples: ignored.samples }),
                 input_checks: belonging.into_iter().collect(),
                 backend: self.machine.provenance.backend,
                 device: self.machine.provenance.device.clone(),
@@ -68,7 +80,7 @@ impl LayerArrays<'_> {
             },
             // With the bias among the parameters the weights are not all of them.
             weights: self.arrays.weights.as_ref().filter(|_| !request.bias).map(doubles),
-            loss: labels.and_then(|labels| loss(&self.arrays.scores, labels)),
+            loss,
             labels: labels.map(<[usize]>::to_vec),
             samples,
             adam: None,
@@ -78,70 +90,137 @@ impl LayerArrays<'_> {
     }
 
     fn samples(&self, request: &Request, observer: &dyn Observer) -> Result<Samples, ProbeError> {
-        let place = (&self.machine.device, dtype(request.precision));
-        if !place.0.supports_dtype(place.1) {
+        let (device, dtype) = (self.machine.device.clone(), dtype(request.precision));
+        if !device.supports_dtype(dtype) {
             return Err(ProbeError::NoDoublePrecision);
         }
-        let (features, scores) = (&self.arrays.features, self.arrays.scores.matrix());
-        let count = features.rows.min(request.limit.map_or(usize::MAX, usize::from));
-        observer.stage(&self.name, Some(count));
-        let mut samples =
-            Samples::new(features.columns + usize::from(request.bias), scores.columns, place.1)?;
-        for rows in self.chunks(count) {
-            let taken = rows.len();
-            let features = tensor(features, rows.clone(), place);
-            let features = if request.bias { with_constant_feature(features) } else { features };
-            let probabilities = match self.arrays.scores {
-                Scores::Logits(_) => softmax(shifted(scores, rows, place), 1),
-                Scores::Probabilities(_) => {
-                    let scores = tensor(scores, rows, place);
-                    // In this precision's own rounding.
-                    scores.clone() / scores.sum_dim(1)
+        let (features, scores) = (&self.arrays.features, self.arrays.scores.rows());
+        let count = features.count().min(request.limit.map_or(usize::MAX, usize::from));
+        let (m, classes) = (features.columns() + usize::from(request.bias), scores.columns());
+        let rows = (CHUNK_BYTES / (features.columns().max(classes) * size_of::<f64>())).max(1);
+        let arrays = self.arrays.clone();
+        let parts = Parts { arrays, bias: request.bias, device, dtype, rows, count };
+        let samples = if features.is_in_memory() && scores.is_in_memory() {
+            observer.stage(&self.name, Some(count));
+            let mut samples = Samples::new(m, classes, dtype)?;
+            for index in 0..parts.chunks() {
+                let Chunk { features, probabilities } = parts.chunk(index)?;
+                samples.push(features, probabilities)?;
+                if observer.advance(parts.range(index).len()).is_break() {
+                    return Err(HessianError::Stopped.into());
                 }
-            };
-            samples.push(features, probabilities)?;
-            if observer.advance(taken).is_break() {
-                return Err(HessianError::Stopped.into());
             }
-        }
+            samples
+        } else {
+            if request.keep_matrix {
+                memory::check_kept(count, m + classes)?;
+            }
+            Samples::from_source(m, classes, count, dtype, Arc::new(parts))?
+        };
         let error = self.input_error(samples.epsilon());
         Ok(samples.with_input_error(error))
     }
 
     /// How far what is computed with, in an arithmetic of unit `epsilon`, is from what is in the files.
     fn input_error(&self, epsilon: f64) -> InputError {
-        let rounded = |matrix: &Matrix| match matrix.elements {
-            Elements::F64(_) if epsilon > f64::EPSILON => epsilon,
-            _ => 0.0,
-        };
-        let (features, scores) = (&self.arrays.features, self.arrays.scores.matrix());
+        let rounded = |rows: &Rows| if rows.is_double() && epsilon > f64::EPSILON { epsilon } else { 0.0 };
+        let (features, scores) = (&self.arrays.features, self.arrays.scores.rows());
+        let columns = scores.columns();
         let of_scores = match self.arrays.scores {
             // Rounded after the largest was taken off: so by a unit of the difference.
             Scores::Logits(_) => {
-                let softmax = InputError::of_softmax(scores.columns, epsilon);
+                // Of one logit it is that of [0, z].
+                let softmax = InputError::of_softmax(columns.max(2), epsilon);
                 InputError { logits: softmax.logits + rounded(scores), ..softmax }
             }
             // Rounded, and divided by a sum of K.
             Scores::Probabilities(_) => InputError {
-                probabilities: rounded(scores) + (scores.columns as f64 + 1.0) * epsilon,
+                probabilities: rounded(scores) + (columns as f64 + 1.0) * epsilon,
                 underflow: if rounded(scores) > 0.0 { InputError::underflow(epsilon) } else { 0.0 },
                 ..InputError::default()
             },
         };
         InputError { features: rounded(features), ..of_scores }
     }
+}
 
-    /// The first `count` samples, as many at once as a chunk holds.
-    fn chunks(&self, count: usize) -> impl Iterator<Item = Range<usize>> {
-        let columns = self.arrays.features.columns.max(self.arrays.scores.matrix().columns);
-        let rows = (CHUNK_BYTES / (columns * size_of::<f64>())).max(1);
-        (0..count).step_by(rows).map(move |start| start..(start + rows).min(count))
+/// What goes wrong while arrays are read again.
+fn of_source(error: LayerError) -> ProbeError {
+    HessianError::Source(Box::new(error)).into()
+}
+
+/// The samples in parts, each made of some rows of the arrays when it is asked for.
+#[derive(Debug)]
+struct Parts {
+    arrays: Arc<LastLayer>,
+    bias: bool,
+    device: Device,
+    dtype: DType,
+    /// Rows of a part.
+    rows: usize,
+    /// Rows of all.
+    count: usize,
+}
+
+impl Parts {
+    fn range(&self, index: usize) -> Range<usize> {
+        let start = (index * self.rows).min(self.count);
+        start..(start + self.rows).min(self.count)
+    }
+
+    fn make(&self, index: usize) -> Result<Chunk, LayerError> {
+        let place = (&self.device, self.dtype);
+        let features = tensor(self.arrays.features.read(self.range(index))?, place);
+        let features = if self.bias { with_constant_feature(features) } else { features };
+        let scores = self.arrays.scores.rows().read(self.range(index))?;
+        let probabilities = match &self.arrays.scores {
+            Scores::Logits(_) if scores.columns == 1 => {
+                // The sigmoid of a logit is the softmax of [0, z].
+                softmax(shifted(beside(&scores, |_| 0.0), place), 1)
+            }
+            Scores::Logits(_) => softmax(shifted(scores, place), 1),
+            // 1 - p is formed before it is rounded.
+            Scores::Probabilities(_) if scores.columns == 1 => tensor(beside(&scores, |p| 1.0 - p), place),
+            Scores::Probabilities(_) => {
+                let scores = tensor(scores, place);
+                // In this precision's own rounding.
+                scores.clone() / scores.sum_dim(1)
+            }
+        };
+        Ok(Chunk { features, probabilities })
     }
 }
 
-fn loss(scores: &Scores, labels: &[usize]) -> Option<f64> {
-    let Scores::Logits(logits) = scores else { return None };
-    mean_loss(&doubles(logits), logits.columns, labels)
+impl SampleSource for Parts {
+    fn chunks(&self) -> usize {
+        self.count.div_ceil(self.rows)
+    }
+
+    fn chunk(&self, index: usize) -> Result<Chunk, HessianError> {
+        self.make(index).map_err(|error| HessianError::Source(Box::new(error)))
+    }
+}
+
+/// The mean loss by the logits; none of probabilities, or if it is not finite.
+fn loss(scores: &Scores, labels: &[usize]) -> Result<Option<f64>, LayerError> {
+    let Scores::Logits(logits) = scores else { return Ok(None) };
+    let mut mean = 0.0;
+    for range in logits.ranges(CHUNK_BYTES / size_of::<f64>()) {
+        let Some(labels) = labels.get(range.start..range.end.min(labels.len())) else { break };
+        let part = logits.read(range.start..range.start + labels.len())?;
+        let both = if part.columns == 1 { beside(&part, |_| 0.0) } else { part };
+        match mean_loss(&doubles(&both), both.columns, labels) {
+            Some(of_part) => mean += of_part,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(mean))
+}
+
+/// What class 0 has beside what class 1 has, for each sample: [N, 1] -> [N, 2].
+fn beside(of_class_1: &Matrix, of_class_0: impl Fn(f64) -> f64) -> Matrix {
+    let elements = doubles(of_class_1).iter().flat_map(|&x| [of_class_0(x), x]).collect();
+    Matrix { rows: of_class_1.rows, columns: 2, elements: Elements::F64(elements) }
 }
 
 /// A matrix's elements, row by row.
@@ -152,30 +231,27 @@ pub(crate) fn doubles(matrix: &Matrix) -> Vec<f64> {
     }
 }
 
-/// Some rows of logits, on a device and of a type. Where that type has fewer digits, each row's
-/// largest is taken off before they are rounded: a softmax ignores what all logits share, and
-/// their differences are not to be rounded to its size.
-fn shifted(logits: &Matrix, rows: Range<usize>, place: (&Device, DType)) -> Tensor<2> {
+/// Logits on a device and of a type. Where that type has fewer digits, each row's largest is taken
+/// off before they are rounded: a softmax ignores what all logits share, and their differences are
+/// not to be rounded to its size.
+fn shifted(logits: Matrix, place: (&Device, DType)) -> Tensor<2> {
     let (Elements::F64(elements), DType::F32) = (&logits.elements, place.1) else {
-        return tensor(logits, rows, place);
+        return tensor(logits, place);
     };
-    let (columns, shape) = (logits.columns, [rows.len(), logits.columns]);
-    let taken = elements.get(rows.start * columns..rows.end * columns).unwrap_or_default();
     let row = |z: &[f64]| {
         let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         z.iter().map(|z| (z - largest) as f32).collect::<Vec<_>>()
     };
-    let data: Vec<f32> = taken.chunks_exact(columns).flat_map(row).collect();
-    Tensor::from_data(TensorData::new(data, shape), place)
+    let data: Vec<f32> = elements.chunks_exact(logits.columns).flat_map(row).collect();
+    Tensor::from_data(TensorData::new(data, [logits.rows, logits.columns]), place)
 }
 
-/// Some rows of a matrix, on a device and of a type.
-fn tensor(matrix: &Matrix, rows: Range<usize>, place: (&Device, DType)) -> Tensor<2> {
-    let shape = [rows.len(), matrix.columns];
-    let range = rows.start * matrix.columns..rows.end * matrix.columns;
-    let data = match &matrix.elements {
-        Elements::F32(elements) => TensorData::new(elements.get(range).unwrap_or_default().to_vec(), shape),
-        Elements::F64(elements) => TensorData::new(elements.get(range).unwrap_or_default().to_vec(), shape),
+/// A matrix on a device and of a type.
+fn tensor(matrix: Matrix, place: (&Device, DType)) -> Tensor<2> {
+    let shape = [matrix.rows, matrix.columns];
+    let data = match matrix.elements {
+        Elements::F32(elements) => TensorData::new(elements, shape),
+        Elements::F64(elements) => TensorData::new(elements, shape),
     };
     Tensor::from_data(data.convert_dtype(place.1), place)
 }
@@ -194,13 +270,50 @@ mod tests {
         let device = Device::flex();
         let elements = Elements::F64([1e15 + 1.0, 1e15, -1e15, 3.0 - 1e15, 1.7e308, -1.7e308].to_vec());
         let logits = Matrix { rows: 3, columns: 2, elements };
-        let single = shifted(&logits, 0..3, (&device, DType::F32));
+        let single = shifted(logits.clone(), (&device, DType::F32));
         let expected = [0.0, -1.0, -3.0, 0.0, 0.0, f64::NEG_INFINITY];
         assert_eq!(numbers(single.clone()).unwrap(), expected);
         assert!(numbers(softmax(single, 1)).unwrap().iter().all(|p| p.is_finite()));
-        // Some of the rows, and where no digits are lost, all as they are.
-        assert_eq!(numbers(shifted(&logits, 1..2, (&device, DType::F32))).unwrap(), [-3.0, 0.0]);
-        assert_eq!(numbers(shifted(&logits, 1..2, (&device, DType::F64))).unwrap(), [-1e15, 3.0 - 1e15]);
+        // Where no digits are lost all are as they are.
+        assert_eq!(numbers(shifted(logits, (&device, DType::F64))).unwrap()[2..4], [-1e15, 3.0 - 1e15]);
+    }
+
+    /// The probability of the class that a certain sample is not of keeps its digits, and the loss is that of
+    /// labels 0 and 1.
+    #[test]
+    fn one_logit_is_a_sigmoid() {
+        let column = |elements: &[f64]| {
+            let elements = Elements::F64(elements.to_vec());
+            Rows::from(Matrix { rows: 3, columns: 1, elements })
+        };
+        let made = |scores: &Scores, dtype: DType| {
+            let features = Rows::from(Matrix { rows: 3, columns: 1, elements: Elements::F64(vec![1.0; 3]) });
+            let arrays = Arc::new(layer_of(features, scores.clone()));
+            let parts = Parts { arrays, bias: false, device: Device::flex(), dtype, rows: 3, count: 3 };
+            numbers(parts.make(0).unwrap().probabilities).unwrap()
+        };
+        let logits = Scores::Logits(column(&[40.0, -40.0, 0.5]));
+        let small = (-40.0f64).exp();
+        for (dtype, epsilon) in [(DType::F64, f64::EPSILON), (DType::F32, f64::from(f32::EPSILON))] {
+            let half = 1.0 / (1.0 + (-0.5f64).exp());
+            for (found, expected) in
+                made(&logits, dtype).iter().zip([small, 1.0, 1.0, small, 1.0 - half, half])
+            {
+                // The softmax of two: K + 6 roundings, and an argument of 40 rounded by half a unit.
+                assert!((found / expected - 1.0).abs() < 28.0 * epsilon, "{found} {expected}");
+            }
+        }
+        let probabilities = Scores::Probabilities(column(&[1.0 - 1e-9, 0.25, 0.0]));
+        let found = made(&probabilities, DType::F32);
+        assert!((found[0] / 1e-9 - 1.0).abs() < 1e-6 && found[2..4] == [0.75, 0.25], "{found:?}");
+
+        let expected = (small.ln_1p() + (40.0 + small.ln_1p()) + (0.5f64.exp()).ln_1p()) / 3.0;
+        let found = loss(&logits, &[1, 1, 0]).unwrap().unwrap();
+        assert!((found / expected - 1.0).abs() < 8.0 * f64::EPSILON, "{found} {expected}");
+    }
+
+    fn layer_of(features: Rows, scores: Scores) -> LastLayer {
+        LastLayer { features, scores, weights: None, labels: None, ignored: None, files: Vec::new() }
     }
 
     /// Numbers without a pattern, of mean 0 and variance 1.
@@ -220,16 +333,10 @@ mod tests {
             columns,
             elements: Elements::F64(elements.to_vec()),
         };
-        let arrays = LastLayer {
-            features: matrix(m, features),
-            scores: Scores::Logits(matrix(k, logits)),
-            weights: None,
-            labels: None,
-            files: Vec::new(),
-        };
+        let arrays = layer_of(matrix(m, features).into(), Scores::Logits(matrix(k, logits).into()));
         let machine = Machine { device: Device::flex(), provenance: Provenance::default() };
         let layer = LayerArrays {
-            arrays: &arrays,
+            arrays: Arc::new(arrays),
             name: String::new(),
             source: String::new(),
             l2: 0.0,

@@ -1,10 +1,12 @@
 //! Whether logits are made of features and weights that were given beside them.
 
-use kappa_data::{Elements, LastLayer, Matrix, Scores};
+use kappa_data::{Elements, LastLayer, LayerError, Matrix, Rows, Scores};
 use kappa_run::CheckRecord;
 
 use crate::arrays::doubles;
 
+/// Numbers of features that are gone through at once.
+const PART: usize = 1 << 20;
 /// Of weights, a class's, that are off by more than this nothing would be seen: then they are not
 /// checked.
 const BLIND: f64 = 0.1;
@@ -21,10 +23,14 @@ const BLIND: f64 = 0.1;
 /// 2^-11 of float16 and of products in TF32. Weights that are off by a share of c are as far from the
 /// logits as c, so the bound is also what can be seen. Of a single sample every weight is right for
 /// some b.
-pub(crate) fn belonging(arrays: &LastLayer) -> Option<CheckRecord> {
-    let (Scores::Logits(logits), Some(weights)) = (&arrays.scores, &arrays.weights) else { return None };
-    let unit = if in_bfloat16(logits) { 2f64.powi(-8) } else { 2f64.powi(-11) };
-    let classes = classes(&arrays.features, logits, weights);
+pub(crate) fn belonging(arrays: &LastLayer) -> Result<Option<CheckRecord>, LayerError> {
+    let (Scores::Logits(logits), Some(weights)) = (&arrays.scores, &arrays.weights) else { return Ok(None) };
+    let (classes, in_bfloat16) = classes(&arrays.features, logits, weights)?;
+    let unit = if in_bfloat16 { 2f64.powi(-8) } else { 2f64.powi(-11) };
+    Ok(Some(check(&classes, unit)))
+}
+
+fn check(classes: &[Class], unit: f64) -> CheckRecord {
     let visible = classes.iter().filter(|class| class.bound(unit) <= BLIND);
     let name = "weights".to_owned();
     // The class that is farthest beyond what rounding explains.
@@ -34,17 +40,17 @@ pub(crate) fn belonging(arrays: &LastLayer) -> Option<CheckRecord> {
     });
     let Some(worst) = worst else {
         let quantity = "no class's weights would be seen to be off by less than a tenth".to_owned();
-        return Some(CheckRecord { name, quantity, value: None, bound: 1.0, passed: true });
+        return CheckRecord { name, quantity, value: None, bound: 1.0, passed: true };
     };
     let (value, bound, count) = (worst.value(), worst.bound(unit), visible.count());
     let seen = if count == classes.len() { String::new() } else { format!(", of {count} classes") };
-    Some(CheckRecord {
+    CheckRecord {
         name,
         quantity: format!("max_k rms (z_k - w_k g - b_k) / rms (w_k g - mean){seen}"),
         value: value.is_finite().then_some(value),
         bound,
         passed: value <= bound,
-    })
+    }
 }
 
 /// Whether a check says that it could see nothing.
@@ -97,22 +103,29 @@ impl Class {
     }
 }
 
-fn classes(features: &Matrix, logits: &Matrix, weights: &Matrix) -> Vec<Class> {
+/// The sums of each class, and whether all logits are numbers of bfloat16.
+fn classes(features: &Rows, logits: &Rows, weights: &Matrix) -> Result<(Vec<Class>, bool), LayerError> {
     let (w, m) = (doubles(weights), weights.columns);
-    let mut classes = vec![Class::default(); logits.columns];
-    let mut first: Vec<(f64, f64)> = Vec::new();
-    for row in 0..logits.rows {
-        let (g, z) = (row_of(features, row), row_of(logits, row));
-        for (class, ((w, z), sums)) in w.chunks_exact(m).zip(&z).zip(&mut classes).enumerate() {
-            let terms = || w.iter().zip(&g).map(|(w, g)| w * g);
-            let (made, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>() + z.abs());
-            if row == 0 {
-                first.push((z - made, made));
+    let mut classes = vec![Class::default(); logits.columns()];
+    let mut first: Vec<Option<(f64, f64)>> = vec![None; logits.columns()];
+    let mut rounded = true;
+    for range in features.ranges(PART) {
+        let logits = logits.read(range.clone())?;
+        rounded = rounded && in_bfloat16(&logits);
+        let (g, z) = (doubles(&features.read(range)?), doubles(&logits));
+        for (g, z) in g.chunks_exact(m).zip(z.chunks_exact(logits.columns)) {
+            for (((w, z), sums), first) in w.chunks_exact(m).zip(z).zip(&mut classes).zip(&mut first) {
+                // Of a class that is masked nothing is made.
+                if !z.is_finite() {
+                    continue;
+                }
+                let terms = || w.iter().zip(g).map(|(w, g)| w * g);
+                let (made, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>() + z.abs());
+                sums.add(made, *z, size, *first.get_or_insert((z - made, made)));
             }
-            sums.add(made, *z, size, first.get(class).copied().unwrap_or_default());
         }
     }
-    classes
+    Ok((classes, rounded))
 }
 
 /// Whether all are numbers of eight bits: an f32 or f64 whose other bits are zero.
@@ -120,16 +133,6 @@ fn in_bfloat16(matrix: &Matrix) -> bool {
     match &matrix.elements {
         Elements::F32(elements) => elements.iter().all(|x| x.to_bits() & 0xffff == 0),
         Elements::F64(elements) => elements.iter().all(|x| x.to_bits() & 0x1fff_ffff_ffff == 0),
-    }
-}
-
-fn row_of(matrix: &Matrix, row: usize) -> Vec<f64> {
-    let range = row * matrix.columns..(row + 1) * matrix.columns;
-    match &matrix.elements {
-        Elements::F32(elements) => {
-            elements.get(range).unwrap_or_default().iter().map(|&x| f64::from(x)).collect()
-        }
-        Elements::F64(elements) => elements.get(range).unwrap_or_default().to_vec(),
     }
 }
 
@@ -157,12 +160,14 @@ mod tests {
             elements: Elements::F64(elements),
         };
         belonging(&LastLayer {
-            features: matrix(4, features),
-            scores: Scores::Logits(matrix(3, z)),
+            features: matrix(4, features).into(),
+            scores: Scores::Logits(matrix(3, z).into()),
             weights: Some(matrix(4, weights)),
             labels: None,
+            ignored: None,
             files: Vec::new(),
         })
+        .unwrap()
         .unwrap()
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use kappa_data::DataError;
 use kappa_fused::DeviceError;
 use kappa_hessian::HessianError;
+use kappa_model::LoneSample;
 use kappa_run::{RunError, shown};
 use kappa_trainer::{CheckpointError, TrainError};
 
@@ -52,6 +53,12 @@ pub enum ProbeError {
     /// The device cannot compute in double precision.
     #[error("this device has no double precision")]
     NoDoublePrecision,
+    /// A mini-batch of a single sample is to be normalised by its own statistics.
+    #[error(transparent)]
+    LoneSample(#[from] LoneSample),
+    /// A checkpoint's batch norm was trained without keeping any.
+    #[error("batch norm has no running statistics in this checkpoint")]
+    NoRunningStatistics,
     /// Normalising by the statistics of mini-batches is another map for each of them.
     #[error("by the statistics of mini-batches batch norm is not one affine map, and cannot be folded")]
     NotAffine,
@@ -82,6 +89,16 @@ pub enum ProbeError {
         free: f64,
         /// The most features that would fit.
         largest: usize,
+    },
+    /// What was to be kept beside the spectrum does not fit into what is free.
+    #[error("features and probabilities of {samples} samples need {needed:.1} GB, and {free:.1} GB are free")]
+    NoMemoryToKeep {
+        /// Samples N.
+        samples: usize,
+        /// Gigabytes that keeping them takes.
+        needed: f64,
+        /// Gigabytes that are free.
+        free: f64,
     },
     /// A Krylov space does not fit into what is free.
     #[error("{count} directions of {size} numbers need {needed:.1} GB, and {free:.1} GB are free")]

@@ -62,6 +62,7 @@ fn summary_mismatches(record: &SpectrumRecord, spectrum: &Spectrum) -> Vec<Misma
         lambda_min: stands.lambda_min,
         kappa: stands.kappa,
         trace: stands.trace,
+        absent_classes: stands.null_space.absent_classes,
         silent_features: stands.null_space.silent_features,
         dependent_features: stands.null_space.dependent_features,
         against_whole_matrix: stands.null_space.against_whole_matrix,
@@ -140,9 +141,13 @@ pub fn matrix_free_mismatches(record: &MatrixFreeRecord) -> Vec<Mismatch> {
         }
     }
     if let Some(density) = &record.density {
-        // The zeros of the shift are m of K m.
-        let shift = record.settings.features as f64
-            / record.settings.features.saturating_mul(record.settings.classes) as f64;
+        // The zeros of the shift are m of K m; of one logit there are none.
+        let shift = match record.settings.classes {
+            1 => 0.0,
+            classes => {
+                record.settings.features as f64 / record.settings.features.saturating_mul(classes) as f64
+            }
+        };
         if density.shift != shift {
             found.push(mismatch("density.shift", density.shift, shift));
         }

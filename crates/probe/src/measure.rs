@@ -96,6 +96,7 @@ fn summary(hessian: &Hessian, pairs: &Eigenpairs, whole: &Spectrum, l2: f64) -> 
         lambda_min: whole.lambda_min().unwrap_or(0.0),
         kappa: whole.kappa(0.0),
         trace: hessian.trace(),
+        absent_classes: null.absent_classes,
         silent_features: null.silent_features,
         dependent_features: null.dependent_features,
         against_whole_matrix: if lambda_1 > 0.0 { apart / lambda_1 } else { apart },
@@ -108,6 +109,7 @@ pub(crate) struct OfMatrix {
     pub lambda_min: f64,
     pub kappa: Option<f64>,
     pub trace: f64,
+    pub absent_classes: usize,
     pub silent_features: usize,
     pub dependent_features: usize,
     pub against_whole_matrix: f64,
@@ -123,15 +125,22 @@ pub(crate) fn summary_of(
     let shift = 2.0 * l2; // the Hessian of l2 * sum W^2 is 2 l2 I
     let with_l2 =
         |number: fn(&Spectrum, f64) -> Option<f64>| (l2 > 0.0).then(|| number(spectrum, shift)).flatten();
-    let (size, rank, contrasts) = (spectrum.eigenvalues().len(), spectrum.rank(), classes.saturating_sub(1));
-    let OfMatrix { silent_features, dependent_features, .. } = of_matrix;
-    let explained = features + contrasts * (silent_features + dependent_features);
+    let (size, rank, outliers) = (spectrum.eigenvalues().len(), spectrum.rank(), classes.saturating_sub(1));
+    let OfMatrix { absent_classes, silent_features, dependent_features, .. } = of_matrix;
+    // Of one logit no shift is ignored, and each feature is one eigenvalue.
+    let (shift_zeros, contrasts) = match classes {
+        1 => (0, 1),
+        _ => (features, outliers.saturating_sub(absent_classes)),
+    };
+    let of_classes = shift_zeros.saturating_mul(absent_classes.saturating_add(1));
+    let of_features = contrasts.saturating_mul(silent_features.saturating_add(dependent_features));
+    let explained = of_classes.saturating_add(of_features);
     SpectrumSummary {
         size,
         top: spectrum.eigenvalues().iter().take(LEADING).copied().collect(),
         kappa_prime: spectrum.kappa_prime(0.0),
-        outlier_ratio: spectrum.ratio(1, contrasts),
-        outlier_gap: spectrum.ratio(contrasts, classes),
+        outlier_ratio: spectrum.ratio(1, outliers),
+        outlier_gap: spectrum.ratio(outliers, classes),
         rank,
         rank_tolerance: spectrum.rank_tolerance(),
         kappa_of_rank: spectrum.ratio(1, rank),
@@ -143,7 +152,8 @@ pub(crate) fn summary_of(
         effective_rank: spectrum.effective_rank(),
         entropy_rank: spectrum.entropy_rank(),
         null_space: NullSpaceRecord {
-            shift: features,
+            shift: shift_zeros,
+            absent_classes,
             silent_features,
             dependent_features,
             explained,
@@ -203,7 +213,7 @@ fn tensors(
     hessian: &Hessian,
     spectrum: &Spectrum,
     inputs: Option<&Samples>,
-) -> Result<Vec<SavedTensor>, DeviceError> {
+) -> Result<Vec<SavedTensor>, HessianError> {
     let size = hessian.size();
     let mut tensors = vec![SavedTensor::of_doubles("eigenvalues", vec![size], spectrum.eigenvalues())];
     let Some(samples) = inputs else { return Ok(tensors) };
@@ -211,9 +221,12 @@ fn tensors(
     let (mut features, mut probabilities) = (Vec::new(), Vec::new());
     let single = samples.epsilon() > f64::EPSILON;
     for chunk in samples.chunks() {
-        for (tensor, bytes) in [(&chunk.features, &mut features), (&chunk.probabilities, &mut probabilities)]
-        {
-            let data = tensor.clone().try_into_data().map_err(DeviceError::new)?;
+        let chunk = chunk?;
+        // Of one logit the last of its two columns, of class 1: that is how such probabilities are given.
+        let [rows, columns] = chunk.probabilities.dims();
+        let of_classes = chunk.probabilities.slice([0..rows, columns - samples.classes()..columns]);
+        for (tensor, bytes) in [(chunk.features, &mut features), (of_classes, &mut probabilities)] {
+            let data = tensor.try_into_data().map_err(DeviceError::new)?;
             bytes.extend_from_slice(data.as_bytes());
         }
     }

@@ -4,13 +4,13 @@ use kappa_hessian::memory::{
     dense_bytes, density_bytes, density_directions, krylov_bytes, krylov_directions, largest_features,
     matrix_bytes,
 };
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use kappa_run::free_memory;
 
 use crate::ProbeError;
 
 /// Refuses a Hessian of `features` and `classes` that does not fit into what is free.
 pub(crate) fn check_dense(features: usize, classes: usize) -> Result<(), ProbeError> {
-    let (free, needed) = (free(), dense_bytes(features, classes));
+    let (free, needed) = (free_memory(), dense_bytes(features, classes));
     if needed <= free {
         return Ok(());
     }
@@ -34,25 +34,26 @@ pub(crate) fn check_density(size: usize, steps: usize) -> Result<(), ProbeError>
     check_directions(size, density_directions(steps), density_bytes(size, steps))
 }
 
+/// Refuses to keep features and probabilities, `columns` of both together, that do not fit into what
+/// is free.
+pub(crate) fn check_kept(samples: usize, columns: usize) -> Result<(), ProbeError> {
+    // As bytes, and once more as the file's.
+    let needed = [samples, columns, 2 * size_of::<f64>()];
+    let needed = needed.into_iter().fold(1u64, |product, factor| product.saturating_mul(factor as u64));
+    let free = free_memory();
+    if needed <= free {
+        return Ok(());
+    }
+    Err(ProbeError::NoMemoryToKeep { samples, needed: gigabytes(needed), free: gigabytes(free) })
+}
+
 fn check_directions(size: usize, count: usize, needed: u64) -> Result<(), ProbeError> {
-    let free = free();
+    let free = free_memory();
     if needed <= free {
         return Ok(());
     }
     let (needed, free) = (gigabytes(needed), gigabytes(free));
     Err(ProbeError::NoMemoryForDirections { count, size, needed, free })
-}
-
-/// Bytes that a process can still have, by the system and by its control group.
-fn free() -> u64 {
-    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let system = System::new_with_specifics(memory);
-    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
-    match system.available_memory() {
-        // A system that does not tell is not in the way.
-        0 => u64::MAX,
-        available => available.min(limit),
-    }
 }
 
 fn gigabytes(bytes: u64) -> f64 {
@@ -70,6 +71,7 @@ mod tests {
         let message = check_dense(2048, 1000).unwrap_err().to_string();
         assert!(message.contains("33554 GB") && message.contains("GB are free"), "{message}");
         assert!(check_dense(usize::MAX, 3).is_err());
+        assert!(check_kept(10, 10).is_ok() && check_kept(usize::MAX, 3).is_err());
         assert!(check_leading(usize::MAX, 3).is_err() && check_density(1000, usize::MAX).is_err());
     }
 }

@@ -11,12 +11,12 @@ use kappa_data::{DataSet, FileDigest, SplitOrder, SplitSizes, Splits};
 use kappa_hessian::Samples;
 use kappa_model::{Network, NetworkShape, Statistics};
 use kappa_run::{
-    AdamConfig, BatchSize, CheckRecord, FileChecksum, Manifest, Request, RunDir, Scaling, SpectrumSettings,
-    Split, file_checksum,
+    AdamConfig, BatchSize, CheckRecord, FileChecksum, Interpretation, Manifest, Request, RunDir, Scaling,
+    SpectrumSettings, Split, file_checksum,
 };
 use kappa_trainer::{
-    AdamState, DeviceSplit, Machine, PixelScaling, import_checkpoint, load_adam_state, load_checkpoint,
-    other_file, split_data,
+    AdamState, DeviceSplit, Machine, PixelScaling, Reading, import_checkpoint, load_adam_state,
+    load_checkpoint, other_file, split_data,
 };
 
 use crate::{
@@ -41,7 +41,7 @@ pub struct TrainedNetwork<'a> {
 #[derive(Debug)]
 enum Origin {
     Run { run: RunDir, manifest: Box<Manifest>, epoch: usize },
-    File { scaling: Scaling },
+    File { scaling: Scaling, interpretation: Interpretation, reading: Reading },
 }
 
 /// Images on the device.
@@ -78,19 +78,22 @@ impl<'a> TrainedNetwork<'a> {
         Self::new(network, checkpoint, origin, set, machine)
     }
 
-    /// The network of any checkpoint, on all images of `set`, scaled so.
+    /// The network of any checkpoint, read as `interpretation` says, on all images of `set`, scaled
+    /// so.
     ///
     /// # Errors
     ///
     /// [`ProbeError::OtherImages`] or [`ProbeError::Checkpoint`].
     pub fn of_checkpoint(
         checkpoint: &Path,
+        interpretation: &Interpretation,
         scaling: Scaling,
         set: &'a DataSet,
         machine: &'a Machine,
     ) -> Result<Self, ProbeError> {
-        let network = import_checkpoint(checkpoint, &machine.device)?;
-        Self::new(network, checkpoint.to_owned(), Origin::File { scaling }, set, machine)
+        let (network, reading) = import_checkpoint(checkpoint, interpretation, &machine.device)?;
+        let origin = Origin::File { scaling, interpretation: interpretation.clone(), reading };
+        Self::new(network, checkpoint.to_owned(), origin, set, machine)
     }
 
     fn new(
@@ -107,6 +110,14 @@ impl<'a> TrainedNetwork<'a> {
         }
         let checksum = file_checksum(&checkpoint)?;
         Ok(Self { network, checkpoint, checksum, origin, set, machine, images: None })
+    }
+
+    /// How it was read, if it is of no run.
+    pub fn reading(&self) -> Option<&Reading> {
+        match &self.origin {
+            Origin::Run { .. } => None,
+            Origin::File { reading, .. } => Some(reading),
+        }
     }
 
     /// The network's shape.
@@ -137,6 +148,11 @@ impl<'a> TrainedNetwork<'a> {
     ///
     /// [`ProbeError`].
     pub fn layer(&mut self, request: &Request, observer: &dyn Observer) -> Result<Layer, ProbeError> {
+        if request.statistics == Statistics::Running
+            && self.reading().is_some_and(|reading| reading.lacks_running_statistics)
+        {
+            return Err(ProbeError::NoRunningStatistics);
+        }
         let images = self.take_images(request)?;
         let split = &images.on_device;
         let normalisation = self.network.shape().normalisation;
@@ -196,11 +212,14 @@ impl<'a> TrainedNetwork<'a> {
         samples: &Samples,
         input_checks: Vec<CheckRecord>,
     ) -> SpectrumSettings {
-        let (epoch, l2, scaling) = match &self.origin {
-            Origin::Run { manifest, epoch, .. } => {
-                (Some(*epoch), manifest.config.training.l2, manifest.config.data.scaling)
-            }
-            Origin::File { scaling } => (None, 0.0, *scaling),
+        let (epoch, l2, scaling, interpretation) = match &self.origin {
+            Origin::Run { manifest, epoch, .. } => (
+                Some(*epoch),
+                manifest.config.training.l2,
+                manifest.config.data.scaling,
+                Interpretation::default(),
+            ),
+            Origin::File { scaling, interpretation, .. } => (None, 0.0, *scaling, interpretation.clone()),
         };
         let normalisation = self.network.shape().normalisation;
         let image_file =
@@ -217,8 +236,11 @@ impl<'a> TrainedNetwork<'a> {
             features: samples.features(),
             classes: samples.classes(),
             statistics: normalisation.has_statistics().then_some(request.statistics),
+            epsilon: normalisation.has_statistics().then_some(normalisation.epsilon),
+            interpretation,
             files: vec![self.checksum.clone()],
             scores: None,
+            ignored: None,
             input_checks,
             backend: self.machine.provenance.backend,
             device: self.machine.provenance.device.clone(),
@@ -255,7 +277,7 @@ impl<'a> TrainedNetwork<'a> {
                 Ok((data.scaling, split_data(self.set, data, manifest.config.seed)?))
             }
             Origin::File { .. } if asked == Split::Validation => Err(ProbeError::NoValidationSplit),
-            Origin::File { scaling } => {
+            Origin::File { scaling, .. } => {
                 let (train, test) = (self.set.train.len(), self.set.test.len());
                 let all = SplitSizes { train, validation: 0, test };
                 Ok((*scaling, self.set.split(all, SplitOrder::File)?))

@@ -6,7 +6,7 @@ use burn::{
 };
 use kappa_fused::DeviceError;
 use kappa_hessian::{HessianError, InputError, Samples, with_constant_feature};
-use kappa_model::{Network, Statistics};
+use kappa_model::{LoneSample, Network, Statistics};
 use kappa_run::{Precision, Request};
 use kappa_trainer::DeviceSplit;
 
@@ -84,6 +84,11 @@ pub(crate) fn looked_at(
     let shape = network.shape();
     if shape.inputs != split.inputs() {
         return Err(ProbeError::OtherImages { network: shape.inputs, images: split.inputs() });
+    }
+    if let (Statistics::Batch(size), true) = (statistics, shape.normalisation.has_statistics())
+        && let Some(lone) = LoneSample::of(split.samples(), size.get())
+    {
+        return Err(lone.into());
     }
     let mut network = network.valid();
     if forward == Precision::F64 {

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kappa_model::LoneSample;
+
 use crate::{Difference, UnknownKey, shown};
 
 /// A configuration or a run directory could not be read or written.
@@ -55,6 +57,21 @@ pub enum RunError {
         /// The epochs that were asked for.
         asked: usize,
     },
+    /// A file is larger than what is free.
+    #[error("{} has {size:.1} GB: to read it takes {needed:.1} GB, and {free:.1} GB are free", shown(path))]
+    NoMemory {
+        /// The file.
+        path: PathBuf,
+        /// Gigabytes of it.
+        size: f64,
+        /// Gigabytes that reading it takes.
+        needed: f64,
+        /// Gigabytes that are free.
+        free: f64,
+    },
+    /// A network with batch norm would be trained on mini-batches of a single sample.
+    #[error(transparent)]
+    LoneSample(#[from] LoneSample),
     /// An assignment is not `path=value`, or its path leads through a value.
     #[error("{assignment} cannot be set: {problem}")]
     Set {

@@ -32,10 +32,12 @@ mod directory;
 mod epochs;
 mod error;
 mod findings;
+mod interpretation;
 mod json;
 mod lock;
 mod manifest;
 mod matrix_free;
+mod memory;
 mod metrics;
 mod mismatch;
 mod names;
@@ -63,9 +65,11 @@ pub use findings::{
     Comparison, Estimate, Explanation, FINDINGS_VERSION, Findings, GridPoint, PointFindings, RunNames,
     Verdict, Word,
 };
+pub use interpretation::Interpretation;
 pub use lock::Lock;
 pub use manifest::{Exit, FileChecksum, MANIFEST_VERSION, Manifest, Provenance, Session};
 pub use matrix_free::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free};
+pub use memory::{free_memory, limit_memory, refuse_beyond_memory};
 pub use metrics::EpochMetrics;
 pub use mismatch::{Mismatch, mismatches};
 pub use names::{Backend, Precision, Quantity, Scores, Split, Variant, When};
@@ -75,9 +79,9 @@ pub use request::{DensityRequest, Request};
 pub use saved::{Saved, is_answer};
 pub use shown::{escaped, shown};
 pub use spectrum::{
-    AdamRecord, CheckRecord, DirectionsRecord, EvidenceRecord, NullSpaceRecord, OverlapRecord,
-    SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings, SubsetRecord,
-    write_spectrum,
+    AdamRecord, CheckRecord, DirectionsRecord, EvidenceRecord, IgnoredSamples, NullSpaceRecord,
+    OverlapRecord, SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings,
+    SubsetRecord, write_spectrum,
 };
 pub use study::{Influence, RunSpectra, SPECTRA_VERSION, SpectraRow, StudyDir, kappa_prime};
 pub use sums::Checksums;

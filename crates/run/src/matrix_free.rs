@@ -46,13 +46,13 @@ pub struct TopRecord {
 pub struct DensityRecord {
     /// For each random vector its nodes, largest first: eigenvalue, share of all eigenvalues.
     pub probes: Vec<Vec<(f64, f64)>>,
-    /// The share of eigenvalues that are zero since softmax ignores a shift: 1/K.
+    /// The share of eigenvalues that are zero since softmax ignores a shift: 1/K; 0 of one logit.
     pub shift: f64,
     /// The estimated trace.
     pub trace: f64,
     /// Its standard error; absent for one random vector.
     pub trace_error: Option<f64>,
-    /// tr H from the samples, mean_n (1 - |p_n|^2) |g_n|^2.
+    /// tr H from the samples, mean_n tr(S_n) |g_n|^2.
     pub trace_of_samples: f64,
     /// Products with H.
     pub products: usize,

@@ -18,12 +18,15 @@ use std::{
 use kappa_model::Statistics;
 
 use crate::{
-    FileChecksum, MATRIX_FREE_VERSION, MatrixFreeRecord, Precision, Request, RunError, SPECTRUM_VERSION,
-    Scaling, SpectrumRecord, SpectrumSettings, Split, checksum::digest, epochs::epoch_name, json::read_json,
+    FileChecksum, Interpretation, MATRIX_FREE_VERSION, MatrixFreeRecord, Precision, Request, RunError,
+    SPECTRUM_VERSION, Scaling, SpectrumRecord, SpectrumSettings, Split, checksum::digest, epochs::epoch_name,
+    json::read_json,
 };
 
 /// What the set of images is called that kappa brings itself.
 const OWN_IMAGES: &str = "mnist";
+/// The label that leaves a sample out if no other is named.
+const USUALLY_IGNORED: i64 = -100;
 /// Characters of a checksum that a name holds.
 const SHORT: usize = 8;
 /// Bytes of a name at the most; file systems take 255.
@@ -100,7 +103,10 @@ impl Place {
             parts.extend(scaling.map(|scaling| scaling.to_string()));
             parts.extend((settings.l2 > 0.0).then(|| format!("l2-{:e}", settings.l2)));
         }
+        parts.extend(read_as(&settings.interpretation));
         parts.extend(in_turn(settings));
+        let ignored = settings.ignored.filter(|ignored| ignored.label != USUALLY_IGNORED);
+        parts.extend(ignored.map(|ignored| format!("ignore{}", ignored.label)));
         parts.extend(request.top.map(|top| format!("top{top}")));
         parts.extend(request.density.map(|density| format!("density{}x{}", density.probes, density.steps)));
         parts.extend(request.subsets.map(|repeats| format!("subsets{repeats}")));
@@ -223,7 +229,15 @@ pub(crate) fn beside_the_epoch(there: &SpectrumSettings, asked: &SpectrumSetting
     compare("precision", before.precision.to_string(), now.precision.to_string());
     compare("bias", yes(before.bias), yes(now.bias));
     compare("statistics", or_none(there.statistics), or_none(asked.statistics));
+    compare("epsilon of batch norm", or_none(there.epsilon), or_none(asked.epsilon));
+    let said = |settings: &SpectrumSettings| match read_as(&settings.interpretation) {
+        parts if parts.is_empty() => "as it is".to_owned(),
+        parts => parts.join(", "),
+    };
+    compare("checkpoint read", said(there), said(asked));
     compare("folded", yes(before.folded), yes(now.folded));
+    let ignored = |settings: &SpectrumSettings| or_none(settings.ignored.map(|ignored| ignored.label));
+    compare("ignored label", ignored(there), ignored(asked));
     compare("L2", there.l2.to_string(), asked.l2.to_string());
     // What may be added, and must not be dropped.
     if let Some(repeats) = before.subsets {
@@ -259,6 +273,18 @@ fn kind(request: &Request) -> String {
     });
     let parts: Vec<String> = top.into_iter().chain(density).collect();
     if parts.is_empty() { "the whole spectrum".to_owned() } else { parts.join(" and ") }
+}
+
+/// What was said of a checkpoint: `bn-before`, `bn-epsilon1e-3`, `renamed-5c9a11e0`.
+fn read_as(interpretation: &Interpretation) -> Vec<String> {
+    let place = interpretation.place.map(|place| match place {
+        kappa_model::Place::After => "bn-after".to_owned(),
+        kappa_model::Place::Before => "bn-before".to_owned(),
+    });
+    let epsilon = interpretation.epsilon.map(|epsilon| format!("bn-epsilon{epsilon:e}"));
+    let names: Vec<&str> = interpretation.rename.iter().map(String::as_str).collect();
+    let renamed = (!names.is_empty()).then(|| format!("renamed-{}", short(&names)));
+    place.into_iter().chain(epsilon).chain(renamed).collect()
 }
 
 /// What one call may ask in turn: `dataset`, or `batch128` and `folded`.

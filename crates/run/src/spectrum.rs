@@ -6,8 +6,8 @@ use kappa_model::Statistics;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Backend, FileChecksum, Request, RunError, SavedTensor, Scaling, Scores, Split, json::json_bytes,
-    place::refuse_other_question, tensors::tensor_bytes, write::Aside,
+    Backend, FileChecksum, Interpretation, Request, RunError, SavedTensor, Scaling, Scores, Split,
+    json::json_bytes, place::refuse_other_question, tensors::tensor_bytes, write::Aside,
 };
 
 /// The version of `spectrum.json`'s schema.
@@ -64,14 +64,23 @@ pub struct SpectrumSettings {
     pub samples: usize,
     /// Features m, the constant one included if the bias is among the parameters.
     pub features: usize,
-    /// Classes K.
+    /// Classes K; 1 of one logit a sample, whose sigmoid is the probability of class 1.
     pub classes: usize,
     /// By which statistics the network normalised; absent where it has none.
     pub statistics: Option<Statistics>,
+    /// What is added to batch norm's variance; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f64>,
+    /// What was said of a checkpoint that does not say it itself.
+    #[serde(default, skip_serializing_if = "Interpretation::is_empty")]
+    pub interpretation: Interpretation,
     /// The checkpoint, or the files that features, scores, weights and labels were read from.
     pub files: Vec<FileChecksum>,
     /// What the scores were given as; absent where a network computed them.
     pub scores: Option<Scores>,
+    /// Which samples were left out by their label; known where labels were given.
+    #[serde(default)]
+    pub ignored: Option<IgnoredSamples>,
     /// What was checked before: of a folded network how far its logits are from the
     /// unfolded one's, of given weights whether they make the logits.
     pub input_checks: Vec<CheckRecord>,
@@ -100,7 +109,7 @@ pub struct SpectrumSummary {
     pub top: Vec<f64>,
     /// lambda_1 / lambda_10; absent below ten eigenvalues.
     pub kappa_prime: Option<f64>,
-    /// lambda_1 / lambda_(K-1): how unlike the outliers are.
+    /// lambda_1 / lambda_(K-1): how unlike the outliers are; absent of one logit, as is the gap.
     pub outlier_ratio: Option<f64>,
     /// lambda_(K-1) / lambda_K: the gap at the edge of the outliers.
     pub outlier_gap: Option<f64>,
@@ -131,14 +140,17 @@ pub struct SpectrumSummary {
 /// The zeros among the eigenvalues, by their reason.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct NullSpaceRecord {
-    /// m, since softmax ignores a shift of all logits.
+    /// m, since softmax ignores a shift of all logits; 0 of one logit.
     pub shift: usize,
+    /// Classes a that never occur, with a probability of zero in every sample whose
+    /// probabilities leave any doubt; each is m zeros.
+    pub absent_classes: usize,
     /// Features that are zero in every sample whose probabilities leave any doubt; each is
-    /// K - 1 zeros.
+    /// K - a - 1 zeros, of one logit 1.
     pub silent_features: usize,
-    /// Features that the others already say in those samples; each is K - 1 zeros.
+    /// Features that the others already say in those samples; each is as many zeros.
     pub dependent_features: usize,
-    /// All of these zeros, m + (K-1)(m - rank G).
+    /// All of these zeros, (1 + a) m + (K - a - 1)(m - rank G); of one logit m - rank G.
     pub explained: usize,
     /// Eigenvalues below the rank tolerance that no structure explains.
     pub numerical: usize,
@@ -210,6 +222,16 @@ pub struct DirectionsRecord {
     pub adam: Option<AdamRecord>,
     /// The overlap with the ten leading eigenvectors after other epochs.
     pub overlaps: Vec<OverlapRecord>,
+}
+
+/// Samples that were left out by their label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IgnoredSamples {
+    /// The label.
+    pub label: i64,
+    /// How many have it.
+    pub samples: usize,
 }
 
 /// The spectrum of D^(-1/2) H D^(-1/2), D = diag(sqrt(v_hat) + epsilon).

@@ -35,6 +35,16 @@ impl Arms {
         Ok(Self { configs, reference: study.reference_index() })
     }
 
+    /// Refuses an arm with batch norm whose mini-batches leave a single sample: no point of a
+    /// study has other batches than its arm.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::LoneSample`].
+    pub fn check_batches(&self) -> Result<(), RunError> {
+        self.configs.iter().try_for_each(Config::check_batches)
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.configs.len()

@@ -145,9 +145,10 @@ pub fn run_study(
     root: &Path,
     observer: &mut dyn StudyObserver,
 ) -> Result<StudyResult, StudyError> {
+    let arms = Arms::new(study)?;
+    arms.check_batches()?;
     let directory = StudyDir::create(root, study)?;
     let lock = directory.lock()?;
-    let arms = Arms::new(study)?;
     let checked = Checked::default();
     let mut runner = Runner { study, set, machine, precision, directory, arms, observer, checked };
     let count = runner.arms.count();

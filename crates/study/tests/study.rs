@@ -388,3 +388,16 @@ fn three_arms_are_trained_from_the_same_start_and_judged_beside_the_reference() 
     }
     assert!(chosen.word_of(1, "FC").is_none() && chosen.word_of(6, "FC").is_some());
 }
+
+#[test]
+fn a_study_with_batch_norm_on_a_single_sample_is_refused_before_its_first_run() {
+    let root = tempfile::tempdir().unwrap();
+    // 60 = 59 + 1, for the arm with batch norm alone.
+    let study = config(root.path(), &short().replace("batch_size = 16", "batch_size = 59"));
+    let machine = Machine { device: Device::flex(), provenance: kappa_run::Provenance::default() };
+    let mut counted = Counted::default();
+    let result = run_study(&study, &set(), &machine, Precision::F64, root.path(), &mut counted);
+    let message = result.unwrap_err().to_string();
+    assert!(message.contains("single sample") && message.contains("58 and 60 leave none"), "{message}");
+    assert!(counted.trained.is_empty() && !root.path().join("tiny").exists());
+}

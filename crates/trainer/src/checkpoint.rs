@@ -15,17 +15,17 @@
 //! said by the table of the network's shape ([`NetworkShape::parameters`]).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
 use burn::tensor::{DType, Device, TensorData};
 use kappa_fused::DeviceError;
-use kappa_model::{Kind, Network, NetworkShape, Normalisation, Place};
-use kappa_run::{RunError, SavedTensor, read_from_anywhere, read_sealed, shown, write_tensors};
+use kappa_model::{Kind, Network, NetworkShape, Normalisation, Parameter, Place, Role};
+use kappa_run::{RunError, SavedTensor, read_sealed, shown, write_tensors};
 use safetensors::{
     SafeTensors,
-    tensor::{Dtype, Metadata, TensorView},
+    tensor::{Dtype, TensorInfo},
 };
 
 const EPSILON_KEY: &str = "norm.eps";
@@ -50,6 +50,32 @@ pub enum CheckpointError {
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
+    },
+    /// Under these names and shapes the file's tensors are not known to be a network's.
+    #[error(
+        "{} is not a checkpoint of a network that is understood: {problem}. It holds {tensors}",
+        shown(path)
+    )]
+    Names {
+        /// The file.
+        path: PathBuf,
+        /// What is open.
+        problem: String,
+        /// Its tensors, by name and shape.
+        tensors: String,
+    },
+    /// A running variance is negative.
+    #[error(
+        "{} is not a checkpoint of a network: `{tensor}` holds {value}, and no variance is negative",
+        shown(path)
+    )]
+    NegativeVariance {
+        /// The file.
+        path: PathBuf,
+        /// What the file calls the tensor.
+        tensor: String,
+        /// The first one.
+        value: f32,
     },
     /// The file is not, or cannot be, Adam's state of a network.
     #[error("{} is not Adam's state of a network: {problem}", shown(path))]
@@ -93,33 +119,51 @@ pub fn load_checkpoint(path: &Path, device: &Device) -> Result<Network, Checkpoi
     network_of(path, read_sealed(path)?, device)
 }
 
-/// Reads a network that anything else may have written: without a checksum, if it has none.
-///
-/// # Errors
-///
-/// As [`load_checkpoint`].
-pub fn import_checkpoint(path: &Path, device: &Device) -> Result<Network, CheckpointError> {
-    network_of(path, read_from_anywhere(path)?, device)
-}
-
 fn network_of(path: &Path, bytes: Vec<u8>, device: &Device) -> Result<Network, CheckpointError> {
     // The whole file is checked, not only its header, before anything is built from it.
     let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| malformed(path, error))?;
-    let shape = shape_of(&header).map_err(|problem| malformed(path, problem))?;
+    let described = |(name, tensor): (String, &TensorInfo)| (name, (tensor.dtype, tensor.shape.clone()));
+    let tensors: Tensors = header.tensors().into_iter().map(described).collect();
+    let shape = stated(header.metadata().as_ref())
+        .and_then(|stated| shape_of(&tensors, &stated))
+        .map_err(|problem| malformed(path, problem))?;
     Network::from_parameters(&shape, device, |parameter| {
-        let tensor = file.tensor(&parameter.name).map_err(|error| malformed(path, error))?;
-        singles(&tensor)
-            .filter(|values| values.len() == parameter.shape.iter().product::<usize>())
-            .ok_or_else(|| malformed(path, format!("`{}` cannot be read as numbers", parameter.name)))
+        let values = singles(path, &file, &parameter.name, parameter)?;
+        if parameter.role == Role::RunningVariance {
+            not_negative(path, &parameter.name, &values)?;
+        }
+        Ok(values)
     })
 }
 
-/// The elements of a tensor of floating point numbers, in single precision.
-fn singles(tensor: &TensorView) -> Option<Vec<f32>> {
-    let dtype = floating(tensor.dtype())?;
-    let data = TensorData::from_bytes_vec(tensor.data().to_vec(), tensor.shape().to_vec(), dtype);
-    data.convert_dtype(DType::F32).try_into_vec::<f32>().ok()
+/// The elements of the tensor of floating point numbers that the file calls `name`, in single
+/// precision.
+pub(crate) fn singles(
+    path: &Path,
+    file: &SafeTensors<'_>,
+    name: &str,
+    parameter: &Parameter,
+) -> Result<Vec<f32>, CheckpointError> {
+    let tensor = file.tensor(name).map_err(|error| malformed(path, error))?;
+    let dtype = floating(tensor.dtype());
+    let values = dtype.and_then(|dtype| {
+        let data = TensorData::from_bytes_vec(tensor.data().to_vec(), tensor.shape().to_vec(), dtype);
+        data.convert_dtype(DType::F32).try_into_vec::<f32>().ok()
+    });
+    values
+        .filter(|values| values.len() == parameter.shape.iter().product::<usize>())
+        .ok_or_else(|| malformed(path, format!("`{name}` cannot be read as numbers")))
+}
+
+/// Refuses a running variance that is none.
+pub(crate) fn not_negative(path: &Path, name: &str, values: &[f32]) -> Result<(), CheckpointError> {
+    match values.iter().find(|&&value| value < 0.0) {
+        None => Ok(()),
+        Some(&value) => {
+            Err(CheckpointError::NegativeVariance { path: path.to_owned(), tensor: name.to_owned(), value })
+        }
+    }
 }
 
 /// The types that numbers may have in a file.
@@ -133,11 +177,19 @@ fn floating(dtype: Dtype) -> Option<DType> {
     })
 }
 
-/// The network that a file's header describes, or what is wrong with it.
-fn shape_of(header: &Metadata) -> Result<NetworkShape, String> {
-    let tensors = header.tensors();
-    let mut names: Vec<&String> = tensors.keys().filter(|name| !name.ends_with(IGNORED)).collect();
-    names.sort();
+/// Tensors by kappa's names: type and shape of each.
+pub(crate) type Tensors = BTreeMap<String, (Dtype, Vec<usize>)>;
+
+/// What a file's metadata say of batch norm.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stated {
+    pub place: Option<Place>,
+    pub epsilon: Option<f64>,
+}
+
+/// The network that such tensors make up, or what is wrong with them.
+pub(crate) fn shape_of(tensors: &Tensors, stated: &Stated) -> Result<NetworkShape, String> {
+    let names: Vec<&String> = tensors.keys().filter(|name| !name.ends_with(IGNORED)).collect();
     let has = |name: &str| tensors.contains_key(name);
     let weights: Vec<String> = if has("hidden.0.weight") {
         let numbered = (0..).map(|index| format!("hidden.{index}.weight"));
@@ -150,9 +202,9 @@ fn shape_of(header: &Metadata) -> Result<NetworkShape, String> {
             Some(other) => format!("it has no tensor `{name}`, but a tensor `{other}`"),
             None => format!("it has no tensor `{name}`"),
         })?;
-        match tensor.shape[..] {
+        match tensor.1[..] {
             [rows @ (1..), columns @ (1..)] => Ok([rows, columns]),
-            _ => Err(format!("`{name}` has shape {:?}, expected a matrix", tensor.shape)),
+            _ => Err(format!("`{name}` has shape {:?}, expected a matrix", tensor.1)),
         }
     };
     let mut matrices = weights.iter().map(|name| matrix(name)).collect::<Result<Vec<_>, _>>()?;
@@ -170,7 +222,7 @@ fn shape_of(header: &Metadata) -> Result<NetworkShape, String> {
         }
     }
     let normalisation = match names.iter().any(|name| name.starts_with("norm.")) {
-        true => batch_norm_of(header)?,
+        true => batch_norm(stated),
         false => Normalisation::default(),
     };
     let shape = NetworkShape { inputs, hidden, classes, normalisation };
@@ -180,40 +232,48 @@ fn shape_of(header: &Metadata) -> Result<NetworkShape, String> {
         return Err(format!("it holds a tensor `{stranger}`; expected are {}", expected.join(", ")));
     }
     for row in &table {
-        let tensor = tensors.get(&row.name).ok_or_else(|| format!("it has no tensor `{}`", row.name))?;
-        if floating(tensor.dtype).is_none() {
-            let dtype = tensor.dtype;
+        let (dtype, found) =
+            tensors.get(&row.name).ok_or_else(|| format!("it has no tensor `{}`", row.name))?;
+        if floating(*dtype).is_none() {
             return Err(format!("`{}` has elements of type {dtype:?}, not floating point", row.name));
         }
-        if tensor.shape != row.shape {
-            return Err(format!("`{}` has shape {:?}, expected {:?}", row.name, tensor.shape, row.shape));
+        if *found != row.shape {
+            return Err(format!("`{}` has shape {found:?}, expected {:?}", row.name, row.shape));
         }
     }
     Ok(shape)
 }
 
-/// Batch norm as a file's metadata describe it; where they do not, as PyTorch has it. The
-/// momentum plays no part once a network is trained, and no file holds it.
-fn batch_norm_of(header: &Metadata) -> Result<Normalisation, String> {
-    let metadata = header.metadata().as_ref();
-    let said = |key: &str| metadata.and_then(|metadata| metadata.get(key)).map(String::as_str);
-    let mut normalisation = Normalisation { kind: Kind::Batch, ..Normalisation::default() };
-    if let Some(text) = said(EPSILON_KEY) {
-        let epsilon = text.parse().ok().filter(|epsilon: &f64| epsilon.is_finite() && *epsilon > 0.0);
-        normalisation.epsilon = epsilon.ok_or_else(|| {
-            format!("its metadata says {EPSILON_KEY} = {text:?}, expected a number above 0")
-        })?;
+/// Batch norm with what is stated of it; what is not, as PyTorch has it.
+fn batch_norm(stated: &Stated) -> Normalisation {
+    let usual = Normalisation { kind: Kind::Batch, ..Normalisation::default() };
+    Normalisation {
+        place: stated.place.unwrap_or(usual.place),
+        epsilon: stated.epsilon.unwrap_or(usual.epsilon),
+        ..usual
     }
-    normalisation.place = match said(PLACE_KEY) {
-        None | Some("after") => Place::After,
-        Some("before") => Place::Before,
+}
+
+/// Batch norm as a file's metadata describe it. The momentum plays no part once a network is
+/// trained, and no file holds it.
+pub(crate) fn stated(metadata: Option<&HashMap<String, String>>) -> Result<Stated, String> {
+    let said = |key: &str| metadata.and_then(|metadata| metadata.get(key)).map(String::as_str);
+    let epsilon = said(EPSILON_KEY).map(|text| {
+        let epsilon = text.parse().ok().filter(|epsilon: &f64| epsilon.is_finite() && *epsilon > 0.0);
+        epsilon
+            .ok_or_else(|| format!("its metadata says {EPSILON_KEY} = {text:?}, expected a number above 0"))
+    });
+    let place = match said(PLACE_KEY) {
+        None => None,
+        Some("after") => Some(Place::After),
+        Some("before") => Some(Place::Before),
         Some(other) => {
             return Err(format!("its metadata says {PLACE_KEY} = {other:?}, expected after or before"));
         }
     };
-    Ok(normalisation)
+    Ok(Stated { place, epsilon: epsilon.transpose()? })
 }
 
-fn malformed(path: &Path, problem: impl ToString) -> CheckpointError {
+pub(crate) fn malformed(path: &Path, problem: impl ToString) -> CheckpointError {
     CheckpointError::Malformed { path: path.to_owned(), problem: problem.to_string() }
 }

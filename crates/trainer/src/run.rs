@@ -67,6 +67,7 @@ pub fn train(
         }
     }
     // A mistake in the configuration is told before there is a directory.
+    config.check_batches()?;
     let splits = split_data(set, &config.data, config.seed)?;
     let scaling = PixelScaling::new(config.data.scaling, &splits.train)?;
     let manifest = manifest(config, set, machine);
@@ -145,6 +146,7 @@ fn go_on(
         );
     }
     let config = &manifest.config;
+    config.check_batches()?;
     let splits = split_data(set, &config.data, config.seed)?;
     let scaling = PixelScaling::new(config.data.scaling, &splits.train)?;
     manifest.begin(machine.provenance.clone());
@@ -265,7 +267,7 @@ impl UnfinishedRun<'_> {
         };
         let network = load_checkpoint(&self.run.checkpoint_path(epoch), &device)?;
         // What a checkpoint does not hold.
-        let network = network.with_momentum(shape.normalisation.momentum);
+        let network = network.with_updates(&shape.normalisation);
         let moments = match epoch {
             0 => Vec::new(),
             _ => load_moments(&self.run.adam_state_path(epoch), &shape)?,

@@ -1,18 +1,27 @@
 //! Checkpoints: what is written is read back, and what is not a checkpoint is told.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},
 };
-use kappa_model::{Initialisation, Kind, Network, NetworkShape, Normalisation, Pass, Place};
-use kappa_trainer::{import_checkpoint, load_checkpoint, save_checkpoint};
+use kappa_model::{Initialisation, Kind, Network, NetworkShape, Normalisation, Pass, Place, RunningVariance};
+use kappa_run::{Interpretation, SavedTensor, write_tensors};
+use kappa_trainer::{CheckpointError, Reading, import_checkpoint, load_checkpoint, save_checkpoint};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-const NORM: Normalisation =
-    Normalisation { kind: Kind::Batch, place: Place::After, epsilon: 2e-3, momentum: 0.5 };
+const NORM: Normalisation = Normalisation {
+    kind: Kind::Batch,
+    place: Place::After,
+    epsilon: 2e-3,
+    momentum: 0.5,
+    running_variance: RunningVariance::Unbiased,
+};
 
 fn shape(hidden: &[usize], normalisation: Normalisation) -> NetworkShape {
     NetworkShape { inputs: 3, hidden: hidden.to_vec(), classes: 2, normalisation }
@@ -57,8 +66,12 @@ fn write(folder: &Path, tensors: &[(&str, &[usize])], dtype: Dtype) -> PathBuf {
 const PLAIN: [(&str, &[usize]); 4] =
     [("hidden.weight", &[4, 3]), ("hidden.bias", &[4]), ("output.weight", &[2, 4]), ("output.bias", &[2])];
 
+fn imported(path: &Path) -> Result<(Network, Reading), CheckpointError> {
+    import_checkpoint(path, &Interpretation::default(), &Device::flex())
+}
+
 fn complaint(path: &Path) -> String {
-    import_checkpoint(path, &Device::flex()).map_or_else(|error| error.to_string(), |_| "none".to_owned())
+    imported(path).map_or_else(|error| error.to_string(), |_| "none".to_owned())
 }
 
 #[test]
@@ -79,8 +92,8 @@ fn a_network_is_read_as_it_was_written() {
         save_checkpoint(&saved, &path).unwrap();
         let loaded = load_checkpoint(&path, &Device::flex()).unwrap();
         assert_eq!(logits(&loaded), logits(&saved));
-        // The momentum is what a checkpoint does not hold.
-        assert_eq!(loaded.with_momentum(normalisation.momentum).shape(), shape);
+        // How running statistics take their part of a batch is what a checkpoint does not hold.
+        assert_eq!(loaded.with_updates(&normalisation).shape(), shape);
     }
 }
 
@@ -135,22 +148,33 @@ fn the_file_has_pytorchs_names_and_shapes() {
 #[test]
 fn a_file_from_elsewhere_may_be_of_any_width_and_in_double_precision() {
     let folder = tempfile::tempdir().unwrap();
-    let found =
-        import_checkpoint(&write(folder.path(), &PLAIN, Dtype::F64), &Device::flex()).unwrap().shape();
+    let found = imported(&write(folder.path(), &PLAIN, Dtype::F64)).unwrap().0.shape();
     assert_eq!(found, shape(&[4], Normalisation::default()));
     let norm: [(&str, &[usize]); 4] =
         [("norm.weight", &[4]), ("norm.bias", &[4]), ("norm.running_mean", &[4]), ("norm.running_var", &[4])];
     let path = write(folder.path(), &[PLAIN, norm].concat(), Dtype::F32);
-    let found = import_checkpoint(&path, &Device::flex()).unwrap().shape().normalisation;
+    let found = imported(&path).unwrap().0.shape().normalisation;
     assert_eq!((found.kind, found.place), (Kind::Batch, Place::After));
     assert_eq!(found.epsilon, 1e-5, "PyTorch's default where the file does not say");
+}
+
+/// What is said of f32 zeros of the given names and shapes as kappa's own checkpoint.
+fn complaint_of_own(path: &Path, tensors: &[(&str, &[usize])]) -> String {
+    let saved: Vec<SavedTensor> = tensors
+        .iter()
+        .map(|(name, shape)| {
+            SavedTensor::of_singles(name, shape.to_vec(), &vec![0.0; shape.iter().product()])
+        })
+        .collect();
+    write_tensors(path, &saved, &BTreeMap::new()).unwrap();
+    load_checkpoint(path, &Device::flex()).map_or_else(|error| error.to_string(), |_| "none".to_owned())
 }
 
 #[test]
 fn other_names_and_shapes_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let check = |tensors: &[(&str, &[usize])], told: &str| {
-        let message = complaint(&write(folder.path(), tensors, Dtype::F32));
+        let message = complaint_of_own(&folder.path().join("made-up.safetensors"), tensors);
         assert!(message.contains(told) && message.contains("made-up.safetensors"), "{message}");
     };
     check(&PLAIN[..3], "no tensor `output.bias`");

@@ -9,7 +9,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use kappa_data::LabelledImages;
-use kappa_model::{Initialisation, Kind, Network, NetworkShape, Normalisation, Place};
+use kappa_model::{Initialisation, Kind, Network, NetworkShape, Normalisation, Place, RunningVariance};
 use kappa_run::{AdamConfig, BatchSize, Reduction, Scaling, TrainingConfig};
 use kappa_trainer::{DeviceSplit, PixelScaling, Trainer, evaluate};
 
@@ -18,8 +18,13 @@ const D: usize = 6;
 const M: usize = 4;
 const K: usize = 3;
 const N: usize = 11;
-const NORM: Normalisation =
-    Normalisation { kind: Kind::Batch, place: Place::After, epsilon: 1e-2, momentum: 0.1 };
+const NORM: Normalisation = Normalisation {
+    kind: Kind::Batch,
+    place: Place::After,
+    epsilon: 1e-2,
+    momentum: 0.1,
+    running_variance: RunningVariance::Biased,
+};
 const NONE: Normalisation = Normalisation { kind: Kind::None, ..NORM };
 
 fn images() -> LabelledImages {

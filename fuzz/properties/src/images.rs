@@ -36,7 +36,7 @@ pub fn check(folder: &Path, end: &str, input: &[u8]) {
         fs::remove_file(&plain).unwrap();
     }
     fs::write(&other, bytes).unwrap();
-    let set = DataSet::from_folder(folder);
+    let set = DataSet::from_folder(folder, u64::MAX);
     fs::remove_file(&other).unwrap();
     fs::write(&plain, valid(name)).unwrap();
     match set {

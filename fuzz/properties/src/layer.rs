@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use burn::tensor::Device;
-use kappa_data::{Elements, LastLayer, LastLayerFiles, Matrix};
-use kappa_run::write_sealed;
+use kappa_data::{Elements, IGNORE_INDEX, LastLayer, LastLayerFiles, Matrix, Rows};
+use kappa_run::{Interpretation, write_sealed};
 use kappa_trainer::{import_checkpoint, load_adam_state};
 
 use crate::choose;
@@ -28,6 +28,17 @@ pub fn prepare(folder: &Path) {
     fs::write(folder.join("labels.npy"), labels).unwrap();
 }
 
+/// What a layer may take of the memory, and so little that it is gone through in parts.
+const BUDGET: u64 = 64 << 20;
+const SMALL_BUDGET: u64 = 4 << 10;
+
+/// The input is an archive of arrays.
+pub fn check_npz(folder: &Path, input: &[u8]) {
+    let path = folder.join("input.npz");
+    fs::write(&path, input).unwrap();
+    check_layer(&LastLayerFiles { features: path, ..LastLayerFiles::default() });
+}
+
 /// One of five files is the input, the others are as [`prepare`] has left them.
 pub fn check_npy(folder: &Path, input: &[u8]) {
     const ROLES: [&str; 5] = ["features", "logits", "probabilities", "weights", "labels"];
@@ -46,18 +57,23 @@ pub fn check_npy(folder: &Path, input: &[u8]) {
         labels: Some(path("labels")),
         // The logits that [`prepare`] has left are probabilities too.
         logits_are_meant: true,
+        ignore_index: IGNORE_INDEX,
     });
 }
 
-/// The input is a last layer, a network, or Adam's state, which is read with a checksum only.
+/// The input is a last layer, a network, as its names say or renamed, or Adam's state, which is
+/// read with a checksum only.
 pub fn check_safetensors(folder: &Path, input: &[u8]) {
-    let Some((kind, bytes)) = choose(&[0, 1, 2], input) else { return };
+    let Some((kind, bytes)) = choose(&[0, 1, 2, 3], input) else { return };
     let path = folder.join("input.safetensors");
     fs::write(&path, bytes).unwrap();
     match kind {
         0 => check_layer(&LastLayerFiles { features: path, ..LastLayerFiles::default() }),
-        1 => {
-            if let Ok(network) = import_checkpoint(&path, &Device::flex()) {
+        1 | 3 => {
+            let rename =
+                if kind == 3 { vec!["a=hidden".to_owned(), "b=output".to_owned()] } else { Vec::new() };
+            let interpretation = Interpretation { rename, ..Interpretation::default() };
+            if let Ok((network, _)) = import_checkpoint(&path, &interpretation, &Device::flex()) {
                 let shape = network.shape();
                 assert!(shape.inputs > 0 && shape.features() > 0 && shape.classes > 0);
             }
@@ -76,34 +92,49 @@ pub fn check_safetensors(folder: &Path, input: &[u8]) {
 
 /// A layer that is read fits together and is finite; an error names a file.
 fn check_layer(files: &LastLayerFiles) {
-    match LastLayer::from_files(files) {
+    let whole = LastLayer::from_files(files, BUDGET);
+    // In parts it is the same layer.
+    if let (Ok(whole), Ok(parts)) = (&whole, LastLayer::from_files(files, SMALL_BUDGET)) {
+        assert_eq!((&whole.labels, &whole.files), (&parts.labels, &parts.files));
+        for (whole, parts) in [(&whole.features, &parts.features), (whole.scores.rows(), parts.scores.rows())]
+        {
+            assert_eq!(bits(whole), bits(parts));
+        }
+    }
+    match whole {
         Ok(layer) => {
-            let scores = layer.scores.matrix();
-            assert!(layer.features.rows > 0 && layer.features.columns > 0 && scores.columns > 1);
-            assert_eq!(layer.features.rows, scores.rows);
-            finite(&layer.features);
-            finite(scores);
+            let (features, scores) = (&layer.features, layer.scores.rows());
+            assert!(features.count() > 0 && features.columns() > 0 && scores.columns() > 0);
+            assert_eq!(features.count(), scores.count());
+            finite(&features.read(0..features.count()).unwrap(), f64::is_finite);
+            finite(&scores.read(0..scores.count()).unwrap(), |score| score < f64::INFINITY);
             if let Some(weights) = &layer.weights {
-                assert_eq!((weights.rows, weights.columns), (scores.columns, layer.features.columns));
-                finite(weights);
+                assert_eq!((weights.rows, weights.columns), (scores.columns(), features.columns()));
+                finite(weights, f64::is_finite);
             }
             if let Some(labels) = &layer.labels {
-                assert_eq!(labels.len(), scores.rows);
-                assert!(labels.iter().all(|&label| label < scores.columns));
+                assert_eq!(labels.len(), scores.count());
+                assert!(labels.iter().all(|&label| label < scores.columns().max(2)));
             }
         }
         Err(error) => {
             let error = error.to_string();
-            assert!(error.contains(".npy") || error.contains(".safetensors"), "{error}");
+            assert!([".npy", ".safetensors", ".npz"].iter().any(|end| error.contains(end)), "{error}");
         }
     }
 }
 
-fn finite(matrix: &Matrix) {
-    let (length, finite) = match &matrix.elements {
-        Elements::F32(elements) => (elements.len(), elements.iter().all(|element| element.is_finite())),
-        Elements::F64(elements) => (elements.len(), elements.iter().all(|element| element.is_finite())),
+fn bits(rows: &Rows) -> Vec<u64> {
+    match rows.read(0..rows.count()).unwrap().elements {
+        Elements::F32(elements) => elements.iter().map(|x| x.to_bits().into()).collect(),
+        Elements::F64(elements) => elements.iter().map(|x| x.to_bits()).collect(),
+    }
+}
+
+fn finite(matrix: &Matrix, is_right: impl Fn(f64) -> bool) {
+    let (length, right) = match &matrix.elements {
+        Elements::F32(elements) => (elements.len(), elements.iter().all(|&x| is_right(x.into()))),
+        Elements::F64(elements) => (elements.len(), elements.iter().all(|&x| is_right(x))),
     };
-    assert_eq!(length, matrix.rows * matrix.columns);
-    assert!(finite);
+    assert!(length == matrix.rows * matrix.columns && right);
 }

@@ -35,6 +35,8 @@ pub enum Reader {
     Gzip,
     /// An .npy file. The first byte chooses what it holds.
     Npy,
+    /// An .npz file of a last layer.
+    Npz,
     /// A .safetensors file: of a last layer, a network, or Adam's state. The first byte chooses.
     Safetensors,
     /// A configuration, of a run or of a study. The first byte chooses.
@@ -50,8 +52,17 @@ pub enum Reader {
 
 impl Reader {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Idx, Self::Gzip, Self::Npy, Self::Safetensors, Self::Toml, Self::Set, Self::Csv, Self::Json];
+    pub const ALL: [Self; 9] = [
+        Self::Idx,
+        Self::Gzip,
+        Self::Npy,
+        Self::Npz,
+        Self::Safetensors,
+        Self::Toml,
+        Self::Set,
+        Self::Csv,
+        Self::Json,
+    ];
 
     /// The name of its fuzz target and of the folder of its corpus.
     pub fn name(self) -> &'static str {
@@ -59,6 +70,7 @@ impl Reader {
             Self::Idx => "idx",
             Self::Gzip => "gzip",
             Self::Npy => "npy",
+            Self::Npz => "npz",
             Self::Safetensors => "safetensors",
             Self::Toml => "toml",
             Self::Set => "set",
@@ -74,8 +86,11 @@ impl Reader {
             Self::Idx | Self::Gzip if input.get(1..3) != Some(&[0x1f, 0x8b]) => 2,
             // Whatever its name says; deflate makes at most 1032 bytes of one (zlib's technical notes).
             Self::Idx | Self::Gzip => 1 + 1032,
-            // The file; labels of one byte as i128 and as usize.
-            Self::Npy => 1 + 16 + 8,
+            // The file; labels of one byte as i128 and as usize, twice, as what is read in parts is held
+            // against what is read whole; halves as f32, and those as words.
+            Self::Npy => 1 + 2 * (16 + 8) + 4 * 4,
+            // What deflate makes of a byte at the most, as above, as bytes and as the same.
+            Self::Npz => 1032 * (1 + 2 * (16 + 8) + 4 * 4),
             // The file; halves as f32, in the file's layout and in burn's; names and shapes.
             Self::Safetensors => 64,
             // A tree of keys and values over the text, of a hundred bytes for each `a=1`.
@@ -100,6 +115,7 @@ impl Reader {
             Self::Idx => images::check(folder, "", input),
             Self::Gzip => images::check(folder, ".gz", input),
             Self::Npy => layer::check_npy(folder, input),
+            Self::Npz => layer::check_npz(folder, input),
             Self::Safetensors => layer::check_safetensors(folder, input),
             Self::Toml => settings::check_toml(folder, input),
             Self::Set => settings::check_set(folder, input),
@@ -127,7 +143,7 @@ impl Reader {
         match self {
             Self::Idx | Self::Gzip => images::prepare(folder),
             Self::Npy => layer::prepare(folder),
-            Self::Safetensors | Self::Toml => {}
+            Self::Npz | Self::Safetensors | Self::Toml => {}
             Self::Set => settings::prepare(folder),
             Self::Csv | Self::Json => results::prepare(folder),
         }

@@ -11,6 +11,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 
 use kappa_data::{DataError, DataSet};
+use kappa_run::free_memory;
 
 use crate::{
     args::{Arguments, Command},
@@ -45,7 +46,8 @@ impl DataSets {
         let index = match known {
             Some(index) => index,
             None => {
-                let set = folder.map_or_else(DataSet::mnist, DataSet::from_folder)?;
+                let from_folder = |folder: &Path| DataSet::from_folder(folder, free_memory());
+                let set = folder.map_or_else(DataSet::mnist, from_folder)?;
                 self.read.push((folder.map(Path::to_owned), set));
                 self.read.len() - 1
             }

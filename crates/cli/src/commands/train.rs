@@ -18,6 +18,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
         if let Some(folder) = &arguments.data {
             config.data.folder = Some(folder.clone());
         }
+        config.check_batches()?;
         configs.push(config);
     }
     let resumed = arguments

@@ -12,7 +12,7 @@ fn draw(count: usize, start: f64) -> Vec<f32> {
         .collect()
 }
 
-fn npy(path: &Path, shape: &str, descr: &str, bytes: &[u8]) {
+pub fn npy(path: &Path, shape: &str, descr: &str, bytes: &[u8]) {
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     while (10 + header.len() + 1) % 64 != 0 {
         header.push(' ');
@@ -149,6 +149,26 @@ fn labels_in_another_order_than_the_logits_are_suspected() {
     assert!(said.contains("label of 0.00 %") && said.contains("same order"), "{said}");
 }
 
+/// Labels are no part of H.
+#[test]
+fn labels_in_another_order_leave_the_eigenvalues_to_the_last_bit() {
+    let kappa = Kappa::new();
+    write_layer(&kappa);
+    let eigenvalues = |out: &str| {
+        kappa.says(&with(&["--labels", "y.npy", "--out", out]));
+        std::fs::read(kappa.folder.path().join(out).join("spectrum.safetensors")).unwrap()
+    };
+    let expected = eigenvalues("here");
+    let path = kappa.folder.path().join("y.npy");
+    let mut labels = std::fs::read(&path).unwrap();
+    let data = labels.len() - SAMPLES;
+    labels[data..].rotate_left(5);
+    std::fs::write(&path, labels).unwrap();
+    let found = eigenvalues("there");
+    let values = |bytes: &[u8]| bytes[bytes.len() - FEATURES * CLASSES * 8..].to_vec();
+    assert_eq!(values(&found), values(&expected));
+}
+
 #[test]
 fn a_check_that_fails_ends_with_an_error_and_leaves_what_was_found() {
     let kappa = Kappa::new();
@@ -261,7 +281,7 @@ fn what_cannot_be_measured_is_refused_with_the_way_out() {
         // (2^21)^2 numbers of eight bytes
         (&["hessian", "--features", "wide.npy", "--logits", "one.npy"][..], "needs 35184 GB"),
         (&["hessian", "--features", "G.npy"], "--logits"),
-        (&["hessian", "--features", "Z.npy", "--logits", "y.npy"], "[N, K]"),
+        (&["hessian", "--features", "Z.npy", "--logits", "y.npy"], "have elements of type u8"),
         (&["hessian", "--features", "G.npy", "--logits", "nowhere.npy"], "nowhere.npy"),
         (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--l2", "-1"], "from 0 to 1000"),
         (&["hessian", "--features", "G.npy", "--logits", "Z.npy", "--l2", "1e308"], "from 0 to 1000"),

@@ -1,9 +1,11 @@
 //! The program as its users meet it: what it prints, writes and returns.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod brought;
 mod browser;
 mod disks;
 mod example;
+mod files;
 mod kills;
 mod layer;
 mod mistakes;

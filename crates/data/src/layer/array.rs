@@ -1,12 +1,9 @@
-//! An array as it lies in a file, whichever format that has, and the way from
-//! its bytes to numbers.
+//! An array as its header says, whichever format that has: what it is, its shape, and where its
+//! bytes lie.
 
 use std::fmt;
 
-use super::{
-    error::LayerError,
-    matrix::{Elements, Matrix, Stray},
-};
+use super::{error::LayerError, source::Source, table::Table};
 
 /// What an array is in a last layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +25,8 @@ pub(super) struct Place {
 /// The types of elements that are read, for one role or another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
+    F16,
+    BF16,
     F32,
     F64,
     I8,
@@ -42,12 +41,13 @@ pub(super) enum Kind {
 
 /// An array whose header was read. Only [`Array::new`] makes one, so that the
 /// shape is known to agree with the bytes.
-pub(super) struct Array<'a> {
+#[derive(Debug)]
+pub(super) struct Array {
     place: Place,
     shape: Vec<usize>,
     kind: Kind,
     layout: Layout,
-    data: &'a [u8],
+    data: Source,
 }
 
 /// How an array's elements lie in its bytes.
@@ -55,7 +55,7 @@ pub(super) struct Array<'a> {
 pub(super) struct Layout {
     /// The first byte of a number is the largest one.
     pub big_endian: bool,
-    /// Column by column, as Fortran does.
+    /// The first index runs fastest, as in Fortran: a matrix column by column.
     pub by_columns: bool,
 }
 
@@ -86,14 +86,8 @@ impl Role {
     /// What to do with an array of the wrong number of dimensions.
     fn reshaped(self, dimensions: usize) -> &'static str {
         match self {
-            Self::Labels => "save `x.reshape(-1)`, or of one-hot rows `x.argmax(axis=1)`",
+            Self::Labels => "save `x.reshape(-1)`, or of one-hot rows `x.argmax(axis=-1)`",
             Self::Features if dimensions == 1 => "of a single feature, save `x.reshape(-1, 1)`",
-            Self::Logits if dimensions == 1 => {
-                "of a single logit a sample, save `np.stack([0 * x, x], axis=1)`"
-            }
-            Self::Probabilities if dimensions == 1 => {
-                "of a single probability a sample, save `np.stack([1 - x, x], axis=1)`"
-            }
             Self::Weights if dimensions == 1 => "save `x.reshape(K, m)`",
             _ => "save `x.reshape(len(x), -1)`",
         }
@@ -116,24 +110,26 @@ impl Place {
         let (expected, remedy) = if self.role == Role::Labels {
             ("integers of 8 to 64 bits", "save `x.astype(np.int64)` (in torch `x.long()`)")
         } else {
-            ("f32 and f64", "save `x.astype(np.float32)` (in torch `x.float()`)")
+            ("f16, bf16, f32 and f64", "save `x.astype(np.float32)` (in torch `x.float()`)")
         };
         LayerError::ElementType { array: self.to_string(), found: found.into(), expected, remedy }
     }
 }
 
 impl Kind {
-    fn width(self) -> usize {
+    pub fn width(self) -> usize {
         match self {
             Self::I8 | Self::U8 => 1,
-            Self::I16 | Self::U16 => 2,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
             Self::F32 | Self::I32 | Self::U32 => 4,
             Self::F64 | Self::I64 | Self::U64 => 8,
         }
     }
 
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
             Self::F32 => "f32",
             Self::F64 => "f64",
             Self::I8 => "i8",
@@ -146,74 +142,109 @@ impl Kind {
             Self::U64 => "u64",
         }
     }
+
+    /// Bytes of a number once it is read; nothing for what is no real number.
+    pub fn decoded_width(self) -> Option<usize> {
+        match self {
+            Self::F16 | Self::BF16 | Self::F32 => Some(size_of::<f32>()),
+            Self::F64 => Some(size_of::<f64>()),
+            _ => None,
+        }
+    }
 }
 
-impl<'a> Array<'a> {
+impl Array {
     /// Takes `data`, all that follows the header, as an array of that shape and kind.
     pub fn new(
         place: Place,
         shape: Vec<usize>,
         kind: Kind,
         layout: Layout,
-        data: &'a [u8],
+        data: Source,
     ) -> Result<Self, LayerError> {
         let promised = shape.iter().try_fold(kind.width(), |product, &n| product.checked_mul(n));
-        if promised == Some(data.len()) {
+        if promised.is_some_and(|bytes| bytes as u64 == data.length()) {
             return Ok(Self { place, shape, kind, layout, data });
         }
         let promised = promised.map_or_else(|| "more bytes than can be".to_owned(), |n| format!("{n} bytes"));
         Err(place.malformed(format!(
             "its header promises shape {shape:?} of {}, {promised}, and {} follow: save it again",
             kind.name(),
-            data.len()
+            data.length()
         )))
     }
 
-    pub fn place(&self) -> &Place {
-        &self.place
+    /// Features: the last dimension is that of the features, all before it are of samples.
+    pub fn features(self) -> Result<Table, LayerError> {
+        match self.shape.split_last() {
+            Some((&columns, samples)) if !samples.is_empty() => {
+                let samples = samples.to_vec();
+                self.table(samples, columns)
+            }
+            _ => Err(self.dimensions()),
+        }
     }
 
-    /// The matrix, all of it finite, row by row however it lies in the file.
-    pub fn matrix(&self) -> Result<Matrix, LayerError> {
+    /// Scores of the samples of `features`: one for each of some classes, or a single one.
+    pub fn scores(self, features: &Table) -> Result<Table, LayerError> {
+        let samples = features.samples();
+        if self.shape.as_slice() == samples {
+            return self.table(samples.to_vec(), 1);
+        }
+        match self.shape.split_last() {
+            Some((&columns, found)) if found == samples => self.table(samples.to_vec(), columns),
+            Some((_, found)) if !found.is_empty() => Err(self.other_samples(found, features)),
+            Some(_) => Err(self.other_samples(&self.shape, features)),
+            None => Err(self.dimensions()),
+        }
+    }
+
+    /// Weights of so many classes and features.
+    pub fn weights(self, expected: [usize; 2]) -> Result<Table, LayerError> {
         let &[rows, columns] = &self.shape[..] else {
             return Err(self.dimensions());
         };
-        let array = self.place.to_string();
-        // Also keeps the loop over rows in `decode` from being as long as an empty file says.
-        if rows == 0 || columns == 0 {
-            return Err(LayerError::Empty { array, found: self.shape.clone() });
-        }
-        if columns == 1 && matches!(self.place.role, Role::Logits | Role::Probabilities) {
-            return Err(LayerError::OneClass { array });
-        }
-        let elements = match self.kind {
-            Kind::F32 => Elements::F32(self.decode(f32::from_le_bytes)),
-            Kind::F64 => Elements::F64(self.decode(f64::from_le_bytes)),
-            other => return Err(self.place.element_type(other.name())),
-        };
-        let matrix = Matrix { rows, columns, elements };
-        match matrix.first_not_finite() {
-            None => Ok(matrix),
-            Some(Stray { row, column, value }) => Err(LayerError::NotFinite { array, row, column, value }),
+        let (array, found) = (self.place.to_string(), [rows, columns]);
+        if found == expected {
+            self.table(vec![rows], columns)
+        } else if [columns, rows] == expected {
+            Err(LayerError::TransposedWeights { array, found })
+        } else {
+            Err(LayerError::WeightsShape { array, found, expected })
         }
     }
 
-    /// The labels, whatever classes there are.
-    pub fn labels(&self) -> Result<Vec<i128>, LayerError> {
-        if self.shape.len() != 1 {
+    /// Labels of the samples of `features`, as one column.
+    pub fn labels(self, features: &Table) -> Result<Table, LayerError> {
+        let samples = features.samples();
+        if self.shape.as_slice() == samples {
+            return self.table(samples.to_vec(), 1);
+        }
+        let of_rows = self.shape.split_last().is_some_and(|(_, found)| found == samples);
+        if self.shape.is_empty() || of_rows {
             return Err(self.dimensions());
         }
-        Ok(match self.kind {
-            Kind::I8 => self.decode(|word| i8::from_le_bytes(word).into()),
-            Kind::I16 => self.decode(|word| i16::from_le_bytes(word).into()),
-            Kind::I32 => self.decode(|word| i32::from_le_bytes(word).into()),
-            Kind::I64 => self.decode(|word| i64::from_le_bytes(word).into()),
-            Kind::U8 => self.decode(|word| u8::from_le_bytes(word).into()),
-            Kind::U16 => self.decode(|word| u16::from_le_bytes(word).into()),
-            Kind::U32 => self.decode(|word| u32::from_le_bytes(word).into()),
-            Kind::U64 => self.decode(|word| u64::from_le_bytes(word).into()),
-            Kind::F32 | Kind::F64 => return Err(self.place.element_type(self.kind.name())),
-        })
+        Err(self.other_samples(&self.shape, features))
+    }
+
+    fn table(self, samples: Vec<usize>, columns: usize) -> Result<Table, LayerError> {
+        if self.shape.contains(&0) {
+            return Err(LayerError::Empty { array: self.place.to_string(), found: self.shape });
+        }
+        let Self { place, kind, layout, data, .. } = self;
+        if place.role != Role::Labels && kind.decoded_width().is_none() {
+            return Err(place.element_type(kind.name()));
+        }
+        Ok(Table::new(place, samples, columns, kind, layout, data))
+    }
+
+    fn other_samples(&self, found: &[usize], features: &Table) -> LayerError {
+        LayerError::SampleCount {
+            array: self.place.to_string(),
+            found: found.to_vec(),
+            features: features.place().to_string(),
+            expected: features.samples().to_vec(),
+        }
     }
 
     fn dimensions(&self) -> LayerError {
@@ -222,28 +253,6 @@ impl<'a> Array<'a> {
             found: self.shape.clone(),
             expected: self.place.role.shape(),
             remedy: self.place.role.reshaped(self.shape.len()),
-        }
-    }
-
-    /// All elements, row by row. `W` is the width of the kind.
-    fn decode<T, const W: usize>(&self, number: impl Fn([u8; W]) -> T) -> Vec<T> {
-        let number = |&word: &[u8; W]| {
-            let mut word = word;
-            if self.layout.big_endian {
-                word.reverse();
-            }
-            number(word)
-        };
-        let (words, _) = self.data.as_chunks::<W>();
-        match self.shape[..] {
-            [rows, _] if self.layout.by_columns => {
-                let mut numbers = Vec::with_capacity(words.len());
-                for row in 0..rows {
-                    numbers.extend(words.iter().skip(row).step_by(rows).map(number));
-                }
-                numbers
-            }
-            _ => words.iter().map(number).collect(),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::io;
 
-/// A last layer could not be read from its files. Rows, columns and labels are
-/// counted from 0; an `array` is named with its file, as in "logits in Z.npy".
+/// A last layer could not be read from its files. Rows, columns and samples are
+/// counted from 0, over all dimensions of samples as `x.reshape(-1, x.shape[-1])` has them; an `array` is named with its file, as in "logits in Z.npy".
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayerError {
@@ -37,7 +37,7 @@ pub enum LayerError {
     /// Neither logits nor probabilities.
     #[error(
         "there are features in {file}, and no logits or probabilities to go with them: \
-         give logits or probabilities [N, K] beside them, or as a tensor of that name in the .safetensors file"
+         give logits or probabilities [N, K] beside them, or by that name in the same .safetensors or .npz file"
     )]
     NoScores {
         /// The file with the features.
@@ -84,34 +84,40 @@ pub enum LayerError {
         /// Its shape.
         found: Vec<usize>,
     },
-    /// Fewer than two classes.
+    /// An array is for other samples than the features.
     #[error(
-        "{array} have one column, and a column for each of at least two classes is needed: \
-         a single logit z a sample is `np.hstack([0 * z, z])`, a single probability p is `np.hstack([1 - p, p])`"
-    )]
-    OneClass {
-        /// The array.
-        array: String,
-    },
-    /// An array is for another number of samples than the features.
-    #[error(
-        "{array} are for {found} samples, and {features} for {expected}: entry n of both is to be of sample n, samples along the first dimension \
-         (of a transposed array save `x.T`)"
+        "{array} are for {} samples, and {features} for {}: entry n of both is to be of sample n, samples along \
+         all dimensions but the last one (of a transposed array save `x.T`, of features with several \
+         dimensions `x.reshape(len(x), -1)`)",
+        by(found),
+        by(expected)
     )]
     SampleCount {
         /// The array.
         array: String,
-        /// Its number of samples.
-        found: usize,
+        /// Its dimensions of samples.
+        found: Vec<usize>,
         /// The features.
         features: String,
-        /// Their number of samples.
-        expected: usize,
+        /// Their dimensions of samples.
+        expected: Vec<usize>,
+    },
+    /// What has to be in memory at once is larger than what may be taken.
+    #[error("{array} need {} of memory at once, and {} may be taken: {remedy}", bytes(*needed), bytes(*allowed))]
+    NoMemory {
+        /// The array, or the file.
+        array: String,
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that are left of what was allowed.
+        allowed: u64,
+        /// Why it has to be so, or what is another way.
+        remedy: &'static str,
     },
     /// An infinity or not a number.
     #[error(
         "{array} hold {value} in row {row}, column {column}: every element has to be finite \
-         (find them with `np.argwhere(~np.isfinite(x))`)"
+         (a logit may be -inf; find them with `np.argwhere(~np.isfinite(x))`)"
     )]
     NotFinite {
         /// The array.
@@ -122,6 +128,14 @@ pub enum LayerError {
         column: usize,
         /// What it is.
         value: f64,
+    },
+    /// A row of logits of which none is finite.
+    #[error("{array} hold nothing but -inf in row {row}: no class would have a probability")]
+    NoClass {
+        /// The array.
+        array: String,
+        /// The first such row.
+        row: usize,
     },
     /// A probability below 0 or above 1.
     #[error(
@@ -193,4 +207,43 @@ pub enum LayerError {
         /// The number of classes.
         classes: usize,
     },
+    /// A label on a class that has no probability at all.
+    #[error(
+        "{array} say {label} for sample {sample}, and {logits} hold -inf for it: a class without a probability \
+         has an infinite loss"
+    )]
+    ImpossibleLabel {
+        /// The labels.
+        array: String,
+        /// The first sample with such a label.
+        sample: usize,
+        /// Its label.
+        label: usize,
+        /// The logits.
+        logits: String,
+    },
+    /// Every sample has the label that leaves it out.
+    #[error("{array} are {label} for every one of {samples} samples, which leaves them all out")]
+    AllIgnored {
+        /// The array.
+        array: String,
+        /// The number of samples.
+        samples: usize,
+        /// The label.
+        label: i64,
+    },
+}
+
+/// "2 x 5", of dimensions.
+fn by(dimensions: &[usize]) -> String {
+    dimensions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" x ")
+}
+
+/// A number of bytes as it is said.
+fn bytes(count: u64) -> String {
+    match count {
+        0..1_000_000 => format!("{count} bytes"),
+        1_000_000..1_000_000_000 => format!("{:.0} MB", count as f64 / 1e6),
+        _ => format!("{:.1} GB", count as f64 / 1e9),
+    }
 }

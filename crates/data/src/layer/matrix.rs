@@ -1,5 +1,7 @@
 //! Matrices of f32 or f64, and what is asked of their elements.
 
+use std::ops::Range;
+
 /// How far the probabilities of a sample may be from adding up to 1.
 const ROW_SUM_TOLERANCE: f64 = 1e-3;
 
@@ -44,6 +46,49 @@ impl Matrix {
         self.first(|value| !value.is_finite())
     }
 
+    /// The first element, row by row, that is neither finite nor -inf.
+    pub(super) fn first_no_logit(&self) -> Option<Stray> {
+        self.first(|value| value.is_nan() || value == f64::INFINITY)
+    }
+
+    /// The first row of nothing but -inf.
+    pub(super) fn first_row_without_a_class(&self) -> Option<usize> {
+        let nothing = f64::NEG_INFINITY;
+        match &self.elements {
+            Elements::F32(elements) => elements
+                .chunks_exact(self.columns)
+                .position(|row| row.iter().all(|&z| f64::from(z) == nothing)),
+            Elements::F64(elements) => {
+                elements.chunks_exact(self.columns).position(|row| row.iter().all(|&z| z == nothing))
+            }
+        }
+    }
+
+    /// The first element, row by row, that is not from 0 to 1.
+    pub(super) fn first_no_probability(&self) -> Option<Stray> {
+        self.first(|value| !(0.0..=1.0).contains(&value))
+    }
+
+    /// An element; nothing outside.
+    pub(super) fn element(&self, row: usize, column: usize) -> Option<f64> {
+        let index = row.checked_mul(self.columns)?.checked_add(column)?;
+        match &self.elements {
+            Elements::F32(elements) => elements.get(index).map(|&element| element.into()),
+            Elements::F64(elements) => elements.get(index).copied(),
+        }
+    }
+
+    /// The rows of `range`, which there are.
+    pub(super) fn part(&self, range: Range<usize>) -> Self {
+        let rows = range.len();
+        let range = range.start * self.columns..range.end * self.columns;
+        let elements = match &self.elements {
+            Elements::F32(elements) => Elements::F32(elements.get(range).unwrap_or_default().to_vec()),
+            Elements::F64(elements) => Elements::F64(elements.get(range).unwrap_or_default().to_vec()),
+        };
+        Self { rows, columns: self.columns, elements }
+    }
+
     /// Makes every row add up to 1 exactly, if it nearly does.
     ///
     /// A softmax in single precision, or probabilities that were rounded or clipped
@@ -52,7 +97,7 @@ impl Matrix {
     /// to 1: e would go into every eigenvalue. So each row is divided by its sum, both
     /// in f64; the quotient is rounded to the precision of the matrix.
     pub(super) fn normalise_rows(&mut self) -> Result<(), NotDistributions> {
-        if let Some(stray) = self.first(|value| !(0.0..=1.0).contains(&value)) {
+        if let Some(stray) = self.first_no_probability() {
             return Err(NotDistributions::Element(stray));
         }
         match &mut self.elements {
@@ -63,7 +108,7 @@ impl Matrix {
 
     /// Whether every row is a distribution, by what [`Self::normalise_rows`] asks of one.
     pub(super) fn has_distributions(&self) -> bool {
-        self.first(|value| !(0.0..=1.0).contains(&value)).is_none()
+        self.first_no_probability().is_none()
             && match &self.elements {
                 Elements::F32(elements) => sums(elements, self.columns).all(is_one),
                 Elements::F64(elements) => sums(elements, self.columns).all(is_one),

@@ -2,86 +2,147 @@
 //!
 //! ```text
 //! features [N, m]    the last layer's inputs, a row for each of N samples
-//! logits   [N, K]    its outputs, or `probabilities`, their softmax
+//! logits   [N, K]    its outputs, or `probabilities`, their softmax; [N] or [N, 1] for a sigmoid
 //! weights  [K, m]    the layer itself, as PyTorch lays it out     (optional)
 //! labels   [N]       the samples' classes, 0 to K - 1             (optional)
 //! ```
 //!
-//! They come as .npy files, or as tensors of those names in one .safetensors file.
-//! The Hessian is exact for whatever is given, so all of it is checked, to the last
-//! element: a mistake would otherwise be a wrong spectrum and no error.
+//! In the place of N any number of dimensions is of samples, [B, T] say, the same of all arrays. They
+//! come as .npy files, or by those names in one .safetensors or .npz file. The Hessian is exact
+//! for whatever is given, so all of it is checked, to the last element: a mistake would
+//! otherwise be a wrong spectrum and no error.
+//!
+//! ```text
+//! source    a file's bytes, in pieces; nothing is read that is not asked for
+//! npy, tensors, npz, bundle    headers: shapes, types, and where the elements lie
+//! array     what an array is, and whether its shape fits the others'
+//! table     from bytes to numbers, some rows at a time
+//! rows      a matrix in memory, or in its file where it is larger than may be taken
+//! ```
 
 mod array;
+mod bundle;
 mod error;
+mod labels;
 mod matrix;
+mod memory;
 mod npy;
+mod npz;
+mod rows;
+mod source;
+mod table;
 mod tensors;
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 pub use error::LayerError;
 pub use matrix::{Elements, Matrix};
+pub use rows::Rows;
 
-use crate::{FileDigest, idx::hexadecimal};
+use crate::FileDigest;
 use array::{Array, Place, Role};
-use matrix::{NotDistributions, Stray};
-use tensors::Bundle;
+use bundle::Bundle;
+use labels::Labels;
+use memory::Budget;
+use rows::{Rule, Stored};
+use source::Source;
+use table::Table;
+
+/// The label that leaves a sample out if no other is named: PyTorch's `ignore_index`.
+pub const IGNORE_INDEX: i64 = -100;
 
 /// The files that a last layer is read from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastLayerFiles {
-    /// An .npy file of features, or a .safetensors file of all arrays (told by its name's end).
+    /// An .npy file of features, or a .safetensors or .npz file of all arrays (told by its name's end).
     pub features: PathBuf,
-    /// An .npy file of logits, in place of what a .safetensors file holds.
+    /// An .npy file of logits, in place of what a file of all arrays holds.
     pub logits: Option<PathBuf>,
-    /// An .npy file of probabilities, in place of what a .safetensors file holds.
+    /// An .npy file of probabilities, likewise.
     pub probabilities: Option<PathBuf>,
-    /// An .npy file of weights, in place of what a .safetensors file holds.
+    /// An .npy file of weights, likewise.
     pub weights: Option<PathBuf>,
-    /// An .npy file of labels, in place of what a .safetensors file holds.
+    /// An .npy file of labels, likewise.
     pub labels: Option<PathBuf>,
     /// Whether logits are taken for logits though every row of them is a distribution.
     pub logits_are_meant: bool,
+    /// Samples with this label are left out.
+    pub ignore_index: i64,
+}
+
+impl Default for LastLayerFiles {
+    fn default() -> Self {
+        Self {
+            features: PathBuf::new(),
+            logits: None,
+            probabilities: None,
+            weights: None,
+            labels: None,
+            logits_are_meant: false,
+            ignore_index: IGNORE_INDEX,
+        }
+    }
 }
 
 /// What a network's last layer gets and makes of N samples: N >= 1 of them, with
-/// m >= 1 features and K >= 2 classes, every number finite.
-#[derive(Debug, Clone, PartialEq)]
+/// m >= 1 features and K >= 2 classes, or one score for both of two classes. Every
+/// number is finite, but that a logit may be -inf.
+#[derive(Debug, Clone)]
 pub struct LastLayer {
     /// The features, [N, m].
-    pub features: Matrix,
+    pub features: Rows,
     /// The logits or probabilities, [N, K].
     pub scores: Scores,
     /// The weights, [K, m].
     pub weights: Option<Matrix>,
-    /// The N labels, each below K.
+    /// The N labels, each below K; below 2 of a single score.
     pub labels: Option<Vec<usize>>,
+    /// Which samples are not among the N; known where there are labels.
+    pub ignored: Option<Ignored>,
     /// The files that were read, with their checksums.
     pub files: Vec<FileDigest>,
 }
 
-/// What a network says about each class.
-#[derive(Debug, Clone, PartialEq)]
+/// Samples that are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ignored {
+    /// By this label.
+    pub label: i64,
+    /// So many have it.
+    pub samples: usize,
+}
+
+/// What a network says about each class: a column each, or a single one where a sigmoid stands
+/// in the place of the softmax, for the second of two classes.
+#[derive(Debug, Clone)]
 pub enum Scores {
-    /// Before the softmax.
-    Logits(Matrix),
+    /// Before the softmax. -inf is a probability of zero, and no row is nothing else.
+    Logits(Rows),
     /// After the softmax: from 0 to 1, each row divided by its sum, so that the sum is 1.
-    Probabilities(Matrix),
+    /// After a sigmoid as they are.
+    Probabilities(Rows),
 }
 
 impl Scores {
     /// The matrix, [N, K], of either kind.
-    pub fn matrix(&self) -> &Matrix {
+    pub fn rows(&self) -> &Rows {
         match self {
-            Self::Logits(matrix) | Self::Probabilities(matrix) => matrix,
+            Self::Logits(rows) | Self::Probabilities(rows) => rows,
         }
+    }
+
+    /// Whether there is one score a sample: of a sigmoid, and no softmax.
+    pub fn are_of_a_sigmoid(&self) -> bool {
+        self.rows().columns() == 1
     }
 }
 
 impl LastLayer {
     /// Reads the files, and checks that they are of one layer and the same samples.
+    ///
+    /// Of each file its header is read first. Features and scores that fit into `memory_budget_bytes`
+    /// are read into memory, else they stay in their files and go through the checks in parts:
+    /// their [`Rows`] read them again. What has to be in memory and does not fit is refused.
     ///
     /// Probabilities whose rows sum to 1 within 1e-3 are divided by that sum, as the
     /// Hessian's formula holds for rows that sum to 1. Logits that would all pass for such
@@ -91,104 +152,99 @@ impl LastLayer {
     /// # Errors
     ///
     /// [`LayerError`] names the file, the place in it and what to do.
-    pub fn from_files(files: &LastLayerFiles) -> Result<Self, LayerError> {
-        let is_bundle = files.features.extension().is_some_and(|end| end.eq_ignore_ascii_case("safetensors"));
-        let bundled = if is_bundle { Some(File::read(&files.features)?) } else { None };
-        let bundle = bundled.as_ref().map(|file| Bundle::new(&file.name, &file.bytes)).transpose()?;
-        let score_role = choose_scores(files, bundle.as_ref())?;
-        let mut inputs = Inputs { bundle, digests: Vec::new() };
-        inputs.digests.extend(bundled.as_ref().map(|file| file.digest.clone()));
-
-        let features_file = if is_bundle { None } else { Some(&files.features) };
+    pub fn from_files(files: &LastLayerFiles, memory_budget_bytes: u64) -> Result<Self, LayerError> {
+        let mut budget = Budget::new(memory_budget_bytes);
+        let mut inputs = Inputs::open(&files.features, &mut budget)?;
+        let score_role = choose_scores(files, inputs.bundle.as_ref())?;
         let scores_file = if score_role == Role::Logits { &files.logits } else { &files.probabilities };
-        let mut matrix = |role, path| -> Result<_, LayerError> {
-            inputs.optional(role, path, |array| array.matrix())?.ok_or_else(|| missing(files, role))
-        };
-        let features = matrix(Role::Features, features_file)?;
-        let scores = matrix(score_role, scores_file.as_ref())?;
-        same_samples(&features, &scores.place, scores.value.rows)?;
-        let classes = scores.value.columns;
-        let scores = match score_role {
-            Role::Logits if scores.value.has_distributions() && !files.logits_are_meant => {
-                return Err(LayerError::ProbabilitiesAsLogits { array: scores.place.to_string() });
-            }
-            Role::Logits => Scores::Logits(scores.value),
-            _ => Scores::Probabilities(distributions(scores)?),
-        };
-
-        let weights = inputs
-            .optional(Role::Weights, files.weights.as_ref(), |array| array.matrix())?
-            .map(|weights| check_weights(weights, [classes, features.value.columns]))
+        let features_file = if inputs.bundle.is_some() { None } else { Some(files.features.as_path()) };
+        let mut array = |role, path| inputs.array(role, path, &mut budget);
+        let there = |role: Role, array: Option<Array>| array.ok_or_else(|| missing(files, role));
+        let features = there(Role::Features, array(Role::Features, features_file)?)?.features()?;
+        let scores = there(score_role, array(score_role, scores_file.as_deref())?)?.scores(&features)?;
+        let weights = array(Role::Weights, files.weights.as_deref())?
+            .map(|array| array.weights([scores.columns(), features.columns()]))
             .transpose()?;
-        let labels = inputs
-            .optional(Role::Labels, files.labels.as_ref(), |array| array.labels())?
-            .map(|labels| {
-                same_samples(&features, &labels.place, labels.value.len())?;
-                classes_of(&labels, classes)
-            })
+        let labels =
+            array(Role::Labels, files.labels.as_deref())?.map(|array| array.labels(&features)).transpose()?;
+
+        let labels_place = labels.as_ref().map(|labels| labels.place().to_string());
+        let classes = scores.columns().max(2);
+        let labels = labels
+            .map(|labels| Labels::read(&labels, classes, files.ignore_index, &mut budget))
             .transpose()?;
-        Ok(Self { features: features.value, scores, weights, labels, files: inputs.digests })
+        let weights = weights.map(|weights| whole(weights, &mut budget)).transpose()?;
+        let kept = labels.as_ref().and_then(|labels| labels.kept.clone());
+        let of_samples = |table, rule| Stored { table, rule, kept: kept.clone() };
+        let rule = match (score_role, scores.columns()) {
+            (Role::Logits, _) => Rule::Logits,
+            (_, 1) => Rule::Probabilities,
+            _ => Rule::Distributions,
+        };
+        let (features, scores) = (of_samples(features, Rule::Finite), of_samples(scores, rule));
+        let in_memory = fit_in_memory([&features, &scores], &budget);
+        let features = Rows::new(features, in_memory, &budget, |_, _| Ok(()))?;
+        let classes_of = labels.as_ref().map(|labels| labels.classes.as_slice());
+        let labelled = classes_of.zip(labels_place.as_deref());
+        let scores = read_scores(scores, in_memory, &budget, files.logits_are_meant, labelled)?;
+        Ok(Self {
+            features,
+            scores,
+            weights,
+            ignored: labels.as_ref().map(|labels| labels.ignored),
+            labels: labels.map(|labels| labels.classes),
+            files: inputs.digests()?,
+        })
     }
-}
-
-/// A file in memory.
-struct File {
-    name: String,
-    bytes: Vec<u8>,
-    digest: FileDigest,
-}
-
-impl File {
-    fn read(path: &Path) -> Result<Self, LayerError> {
-        let name = path.display().to_string();
-        let bytes =
-            std::fs::read(path).map_err(|source| LayerError::Unreadable { file: name.clone(), source })?;
-        let file = path.file_name().map_or_else(|| name.clone(), |file| file.to_string_lossy().into_owned());
-        let digest = FileDigest { file, sha256: hexadecimal(&Sha256::digest(&bytes)) };
-        Ok(Self { name, bytes, digest })
-    }
-}
-
-/// What was read, and from where.
-struct Named<T> {
-    place: Place,
-    value: T,
 }
 
 /// Where arrays come from: a file each, or the bundle.
-struct Inputs<'a> {
-    bundle: Option<Bundle<'a>>,
-    digests: Vec<FileDigest>,
+struct Inputs {
+    bundle: Option<Bundle>,
+    opened: Vec<(PathBuf, Source)>,
 }
 
-impl Inputs<'_> {
-    /// Reads the array for `role` from its own file if there is one, else from the bundle.
-    fn optional<T>(
+impl Inputs {
+    /// Opens the file of features if it is one of all arrays.
+    fn open(features: &Path, budget: &mut Budget) -> Result<Self, LayerError> {
+        if !Bundle::is_one(features) {
+            return Ok(Self { bundle: None, opened: Vec::new() });
+        }
+        let source = Source::open(features, budget)?;
+        let bundle = Some(Bundle::open(features, &source)?);
+        Ok(Self { bundle, opened: vec![(features.to_owned(), source)] })
+    }
+
+    /// The array for `role`, from its own file if there is one, else from the bundle.
+    fn array(
         &mut self,
         role: Role,
-        path: Option<&PathBuf>,
-        decode: impl FnOnce(&Array<'_>) -> Result<T, LayerError>,
-    ) -> Result<Option<Named<T>>, LayerError> {
-        let named = |array: &Array<'_>| Ok(Named { place: array.place().clone(), value: decode(array)? });
-        if let Some(path) = path {
-            let file = File::read(path)?;
-            let array = npy::read(Place { role, file: file.name }, &file.bytes)?;
-            self.digests.push(file.digest);
-            return named(&array).map(Some);
-        }
-        let array = self.bundle.as_ref().map(|bundle| bundle.array(role)).transpose()?.flatten();
-        array.as_ref().map(named).transpose()
+        path: Option<&Path>,
+        budget: &mut Budget,
+    ) -> Result<Option<Array>, LayerError> {
+        let Some(path) = path else {
+            return self.bundle.as_ref().map_or(Ok(None), |bundle| bundle.array(role, budget));
+        };
+        let source = Source::open(path, budget)?;
+        let array = npy::read(Place { role, file: source.name().to_owned() }, &source)?;
+        self.opened.push((path.to_owned(), source));
+        Ok(Some(array))
+    }
+
+    /// The checksums of all files.
+    fn digests(&self) -> Result<Vec<FileDigest>, LayerError> {
+        self.opened.iter().map(|(path, source)| source.digest(path)).collect()
     }
 }
 
 fn missing(files: &LastLayerFiles, role: Role) -> LayerError {
-    let problem = format!("holds no tensor `{}`", role.name());
+    let problem = format!("holds no `{}`", role.name());
     LayerError::Tensors { file: files.features.display().to_string(), problem }
 }
 
 /// Whether it is logits or probabilities that are read. What has a file of its own
 /// is meant, whatever the bundle holds.
-fn choose_scores(files: &LastLayerFiles, bundle: Option<&Bundle<'_>>) -> Result<Role, LayerError> {
+fn choose_scores(files: &LastLayerFiles, bundle: Option<&Bundle>) -> Result<Role, LayerError> {
     let file = || files.features.display().to_string();
     let bundled = |role| bundle.is_some_and(|bundle| bundle.has(role));
     let mut found = (files.logits.is_some(), files.probabilities.is_some());
@@ -203,48 +259,53 @@ fn choose_scores(files: &LastLayerFiles, bundle: Option<&Bundle<'_>>) -> Result<
     }
 }
 
-fn same_samples(features: &Named<Matrix>, place: &Place, found: usize) -> Result<(), LayerError> {
-    if found == features.value.rows {
-        return Ok(());
-    }
-    Err(LayerError::SampleCount {
-        array: place.to_string(),
-        found,
-        features: features.place.to_string(),
-        expected: features.value.rows,
-    })
+/// A matrix that has to be in memory.
+fn whole(table: Table, budget: &mut Budget) -> Result<Matrix, LayerError> {
+    let stored = Stored { table, rule: Rule::Finite, kept: None };
+    let needed = stored.bytes_in_memory().saturating_add(stored.bytes_to_read());
+    budget.take(needed, &stored.table.place().to_string(), "they are held whole")?;
+    stored.read(0..stored.count())
 }
 
-fn distributions(scores: Named<Matrix>) -> Result<Matrix, LayerError> {
-    let Named { place, value: mut matrix } = scores;
-    let array = place.to_string();
-    match matrix.normalise_rows() {
-        Ok(()) => Ok(matrix),
-        Err(NotDistributions::Element(Stray { row, column, value })) => {
-            Err(LayerError::NotAProbability { array, row, column, value })
+/// Whether both can be read into memory.
+fn fit_in_memory(matrices: [&Stored; 2], budget: &Budget) -> bool {
+    let held = matrices.iter().fold(0u64, |sum, matrix| sum.saturating_add(matrix.bytes_in_memory()));
+    let beside = matrices.iter().map(|matrix| matrix.bytes_to_read()).max().unwrap_or_default();
+    held.saturating_add(beside) <= budget.left()
+}
+
+/// Reads scores, and what is to be known of all of them: whether logits are none, and whether a
+/// label is on a class without a probability.
+fn read_scores(
+    stored: Stored,
+    in_memory: bool,
+    budget: &Budget,
+    logits_are_meant: bool,
+    labelled: Option<(&[usize], &str)>,
+) -> Result<Scores, LayerError> {
+    let (array, softmax) = (stored.table.place().to_string(), stored.table.columns() > 1);
+    if stored.rule != Rule::Logits {
+        return Ok(Scores::Probabilities(Rows::new(stored, in_memory, budget, |_, _| Ok(()))?));
+    }
+    let mut distributions = softmax && !logits_are_meant;
+    let kept = stored.kept.clone();
+    let logits = Rows::new(stored, in_memory, budget, |part, first| {
+        distributions = distributions && part.has_distributions();
+        let Some((classes, labels)) = labelled.filter(|_| softmax) else { return Ok(()) };
+        let classes = classes.get(first..first + part.rows).unwrap_or_default();
+        let infinite = |&(row, &class): &(usize, &usize)| part.element(row, class) == Some(f64::NEG_INFINITY);
+        match classes.iter().enumerate().find(infinite) {
+            None => Ok(()),
+            Some((row, &label)) => Err(LayerError::ImpossibleLabel {
+                array: labels.to_owned(),
+                sample: rows::sample(kept.as_deref(), first + row),
+                label,
+                logits: array.clone(),
+            }),
         }
-        Err(NotDistributions::RowSum { row, sum }) => Err(LayerError::RowSum { array, row, sum }),
+    })?;
+    if distributions {
+        return Err(LayerError::ProbabilitiesAsLogits { array });
     }
-}
-
-fn check_weights(weights: Named<Matrix>, expected: [usize; 2]) -> Result<Matrix, LayerError> {
-    let found = [weights.value.rows, weights.value.columns];
-    let array = weights.place.to_string();
-    if found == expected {
-        Ok(weights.value)
-    } else if [found[1], found[0]] == expected {
-        Err(LayerError::TransposedWeights { array, found })
-    } else {
-        Err(LayerError::WeightsShape { array, found, expected })
-    }
-}
-
-fn classes_of(labels: &Named<Vec<i128>>, classes: usize) -> Result<Vec<usize>, LayerError> {
-    let class =
-        |(sample, &label): (usize, &i128)| {
-            usize::try_from(label).ok().filter(|&class| class < classes).ok_or_else(|| {
-                LayerError::LabelRange { array: labels.place.to_string(), sample, label, classes }
-            })
-        };
-    labels.value.iter().enumerate().map(class).collect()
+    Ok(Scores::Logits(logits))
 }

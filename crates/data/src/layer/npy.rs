@@ -6,8 +6,9 @@
 //! {'descr': '<f4', 'fortran_order': False, 'shape': (60000, 100), }   numbers
 //! ```
 //!
-//! The dictionary is searched for its three entries and not evaluated. What a header
-//! claims is compared with the file's length by [`Array`] before anything is read.
+//! The dictionary is searched for its three entries and not evaluated. Lengths are read as numpy
+//! has ever written them: `100`, `100L` (Python 2), `np.int64(100)`. What a header claims is
+//! compared with the file's length by [`Array`] before anything else is read.
 //! Rejected: the crates that read .npy. They evaluate the dictionary as Python would,
 //! with a parser generator's tree of crates, allocate by the length that the header
 //! claims, and take exponential time on nested brackets: a file from elsewhere could
@@ -16,6 +17,7 @@
 use super::{
     array::{Array, Kind, Layout, Place},
     error::LayerError,
+    source::Source,
 };
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -24,17 +26,20 @@ const ZIP_MAGIC: &[u8] = b"PK";
 /// numpy's own limit (`max_header_size` of `np.load`).
 const MAX_HEADER_BYTES: usize = 10_000;
 
-/// Reads `bytes` as the array of `place`.
-pub(super) fn read(place: Place, bytes: &[u8]) -> Result<Array<'_>, LayerError> {
-    let (start, text) = header_of(bytes).map_err(|problem| place.malformed(problem))?;
+/// Reads the header of `source` as that of the array of `place`.
+pub(super) fn read(place: Place, source: &Source) -> Result<Array, LayerError> {
+    let beginning = source.beginning(12 + MAX_HEADER_BYTES)?;
+    let (start, text) = header_of(&beginning).map_err(|problem| place.malformed(problem))?;
     let Some(header) = std::str::from_utf8(text).ok().and_then(Header::find) else {
-        return Err(place.malformed("its header is not one that numpy writes for an array of numbers"));
+        return Err(place.malformed(
+            "its header does not say an array's type, order and shape as `np.save` writes them: save it again",
+        ));
     };
     let Some((kind, big_endian)) = kind_of(header.descr) else {
         return Err(place.element_type(header.descr));
     };
     let layout = Layout { big_endian, by_columns: header.by_columns };
-    let data = bytes.get(start + text.len()..).unwrap_or_default();
+    let data = source.after((start + text.len()) as u64);
     Array::new(place, header.shape, kind, layout, data)
 }
 
@@ -61,21 +66,54 @@ impl<'a> Header<'a> {
             "False" => false,
             _ => return None,
         };
-        let shape = value("'shape'")?.strip_prefix('(')?.split_once(')')?.0;
-        let dimensions = shape.split(',').map(str::trim).filter(|dimension| !dimension.is_empty());
-        let shape = dimensions.map(|dimension| dimension.parse().ok()).collect::<Option<_>>()?;
-        Some(Self { descr, by_columns, shape })
+        Some(Self { descr, by_columns, shape: shape_of(value("'shape'")?)? })
     }
+}
+
+/// The lengths in a tuple that `text` begins with.
+fn shape_of(text: &str) -> Option<Vec<usize>> {
+    let mut shape = Vec::new();
+    let mut rest = text.strip_prefix('(')?.trim_start();
+    while !rest.starts_with(')') {
+        let (length, after) = length_of(rest)?;
+        shape.push(length);
+        let after = after.trim_start();
+        // Of one length a comma follows too.
+        rest = match after.strip_prefix(',') {
+            Some(after) => after.trim_start(),
+            None if after.starts_with(')') => after,
+            None => return None,
+        };
+    }
+    Some(shape)
+}
+
+/// A length, and what follows: `100`, `100L` of Python 2, or `np.int64(100)`.
+fn length_of(text: &str) -> Option<(usize, &str)> {
+    let digits = |text: &'_ str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    if let Some(scalar) = text.strip_prefix("np.") {
+        let (name, rest) = scalar.split_once('(')?;
+        let is_integer = name.trim_start_matches('u').starts_with("int") || name.ends_with("long");
+        if !is_integer || !name.chars().all(|c| c.is_ascii_alphanumeric()) {
+            return None;
+        }
+        let (length, rest) = rest.split_at(digits(rest));
+        return Some((length.parse().ok()?, rest.strip_prefix(')')?));
+    }
+    let (length, rest) = text.split_at(digits(text));
+    Some((length.parse().ok()?, rest.strip_prefix('L').unwrap_or(rest)))
 }
 
 /// Where the header's text begins, and the text.
 fn header_of(bytes: &[u8]) -> Result<(usize, &[u8]), String> {
     if bytes.starts_with(ZIP_MAGIC) {
-        return Err("it is an archive (.npz or .pt): save each array by itself, with `np.save`".to_owned());
+        return Err("it is an archive (.npz or .pt), and one array is read here: save it by itself, with \
+             `np.save`, or give all arrays in one file whose name ends in .npz, in the place of the features"
+            .to_owned());
     }
     if !bytes.starts_with(MAGIC) {
         return Err("it is not an .npy file, which `np.save` writes \
-             (all arrays can also come as tensors of one file whose name ends in .safetensors)"
+             (all arrays can also come in one file whose name ends in .safetensors or .npz)"
             .to_owned());
     }
     let cut = || "it ends inside its header: save it again".to_owned();
@@ -101,9 +139,16 @@ fn header_of(bytes: &[u8]) -> Result<(usize, &[u8]), String> {
 }
 
 /// The kind of element that numpy calls `descr`, and whether its first byte is the largest.
+///
+/// A bfloat16 is no type of numpy's own: as the package ml_dtypes writes it, it is two bytes without
+/// a meaning, in the order of this machine. Without that order they are any two bytes.
 fn kind_of(descr: &str) -> Option<(Kind, bool)> {
+    if matches!(descr, "<V2" | "bfloat16") {
+        return Some((Kind::BF16, false));
+    }
     let (order, name) = descr.split_at_checked(1)?;
     let kind = match name {
+        "f2" => Kind::F16,
         "f4" => Kind::F32,
         "f8" => Kind::F64,
         "i1" => Kind::I8,

@@ -2,11 +2,12 @@
 //! nothing is read by the code that wrote it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod brought;
 mod mistakes;
 
 use std::{fs, path::PathBuf};
 
-use kappa_data::{Elements, LastLayer, LastLayerFiles, LayerError, Matrix, Scores};
+use kappa_data::{Elements, LastLayer, LastLayerFiles, LayerError, Matrix, Rows, Scores};
 use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;
 
@@ -33,6 +34,21 @@ fn bytes<T: Copy, const W: usize>(numbers: &[T], of: impl Fn(T) -> [u8; W]) -> V
 
 fn matrix(rows: usize, columns: usize, elements: &[f64]) -> Matrix {
     Matrix { rows, columns, elements: Elements::F64(elements.to_vec()) }
+}
+
+/// All rows.
+fn all(rows: &Rows) -> Matrix {
+    rows.read(0..rows.count()).unwrap()
+}
+
+fn logits(layer: &LastLayer) -> Matrix {
+    assert!(matches!(layer.scores, Scores::Logits(_)));
+    all(layer.scores.rows())
+}
+
+fn probabilities(layer: &LastLayer) -> Matrix {
+    assert!(matches!(layer.scores, Scores::Probabilities(_)));
+    all(layer.scores.rows())
 }
 
 /// A tensor's name, type, shape and bytes.
@@ -104,7 +120,7 @@ impl Folder {
     }
 
     fn read(&self) -> Result<LastLayer, LayerError> {
-        LastLayer::from_files(&self.files)
+        LastLayer::from_files(&self.files, u64::MAX)
     }
 
     /// The error, which has to be there and to tell every part of `told`.
@@ -121,8 +137,8 @@ impl Folder {
 #[test]
 fn a_file_of_numpy_reads_as_what_was_saved() {
     let layer = Folder::new().features(FROM_NUMPY).logits(&f64s("(3, 2)", &[0.0; 6])).read().unwrap();
-    assert_eq!((layer.features.rows, layer.features.columns), (3, 2));
-    assert_eq!(layer.features.elements, Elements::F32(vec![1.0, 2.5, -3.0, 0.125, 4.0, 1e10]));
+    assert_eq!((layer.features.count(), layer.features.columns()), (3, 2));
+    assert_eq!(all(&layer.features).elements, Elements::F32(vec![1.0, 2.5, -3.0, 0.125, 4.0, 1e10]));
     // `sha256sum` of the file.
     assert_eq!(layer.files[0].sha256, "f19cb6d5949b92e24cb0e9505ace5bb8b11fc36fd1b55b034f4b24d510b856c7");
 }
@@ -134,8 +150,8 @@ fn all_arrays_of_a_layer_are_read_and_their_files_listed() {
         .labels(&npy("'<i8'", false, "(2,)", &bytes(&[1i64, 0], i64::to_le_bytes)))
         .read()
         .unwrap();
-    assert_eq!(layer.features, matrix(2, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
-    assert_eq!(layer.scores, Scores::Logits(matrix(2, 2, &[0.5, -0.5, 1.5, 0.0])));
+    assert_eq!(all(&layer.features), matrix(2, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+    assert_eq!(logits(&layer), matrix(2, 2, &[0.5, -0.5, 1.5, 0.0]));
     assert_eq!(layer.weights, Some(matrix(2, 3, &[1.0, 0.0, 0.0, 0.0, 1.0, 0.5])));
     assert_eq!(layer.labels, Some(vec![1, 0]));
     let names: Vec<&str> = layer.files.iter().map(|file| &file.file[..]).collect();
@@ -154,13 +170,17 @@ fn either_precision_byte_order_and_memory_order_gives_the_same_matrix() {
             ("'<f4'", bytes(&single, f32::to_le_bytes)),
             ("'>f4'", bytes(&single, f32::to_be_bytes)),
         ] {
-            let read = Folder::new().features(&npy(descr, fortran, "(2, 3)", &data)).read().unwrap().features;
+            let read = Folder::new().features(&npy(descr, fortran, "(2, 3)", &data)).read().unwrap();
             let expected = if descr.contains('4') {
                 Elements::F32(by_rows.map(|n| n as f32).to_vec())
             } else {
                 Elements::F64(by_rows.to_vec())
             };
-            assert_eq!(read, Matrix { rows: 2, columns: 3, elements: expected }, "{descr} {fortran}");
+            assert_eq!(
+                all(&read.features),
+                Matrix { rows: 2, columns: 3, elements: expected },
+                "{descr} {fortran}"
+            );
         }
     }
 }
@@ -172,7 +192,7 @@ fn versions_two_and_three_are_read_too() {
         let length = u32::from(u16::from_le_bytes([one[8], one[9]])).to_le_bytes();
         let file = [b"\x93NUMPY", &[version, 0][..], &length, &one[10..]].concat();
         let layer = Folder::new().features(&file).read().unwrap();
-        assert_eq!(layer.features, matrix(2, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        assert_eq!(all(&layer.features), matrix(2, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
     }
     let file = [b"\x93NUMPY\x04\x00", &one[8..]].concat();
     Folder::new().features(&file).complains(&["G.npy is not usable", "version 4"]);
@@ -209,8 +229,8 @@ fn a_safetensors_file_holds_it_all() {
         ])
         .read()
         .unwrap();
-    assert_eq!(layer.features.elements, Elements::F32(vec![1.5, -2.0]));
-    assert_eq!(layer.scores, Scores::Probabilities(matrix(2, 2, &[0.25, 0.75, 1.0, 0.0])));
+    assert_eq!(all(&layer.features).elements, Elements::F32(vec![1.5, -2.0]));
+    assert_eq!(probabilities(&layer), matrix(2, 2, &[0.25, 0.75, 1.0, 0.0]));
     assert_eq!(layer.weights.unwrap().elements, Elements::F32(vec![0.5, 0.25]));
     assert_eq!(layer.labels, Some(vec![1, 0]));
     assert_eq!(layer.files.len(), 1);
@@ -220,9 +240,9 @@ fn a_safetensors_file_holds_it_all() {
 #[test]
 fn an_npy_file_goes_before_the_tensor_of_a_safetensors_file() {
     let folder = Folder::new().bundle(&two_tensors());
-    assert_eq!(folder.read().unwrap().scores, Scores::Logits(matrix(2, 2, &[0.0, 1.0, 2.0, 3.0])));
+    assert_eq!(logits(&folder.read().unwrap()), matrix(2, 2, &[0.0, 1.0, 2.0, 3.0]));
     let layer = folder.probabilities(&f64s("(2, 2)", &[0.5, 0.5, 1.0, 0.0])).read().unwrap();
-    assert_eq!(layer.scores, Scores::Probabilities(matrix(2, 2, &[0.5, 0.5, 1.0, 0.0])));
+    assert_eq!(probabilities(&layer), matrix(2, 2, &[0.5, 0.5, 1.0, 0.0]));
     assert_eq!(layer.files.len(), 2);
 }
 
@@ -230,5 +250,5 @@ fn an_npy_file_goes_before_the_tensor_of_a_safetensors_file() {
 fn probabilities_are_made_to_sum_to_one() {
     let layer = Folder::new().probabilities(&f64s("(2, 2)", &[0.5, 0.5005, 1.0, 0.0])).read().unwrap();
     let sum = 0.5 + 0.5005;
-    assert_eq!(layer.scores, Scores::Probabilities(matrix(2, 2, &[0.5 / sum, 0.5005 / sum, 1.0, 0.0])));
+    assert_eq!(probabilities(&layer), matrix(2, 2, &[0.5 / sum, 0.5005 / sum, 1.0, 0.0]));
 }

@@ -10,8 +10,8 @@ use super::{
     relative, sum_of_errors, summation,
 };
 use crate::{
-    Eigenpairs, Hessian, HessianError, InputError, Samples, decomposition::squarable, grams::class_pairs,
-    subspace::product,
+    Eigenpairs, Hessian, HessianError, InputError, Samples, classes::columns, decomposition::squarable,
+    grams::class_pairs, subspace::product,
 };
 
 /// The eigenvectors that are held against the samples one by one, counted from 0: those
@@ -145,7 +145,10 @@ impl<'a> LastLayerChecks<'a> {
         let sum = self.pairs.spectrum.trace();
         Check {
             name: "trace",
-            quantity: "|sum_i lambda_i / mean_n (1 - |p_n|^2) |g_n|^2 - 1|",
+            quantity: match self.hessian.classes() {
+                1 => "|sum_i lambda_i / mean_n p_n (1 - p_n) |g_n|^2 - 1|",
+                _ => "|sum_i lambda_i / mean_n (1 - |p_n|^2) |g_n|^2 - 1|",
+            },
             value: relative(sum, self.reference.trace),
             bound: self.delta + sum_of_errors(self.solver(), self.hessian.size(), self.scale, self.trace),
         }
@@ -157,13 +160,16 @@ impl<'a> LastLayerChecks<'a> {
         let value = difference.col_iter().map(|column| column.norm_l2()).fold(0.0, worst);
         Check {
             name: "samples",
-            quantity: "max_v |H v - mean_n S_n (V g_n) g_n'| / lambda_1",
+            quantity: match self.hessian.classes() {
+                1 => "max_v |H v - mean_n p_n (1 - p_n) (v . g_n) g_n| / lambda_1",
+                _ => "max_v |H v - mean_n S_n (V g_n) g_n'| / lambda_1",
+            },
             value: value / self.scale,
             bound: self.sums() + self.solver(),
         }
     }
 
-    /// Hessian = Fisher, for softmax with cross-entropy: along the same directions.
+    /// Hessian = Fisher, for softmax and sigmoid with cross-entropy: along the same directions.
     pub fn fisher(&self) -> Check {
         let by_matrix = product(self.directions.transpose(), self.by_matrix.as_ref());
         let difference = &by_matrix - &self.reference.fisher;
@@ -181,9 +187,12 @@ impl<'a> LastLayerChecks<'a> {
         let unit = squarable(self.scale);
         let (mut difference, mut norm) = (0.0, 0.0);
         for (&(a, b), block) in self.class_pairs.iter().zip(&self.reference.blocks) {
-            let summed = self.hessian.matrix().submatrix(a * m, b * m, block.nrows(), m);
             let per_unit = faer::Scale(unit.recip());
-            difference += ((summed + block) * per_unit).squared_norm_l2(); // H_ab = -S_ab / N
+            let apart = match self.hessian.classes() {
+                1 => self.hessian.matrix().subrows(0, block.nrows()) - block, // H = S_01 / N
+                _ => self.hessian.matrix().submatrix(a * m, b * m, block.nrows(), m) + block, // H_ab = -S_ab / N
+            };
+            difference += (apart * per_unit).squared_norm_l2();
             norm += (block * per_unit).squared_norm_l2();
         }
         (ratio(f64::sqrt(difference), f64::sqrt(norm)), f64::sqrt(norm) * unit)
@@ -246,7 +255,10 @@ impl<'a> LastLayerChecks<'a> {
 
 /// The class pairs with the largest, the median and the smallest trace of S_ab.
 fn telling_pairs(hessian: &Hessian) -> Vec<(usize, usize)> {
-    let mut pairs: Vec<_> = class_pairs(hessian.classes()).collect();
+    let mut pairs: Vec<_> = class_pairs(columns(hessian.classes())).collect();
+    if let [only] = pairs[..] {
+        return vec![only];
+    }
     pairs.sort_by(|&x, &y| trace_of_block(hessian, y).total_cmp(&trace_of_block(hessian, x)));
     let mut chosen = vec![pairs[0], pairs[pairs.len() / 2], pairs[pairs.len() - 1]];
     chosen.dedup();

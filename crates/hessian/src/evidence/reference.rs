@@ -5,8 +5,9 @@
 use faer::{Accum, Mat, MatMut, MatRef, Par, linalg::matmul::matmul};
 
 use crate::{
-    HessianError, Samples,
-    samples::{self, TASKS, uncertainty},
+    HessianError, Samples, classes,
+    probabilities::{self, uncertainty},
+    samples::TASKS,
 };
 
 /// Samples that are taken at once, so that what is computed of them stays in a core's cache.
@@ -24,11 +25,11 @@ const BLOCK_ROWS: usize = 16;
 /// What the samples say of the Hessian, without the Hessian.
 #[derive(Debug, Clone)]
 pub(super) struct Reference {
-    /// max_n |sum_a p_na - 1|. From here on p_n is divided by its sum.
+    /// max_n |sum_a p_na - 1|. From here on a softmax's p_n is divided by its sum.
     pub probability_defect: f64,
     /// The smallest probability that is not zero.
     pub smallest_probability: f64,
-    /// tr H = mean_n (1 - |p_n|^2) |g_n|^2.
+    /// tr H = mean_n (1 - |p_n|^2) |g_n|^2, of one logit mean_n p_n (1 - p_n) |g_n|^2.
     pub trace: f64,
     /// mean_n |g_n|^2
     pub squared_features: f64,
@@ -54,7 +55,8 @@ impl Reference {
         let mut total = Self::zero(m, k, r, pairs.len());
         let parts = samples.on_host(|chunk| {
             let mut part = Self::zero(m, k, r, pairs.len());
-            let pieces = chunk.features.chunks(PIECE * m).zip(chunk.probabilities.chunks(PIECE * k));
+            let pieces = chunk.features.chunks(PIECE * m);
+            let pieces = pieces.zip(chunk.probabilities.chunks(PIECE * classes::columns(k)));
             for (features, probabilities) in pieces {
                 part.add_samples(features, probabilities.to_vec(), stacked.as_ref(), pairs);
             }
@@ -80,7 +82,8 @@ impl Reference {
         }
     }
 
-    /// Adds some samples: features [n, m], probabilities [n, K]; `stacked` is V [m, r K].
+    /// Adds some samples: features [n, m], probabilities [n, K], of one logit [n, 2]; `stacked` is
+    /// V [m, r K].
     fn add_samples(
         &mut self,
         features: &[f64],
@@ -90,10 +93,12 @@ impl Reference {
     ) {
         let (m, r) = (stacked.nrows(), self.fisher.nrows());
         let (rows, k) = (features.len() / m, stacked.ncols() / r);
+        let columns = classes::columns(k);
         let g = MatRef::from_row_major_slice(features, rows, m);
         let mut likeliest = Vec::with_capacity(rows);
-        for (p, g) in p.chunks_exact_mut(k).zip(features.chunks_exact(m)) {
-            let sum: f64 = p.iter().sum();
+        for (p, g) in p.chunks_exact_mut(columns).zip(features.chunks_exact(m)) {
+            // Of a sigmoid each is known by itself.
+            let sum: f64 = if k == 1 { 1.0 } else { p.iter().sum() };
             self.probability_defect = worst(self.probability_defect, (sum - 1.0).abs());
             for p in p.iter_mut() {
                 *p /= sum;
@@ -101,14 +106,14 @@ impl Reference {
                     self.smallest_probability = self.smallest_probability.min(*p);
                 }
             }
-            likeliest.push(samples::likeliest(p));
+            likeliest.push(probabilities::likeliest(p));
             let square = g.iter().map(|g| g * g).sum::<f64>();
             self.squared_features += square;
-            self.trace += uncertainty(p) * square;
+            self.trace += uncertainty(p, k) * square;
         }
 
-        // u = V g for each direction; in its place S_n u = p (u - p . u), and beside it the
-        // derivative of -ln p_a along the direction, p . u - u_a, weighed by sqrt(p_a).
+        // u = V g for each direction; in its place S_n u, and beside it the derivative of -ln p_a along the
+        // direction, weighed by sqrt(p_a).
         let mut along = vec![0.0; rows * r * k];
         matmul(
             MatMut::from_row_major_slice_mut(&mut along, rows, r * k),
@@ -118,29 +123,23 @@ impl Reference {
             1.0,
             Par::Seq,
         );
-        let mut scores = vec![0.0; rows * r * k];
-        let samples =
-            along.chunks_exact_mut(r * k).zip(scores.chunks_exact_mut(r * k)).zip(p.chunks_exact(k));
-        for (((along, scores), p), &c) in samples.zip(&likeliest) {
-            for (direction, u) in along.chunks_exact_mut(k).enumerate() {
-                // S_n ignores what all classes share; without u_c the mean is as small as it can be.
-                let shared = u[c];
-                u.iter_mut().for_each(|u| *u -= shared);
-                let mean: f64 = p.iter().zip(u.iter()).map(|(p, u)| p * u).sum();
-                for (a, (p, u)) in p.iter().zip(u).enumerate() {
-                    scores[a * r + direction] = p.sqrt() * (mean - *u);
-                    *u = p * (*u - mean);
-                }
+        let mut scores = vec![0.0; rows * r * columns];
+        let samples = along.chunks_exact_mut(r * k).zip(scores.chunks_exact_mut(r * columns));
+        for (((along, scores), p), &c) in samples.zip(p.chunks_exact(columns)).zip(&likeliest) {
+            match *p {
+                [p_0, p_1] if k == 1 => curve_of_sigmoid(along, scores, [p_0, p_1]),
+                _ => curve_of_softmax(along, scores, p, c),
             }
         }
-        let scores = MatRef::from_row_major_slice(&scores, rows * k, r);
+        let scores = MatRef::from_row_major_slice(&scores, rows * columns, r);
         add_product(&mut self.fisher, scores.transpose(), scores);
         let along = MatRef::from_row_major_slice(&along, rows, r * k);
         add_product(&mut self.images, g.transpose(), along);
 
         let mut weighted = vec![0.0; features.len()];
         for (&(a, b), block) in pairs.iter().zip(&mut self.blocks) {
-            let samples = weighted.chunks_exact_mut(m).zip(features.chunks_exact(m)).zip(p.chunks_exact(k));
+            let samples =
+                weighted.chunks_exact_mut(m).zip(features.chunks_exact(m)).zip(p.chunks_exact(columns));
             for ((weighted, g), p) in samples {
                 let weight = p[a] * p[b];
                 weighted.iter_mut().zip(g).for_each(|(weighted, g)| *weighted = weight * g);
@@ -169,6 +168,33 @@ impl Reference {
         for matrix in [&mut self.images, &mut self.fisher].into_iter().chain(&mut self.blocks) {
             *matrix *= faer::Scale(samples.recip());
         }
+    }
+}
+
+/// Makes of u [r, K] of one sample S u = p (u - p . u), and of `scores` [K, r] the derivatives
+/// p . u - u_a of -ln p_a, weighed by sqrt(p_a); c is the likeliest class.
+fn curve_of_softmax(along: &mut [f64], scores: &mut [f64], p: &[f64], c: usize) {
+    let (k, r) = (p.len(), along.len() / p.len());
+    for (direction, u) in along.chunks_exact_mut(k).enumerate() {
+        // S_n ignores what all classes share; without u_c the mean is as small as it can be.
+        let shared = u[c];
+        u.iter_mut().for_each(|u| *u -= shared);
+        let mean: f64 = p.iter().zip(u.iter()).map(|(p, u)| p * u).sum();
+        for (a, (p, u)) in p.iter().zip(u).enumerate() {
+            scores[a * r + direction] = p.sqrt() * (mean - *u);
+            *u = p * (*u - mean);
+        }
+    }
+}
+
+/// The same of one logit, u `[r]` and `scores` [2, r]: p_0 p_1 u, and the derivatives p_1 u of -ln p_0 and
+/// -p_0 u of -ln p_1.
+fn curve_of_sigmoid(along: &mut [f64], scores: &mut [f64], [p_0, p_1]: [f64; 2]) {
+    let r = along.len();
+    for (direction, u) in along.iter_mut().enumerate() {
+        scores[direction] = p_0.sqrt() * p_1 * *u;
+        scores[r + direction] = -p_1.sqrt() * p_0 * *u;
+        *u *= p_0 * p_1;
     }
 }
 

@@ -2,8 +2,8 @@ use std::{fs, num::NonZeroUsize};
 
 use super::*;
 use crate::{
-    Backend, DensityRequest, MatrixFreeRecord, NullSpaceRecord, SavedTensor, Scores, SpectrumSummary,
-    SpectrumTimings, write_matrix_free, write_sealed, write_spectrum,
+    Backend, DensityRequest, Interpretation, MatrixFreeRecord, NullSpaceRecord, SavedTensor, Scores,
+    SpectrumSummary, SpectrumTimings, write_matrix_free, write_sealed, write_spectrum,
 };
 
 fn file(name: &str, digit: char) -> FileChecksum {
@@ -27,8 +27,11 @@ pub(crate) fn record() -> SpectrumRecord {
             features: 3,
             classes: 4,
             statistics: None,
+            epsilon: None,
+            interpretation: Interpretation::default(),
             files: vec![file("epoch-0004.safetensors", 'c')],
             scores: None,
+            ignored: None,
             input_checks: Vec::new(),
             backend: Backend::Flex,
             device: String::new(),
@@ -52,6 +55,7 @@ pub(crate) fn record() -> SpectrumRecord {
             entropy_rank: None,
             null_space: NullSpaceRecord {
                 shift: 3,
+                absent_classes: 0,
                 silent_features: 0,
                 dependent_features: 0,
                 explained: 3,
@@ -107,6 +111,18 @@ fn otherwise() -> Vec<(&'static str, SpectrumSettings)> {
         ("-bias", ask(|request| request.bias = true)),
         ("-batch100", with(&settings, |settings| settings.statistics = Some(Statistics::Batch(SOME)))),
         ("-dataset", with(&settings, |settings| settings.statistics = Some(Statistics::Dataset))),
+        (
+            "-bn-before",
+            with(&settings, |settings| settings.interpretation.place = Some(kappa_model::Place::Before)),
+        ),
+        ("-bn-epsilon1e-3", with(&settings, |settings| settings.interpretation.epsilon = Some(1e-3))),
+        (
+            // `printf 'fc1=hidden\nfc2=output' | sha256sum`
+            "-renamed-47641376",
+            with(&settings, |settings| {
+                settings.interpretation.rename = vec!["fc1=hidden".to_owned(), "fc2=output".to_owned()];
+            }),
+        ),
         ("-folded", ask(|request| request.folded = true)),
         ("-top100", ask(|request| request.top = Some(SOME))),
         ("-density100x100", with(&settings, |settings| settings.request.density = density())),

@@ -5,6 +5,7 @@
 //! names        what tells spectra apart whose networks are called the same
 //! summary      what one came for, side by side
 //! table        all of it (--full)
+//! reading      how a checkpoint from elsewhere was read
 //! over_epochs  a row for each epoch of a run
 //! density      what was found without H
 //! ```
@@ -12,6 +13,7 @@
 mod density;
 mod names;
 mod over_epochs;
+mod reading;
 mod summary;
 mod table;
 mod target;
@@ -19,13 +21,17 @@ mod target;
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use kappa_data::{LastLayer, LastLayerFiles};
 use kappa_model::Statistics;
 use kappa_probe::{Layer, LayerArrays, Measured, ProbeError, TrainedNetwork, measure};
 use kappa_report::{ReportError, save_matrix_free, save_spectrum};
-use kappa_run::{DensityRequest, Place, Precision, Request, RunDir, RunError, SpectrumRecord, claim, shown};
+use kappa_run::{
+    DensityRequest, Place, Precision, Request, RunDir, RunError, SpectrumRecord, claim, free_memory,
+    limit_memory, shown,
+};
 use kappa_trainer::Machine;
 
 use super::DataSets;
@@ -37,6 +43,10 @@ use crate::{
     progress::Measuring,
 };
 use target::{Origin, Target};
+
+/// The part of what is free that arrays in memory may take: samples made of f32 are held once more, in
+/// f64, which is twice as much.
+const SHARE_OF_ARRAYS: u64 = 4;
 
 /// What holds for all that one call measures.
 struct Call<'a> {
@@ -64,6 +74,9 @@ pub fn run(arguments: &HessianArguments) -> Result<(), CliError> {
 }
 
 fn measured(arguments: &HessianArguments) -> Result<(), CliError> {
+    if let Some(memory) = arguments.memory {
+        limit_memory(memory.as_u64());
+    }
     let files = arguments.layer.features.as_ref().map(|_| layer_files(arguments));
     let targets = if files.is_some() { Vec::new() } else { target::targets(arguments)? };
     let chosen = backend::choose(arguments.common.backend)?;
@@ -79,9 +92,12 @@ fn measured(arguments: &HessianArguments) -> Result<(), CliError> {
     call.begin();
     let mut records = Vec::new();
     if let Some(files) = files {
-        let arrays = LastLayer::from_files(&files)?;
+        let arrays = LastLayer::from_files(&files, free_memory() / SHARE_OF_ARRAYS)?;
+        if let Some(ignored) = arrays.ignored.filter(|ignored| ignored.samples > 0 && !call.quiet) {
+            say(format_args!("{} samples with label {} are left out", ignored.samples, ignored.label));
+        }
         let layer = LayerArrays {
-            arrays: &arrays,
+            arrays: Arc::new(arrays),
             name: files.features.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             source: files.features.display().to_string(),
             l2: arguments.layer.l2,
@@ -123,6 +139,7 @@ fn layer_files(arguments: &HessianArguments) -> LastLayerFiles {
         weights: layer.weights,
         labels: layer.labels,
         logits_are_meant: layer.logits_are_meant,
+        ignore_index: layer.ignore_index,
     }
 }
 
@@ -188,12 +205,19 @@ impl Call<'_> {
                         rows_printed = true;
                     }
                 }
-                Origin::File { checkpoint, scaling } => {
+                Origin::File { checkpoint, interpretation, scaling } => {
                     let set = sets.get(self.data.as_deref())?;
-                    let network = TrainedNetwork::of_checkpoint(checkpoint, *scaling, set, self.machine);
-                    let measured = network
-                        .map_err(CliError::from)
-                        .and_then(|network| self.take_one(network, target, true, &mut records));
+                    let network = TrainedNetwork::of_checkpoint(
+                        checkpoint,
+                        interpretation,
+                        *scaling,
+                        set,
+                        self.machine,
+                    );
+                    let measured = network.map_err(CliError::from).and_then(|network| {
+                        reading::tell(&network, self.quiet);
+                        self.take_one(network, target, true, &mut records)
+                    });
                     measured.map_err(|error| of_checkpoint(error, checkpoint))?;
                 }
             }
@@ -272,9 +296,9 @@ impl Call<'_> {
         if self.request.is_matrix_free() {
             let images = names::images(layer.settings()).map_or_else(String::new, |of| format!(", {of}"));
             say(format_args!(
-                "\n{network}{images}: {} samples, {} classes x {} features; H would be {size} x {size}\n",
+                "\n{network}{images}: {} samples, {} x {} features; H would be {size} x {size}\n",
                 samples.count(),
-                samples.classes(),
+                names::logits(samples.classes()),
                 samples.features(),
             ));
         }

@@ -42,6 +42,16 @@ pub fn data(records: &[SpectrumRecord]) -> Option<Vec<String>> {
     })
 }
 
+/// The logits of a last layer, of which one is a sigmoid's.
+pub fn logits(classes: usize) -> String {
+    if classes == 1 { "1 logit".to_owned() } else { format!("{classes} classes") }
+}
+
+/// K x m.
+pub fn layer(classes: usize, features: usize) -> String {
+    if classes == 1 { format!("1 logit x {features}") } else { format!("{classes} x {features}") }
+}
+
 /// Each in a few words, as different as they are: "FC of fc-s0 after epoch 3".
 pub fn of_each(records: &[SpectrumRecord]) -> Vec<String> {
     let runs = runs(records);

@@ -82,13 +82,21 @@ impl<'a> Table<'a> {
                 or_dash(record.settings.statistics.map(|statistics| statistics.to_string()))
             });
         }
+        // Of a run it is the configuration's.
+        let epsilon =
+            |record: &SpectrumRecord| record.settings.epsilon.filter(|_| record.settings.epoch.is_none());
+        if self.any(|record| epsilon(record).is_some()) {
+            self.row("batch norm's epsilon", |record| {
+                or_dash(epsilon(record).map(|epsilon| format!("{epsilon:e}")))
+            });
+        }
         if self.any(|record| record.settings.request.forward == Precision::F64) {
             self.row("network computed in", |record| record.settings.request.forward.to_string());
         }
         self.row("samples, classes x m", |record| {
             let settings = &record.settings;
             let split = settings.split().map_or_else(String::new, |split| format!(" ({split})"));
-            format!("{}{split}, {} x {}", settings.samples, settings.classes, settings.features)
+            format!("{}{split}, {}", settings.samples, names::layer(settings.classes, settings.features))
         });
     }
 
@@ -111,13 +119,18 @@ impl<'a> Table<'a> {
         self.heading("zeros and conditioning");
         self.row("  eigenvalues", |record| record.spectrum.size.to_string());
         self.row("  zero by softmax's shift", |record| record.spectrum.null_space.shift.to_string());
-        let times = |features: usize, record: &SpectrumRecord| match features {
+        let product = |count: usize, zeros: usize| match count {
             0 => "0".to_owned(),
-            count => format!(
-                "{} ({count} x {})",
-                count * (record.settings.classes - 1),
-                record.settings.classes - 1
-            ),
+            count => format!("{} ({count} x {zeros})", count * zeros),
+        };
+        if self.any(|record| record.spectrum.null_space.absent_classes > 0) {
+            self.row("  by classes that never occur", |record| {
+                product(record.spectrum.null_space.absent_classes, record.settings.features)
+            });
+        }
+        let times = |features: usize, record: &SpectrumRecord| {
+            let occurring = record.settings.classes.saturating_sub(record.spectrum.null_space.absent_classes);
+            product(features, if record.settings.classes == 1 { 1 } else { occurring.saturating_sub(1) })
         };
         self.row("  by silent features", |record| times(record.spectrum.null_space.silent_features, record));
         self.row("  by dependent features", |record| {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kappa_run::{Lock, Place, RunDir, RunError, Scaling};
+use kappa_run::{Interpretation, Lock, Place, RunDir, RunError, Scaling};
 
 use crate::{
     args::{Epochs, HessianArguments},
@@ -19,7 +19,7 @@ pub enum Origin {
     /// Some epochs of a run, which was trained on the images of `folder`, or the embedded ones.
     Run { run: RunDir, epochs: Vec<usize>, folder: Option<PathBuf>, over_epochs: bool },
     /// A checkpoint of nothing that is known.
-    File { checkpoint: PathBuf, scaling: Scaling },
+    File { checkpoint: PathBuf, interpretation: Interpretation, scaling: Scaling },
 }
 
 impl Target {
@@ -39,7 +39,11 @@ impl Target {
 /// What the arguments name.
 pub fn targets(arguments: &HessianArguments) -> Result<Vec<Target>, CliError> {
     if let Some(checkpoint) = &arguments.checkpoint {
-        let origin = Origin::File { checkpoint: checkpoint.clone(), scaling: arguments.scaling };
+        let origin = Origin::File {
+            checkpoint: checkpoint.clone(),
+            interpretation: arguments.interpretation.interpretation(),
+            scaling: arguments.scaling,
+        };
         return Ok(vec![Target { origin, place: of_files(arguments) }]);
     }
     let runs = if arguments.runs.is_empty() {

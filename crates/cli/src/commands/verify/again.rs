@@ -185,9 +185,13 @@ impl<'a> Again<'a> {
             Origin::Run(run, epoch) => {
                 TrainedNetwork::of_run(run, Some(*epoch), set, named.is_some(), machine)?
             }
-            Origin::Checkpoint(path) => {
-                TrainedNetwork::of_checkpoint(path, settings.scaling.unwrap_or_default(), set, machine)?
-            }
+            Origin::Checkpoint(path) => TrainedNetwork::of_checkpoint(
+                path,
+                &settings.interpretation,
+                settings.scaling.unwrap_or_default(),
+                set,
+                machine,
+            )?,
         };
         let inputs = network.shape().inputs;
         // The matrix was kept for others, and says nothing that is not compared.

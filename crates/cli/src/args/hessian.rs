@@ -1,100 +1,14 @@
-//! What can be typed.
+//! What can be typed after `kappa hessian`.
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use kappa_run::{Backend, Precision, Scaling, Split};
+use bytesize::ByteSize;
+use clap::{Args, ValueEnum};
+use kappa_data::IGNORE_INDEX;
+use kappa_model::Place;
+use kappa_run::{Interpretation, Precision, Scaling, Split};
 
-/// What does batch normalisation do to the Hessian?
-///
-/// kappa trains networks with and without batch normalisation and
-/// computes the exact Hessian of the loss with respect to the last layer's
-/// weights, and its spectrum: lambda_1, lambda_10, the condition number kappa and
-/// the pseudo-condition number kappa' = lambda_1 / lambda_10.
-#[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "\
-Examples:
-  kappa train configs/fc.toml configs/fc-bn.toml --hessian
-  kappa hessian --epoch 10
-  kappa hessian --checkpoint my-network.safetensors --data /usr/share/datasets/fashion-mnist
-  kappa hessian --features G.npy --logits Z.npy
-
-KAPPA_LOG=info (or debug, trace) shows what the libraries log."
-)]
-pub struct Arguments {
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    Train(TrainArguments),
-    Hessian(Box<HessianArguments>),
-    Study(StudyArguments),
-    Report(ReportArguments),
-    Verify(VerifyArguments),
-    /// List the backends of this build and the GPU adapters found: name, type, driver, limits.
-    Devices,
-    Data(DataArguments),
-}
-
-impl Command {
-    /// Whether the system may be asked for its GPUs.
-    #[cfg(all(feature = "wgpu", target_os = "linux"))]
-    pub fn looks_for_a_gpu(&self) -> bool {
-        let backend = match self {
-            Self::Train(arguments) => arguments.common.backend,
-            Self::Hessian(arguments) => arguments.common.backend,
-            Self::Study(arguments) => arguments.common.backend,
-            Self::Verify(arguments) => arguments.backend,
-            Self::Devices => BackendArgument::Auto,
-            Self::Report(_) | Self::Data(_) => return false,
-        };
-        matches!(backend, BackendArgument::Auto | BackendArgument::Wgpu)
-    }
-}
-
-/// Train networks, one after the other, and leave a run directory for each.
-///
-/// A run directory holds the resolved configuration, metrics.csv with losses and
-/// accuracies, and a checkpoint (safetensors, PyTorch's layout) of every epoch,
-/// epoch 0 being the network before training.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  kappa train configs/fc.toml configs/fc-bn.toml
-  kappa train configs/fc.toml --set training.epochs=3 --set training.adam.learning_rate=3e-4
-  kappa train configs/smoke.toml --data /usr/share/datasets/fashion-mnist --backend flex
-  kappa train --resume outputs/fc-s0-20260314-150926
-  kappa train --resume outputs/fc-s0-20260314-150926 --set training.epochs=60
-
-Ctrl-C finishes the step and stops with status 130; whole epochs are kept, and
---resume goes on after the last of them.")]
-pub struct TrainArguments {
-    /// The networks' configurations
-    #[arg(required_unless_present = "resume", value_name = "CONFIG.toml")]
-    pub configs: Vec<PathBuf>,
-    /// Go on with runs that were stopped, from their last whole epoch, or beyond their end with
-    /// --set training.epochs=N; may be repeated
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["configs", "out"])]
-    pub resume: Vec<PathBuf>,
-    /// Override one value of the configurations; may be repeated
-    #[arg(long, value_name = "PATH=VALUE")]
-    pub set: Vec<String>,
-    /// Train on the IDX files in this folder instead of what the configuration says
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// The folder that run directories are made in
-    #[arg(long, value_name = "DIR", default_value = "outputs")]
-    pub out: PathBuf,
-    /// Then take the spectrum of each network's last epoch, as `kappa hessian` does
-    #[arg(long)]
-    pub hessian: bool,
-    #[command(flatten)]
-    pub common: CommonArguments,
-}
+use super::CommonArguments;
 
 /// Compute the Hessian of the last layer, and its spectrum.
 ///
@@ -136,6 +50,8 @@ pub struct HessianArguments {
     /// Any network in PyTorch's layout instead of a run (see docs/guide/train.md)
     #[arg(long, value_name = "FILE.safetensors")]
     pub checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    pub interpretation: InterpretationArguments,
     /// Take the images from the IDX files in this folder
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -173,6 +89,10 @@ pub struct HessianArguments {
     /// Skip the checks; the result says that they were skipped
     #[arg(long)]
     pub no_verify: bool,
+    /// Take so much memory at the most, 500MB or 4GiB say; what is free, if not given. Features and
+    /// logits that do not fit are read from their files in parts, each time they are gone through
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<ByteSize>,
     /// Write the results here; an answer to another question that is there is not overwritten
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -189,6 +109,50 @@ pub struct HessianArguments {
     pub layer: LayerArguments,
     #[command(flatten)]
     pub further: FurtherArguments,
+}
+
+/// What a --checkpoint does not say itself.
+#[derive(Debug, Clone, Args)]
+pub struct InterpretationArguments {
+    /// Where a --checkpoint's batch norm stands, before or after the ReLU; after, if neither its
+    /// metadata (norm.place) nor the numbers of its layers say
+    #[arg(long, value_enum, requires = "checkpoint")]
+    pub bn_place: Option<PlaceArgument>,
+    /// What a --checkpoint's batch norm adds to the variance; 1e-5 as in PyTorch, if its metadata
+    /// (norm.eps) does not say; Keras has 1e-3
+    #[arg(long, value_name = "EPSILON", requires = "checkpoint", value_parser = epsilon)]
+    pub bn_epsilon: Option<f64>,
+    /// Call a --checkpoint's tensor OLD, or all whose names begin with OLD., as kappa calls them:
+    /// hidden, norm, output (hidden.0, norm.0, .. of several layers); may be repeated
+    #[arg(long, value_name = "OLD=NEW", requires = "checkpoint", value_parser = renaming)]
+    pub rename: Vec<String>,
+}
+
+impl InterpretationArguments {
+    pub fn interpretation(&self) -> Interpretation {
+        let place = self.bn_place.map(|place| match place {
+            PlaceArgument::After => Place::After,
+            PlaceArgument::Before => Place::Before,
+        });
+        Interpretation { place, epsilon: self.bn_epsilon, rename: self.rename.clone() }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlaceArgument {
+    After,
+    Before,
+}
+
+/// As a configuration's `network.normalisation.epsilon`.
+fn epsilon(text: &str) -> Result<f64, String> {
+    let epsilon = text.parse().ok().filter(|&epsilon: &f64| epsilon > 0.0 && epsilon <= 1e3);
+    epsilon.ok_or("expected a number above 0, 1000 at most".to_owned())
+}
+
+fn renaming(text: &str) -> Result<String, String> {
+    let both = text.split_once('=').filter(|(old, new)| !old.is_empty() && !new.is_empty());
+    both.map(|_| text.to_owned()).ok_or("expected OLD=NEW, fc1=hidden say".to_owned())
 }
 
 /// Which epochs of a run.
@@ -218,11 +182,11 @@ pub struct LayerArguments {
     /// logits or probabilities, weights, labels
     #[arg(
         long,
-        value_name = "G.npy|FILE.safetensors",
+        value_name = "G.npy|FILE.safetensors|FILE.npz",
         conflicts_with_all = ["runs", "checkpoint", "epoch", "data", "bn_stats", "batch_size", "folded", "overlap_with", "split", "scaling"]
     )]
     pub features: Option<PathBuf>,
-    /// Its logits Z [N, K]
+    /// Its logits Z [N, K]; of one logit a sample, [N] or [N, 1], a sigmoid is meant
     #[arg(long, value_name = "Z.npy", requires = "features")]
     pub logits: Option<PathBuf>,
     /// Its probabilities P [N, K] instead of logits
@@ -237,6 +201,15 @@ pub struct LayerArguments {
     /// The samples' classes [N], 0 being the first: for the loss and the gradient
     #[arg(long, value_name = "y.npy", requires = "features")]
     pub labels: Option<PathBuf>,
+    /// Samples with this label are left out, as PyTorch's loss leaves them out
+    #[arg(
+        long,
+        value_name = "LABEL",
+        requires = "features",
+        default_value_t = IGNORE_INDEX,
+        allow_negative_numbers = true
+    )]
+    pub ignore_index: i64,
     /// The L2 penalty of its training, which adds 2 l2 to every eigenvalue
     #[arg(
         long,
@@ -297,127 +270,6 @@ fn penalty(text: &str) -> Result<f64, String> {
 fn up_to<const MOST: usize>(text: &str) -> Result<NonZeroUsize, String> {
     let count = text.parse().ok().filter(|count: &NonZeroUsize| count.get() <= MOST);
     count.ok_or(format!("expected a whole number from 1 to {MOST}"))
-}
-
-/// Run a whole study: a grid, paired seeds, a Hessian each epoch, verdicts, a report.
-///
-/// FC is trained along the grid of learning rates and L2 parameters; at the best
-/// point FC and FC+BN are trained with paired seeds, and the exact Hessian is taken
-/// at initialisation and after every epoch of every run. The same is done along the
-/// sweeps, and the paper's claims are judged. A study that was stopped goes on where
-/// it was: finished runs are not trained again.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  kappa study configs/paper.toml
-  kappa study configs/tuned.toml --set seeds=3 --set name=tuned-3")]
-pub struct StudyArguments {
-    /// The study's configuration
-    #[arg(value_name = "STUDY.toml")]
-    pub config: PathBuf,
-    /// Override one value of the configuration; may be repeated
-    #[arg(long, value_name = "PATH=VALUE")]
-    pub set: Vec<String>,
-    /// Train on the IDX files in this folder instead of what the configuration says
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// The folder that the study's directory is made in
-    #[arg(long, value_name = "DIR", default_value = "outputs")]
-    pub out: PathBuf,
-    /// The arithmetic of the sums over samples; f64 on a CPU and f32 on a GPU if not given
-    #[arg(long, value_enum)]
-    pub precision: Option<Precision>,
-    #[command(flatten)]
-    pub common: CommonArguments,
-}
-
-/// Write a study's report: Table 1, figures, verdicts, and one page with it all.
-///
-/// It is written from what the runs left, without training: report.html (one file
-/// that opens offline), report.md, and figures as SVG, PNG and CSV.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Example:
-  kappa report outputs/paper")]
-pub struct ReportArguments {
-    /// The study's directory
-    #[arg(value_name = "DIR")]
-    pub study: PathBuf,
-}
-
-/// Check what runs and studies have left: every file, and a spectrum from its checkpoint.
-///
-/// Every file's checksum and schema is checked, and whether they fit together. What follows from
-/// the eigenvalues (kappa', ranks, ..) and from a study's runs (verdicts) is derived again. Then
-/// the saved spectra of one epoch are computed again from its checkpoint and the images: on the
-/// same machine they are the same to the last bit, on another one within rounding. Exit status 1
-/// if anything is wrong.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  kappa verify outputs/fc-s0-20260314-150926
-  kappa verify outputs/paper
-  kappa verify outputs/paper/runs/fc-bn_lr3e-4_l2-1e-4_m100_s0 --epoch 10
-  kappa verify outputs")]
-pub struct VerifyArguments {
-    /// The directory of a run, of a study, a report, a spectrum, or a folder of such
-    #[arg(value_name = "DIR")]
-    pub directory: PathBuf,
-    /// The epoch whose spectra are computed again; the last that has any if not given
-    #[arg(long, value_name = "N")]
-    pub epoch: Option<usize>,
-    /// Compute no spectrum again
-    #[arg(long, conflicts_with = "epoch")]
-    pub no_spectrum: bool,
-    /// Take the images from the IDX files in this folder
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// What computes: auto takes a real GPU if there is one, and else the CPU
-    #[arg(long, value_enum, default_value = "auto")]
-    pub backend: BackendArgument,
-}
-
-/// Show what is in a data set: counts, classes, checksums.
-#[derive(Debug, Args)]
-pub struct DataArguments {
-    /// A folder of IDX files, gzipped or not; the embedded MNIST if not given
-    #[arg(value_name = "DIR")]
-    pub folder: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct CommonArguments {
-    /// What computes: auto takes a real GPU if there is one, and else the CPU
-    #[arg(long, value_enum, default_value = "auto")]
-    pub backend: BackendArgument,
-    /// No progress bars and no epoch lines
-    #[arg(long, short)]
-    pub quiet: bool,
-}
-
-/// What computes, or whichever is best.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BackendArgument {
-    /// wgpu if there is a real GPU, else flex
-    Auto,
-    /// A GPU, through Vulkan, Metal or DirectX 12
-    Wgpu,
-    /// The CPU
-    Flex,
-    /// The CPU, by burn's older backend; for portable testing
-    Ndarray,
-}
-
-impl BackendArgument {
-    /// The backend that was named, if one was.
-    pub fn named(self) -> Option<Backend> {
-        match self {
-            Self::Auto => None,
-            Self::Wgpu => Some(Backend::Wgpu),
-            Self::Flex => Some(Backend::Flex),
-            Self::Ndarray => Some(Backend::Ndarray),
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

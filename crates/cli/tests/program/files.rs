@@ -1,0 +1,239 @@
+//! The files that people have, from their bytes to the spectrum.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use crate::{Kappa, layer::npy, study::json};
+
+/// Numbers without a pattern in -1 .. 1.
+fn numbers(count: usize, seed: u32) -> impl Iterator<Item = f64> {
+    let mut state = seed;
+    (0..count).map(move |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f64::from(state) / f64::from(u32::MAX) * 2.0 - 1.0
+    })
+}
+
+fn doubles(path: &Path, shape: &str, numbers: impl IntoIterator<Item = f64>) {
+    npy(path, shape, "<f8", &numbers.into_iter().flat_map(f64::to_le_bytes).collect::<Vec<_>>());
+}
+
+/// The record of the spectrum of these files, which lie in the folder of `kappa`.
+fn spectrum(kappa: &Kappa, files: &[&str], out: &str) -> Value {
+    kappa.says(&[&["hessian", "--backend", "flex", "--out", out], files].concat());
+    json(&kappa.folder.path().join(out).join("spectrum.json"))
+}
+
+fn eigenvalues(kappa: &Kappa, out: &str) -> Vec<u8> {
+    fs::read(kappa.folder.path().join(out).join("spectrum.safetensors")).unwrap()
+}
+
+fn top(record: &Value, rank: usize) -> f64 {
+    record["spectrum"]["top"][rank].as_f64().unwrap()
+}
+
+/// 50 samples of 4 features, in G.npy, and logits of 3 classes.
+fn layer(kappa: &Kappa) -> Vec<f64> {
+    doubles(&kappa.folder.path().join("G.npy"), "(50, 4)", numbers(200, 1));
+    numbers(150, 2).map(|z| 4.0 * z).collect()
+}
+
+#[test]
+fn one_logit_has_half_the_eigenvalues_of_two() {
+    let kappa = Kappa::new();
+    layer(&kappa);
+    let folder = kappa.folder.path();
+    let z: Vec<f64> = numbers(50, 3).map(|z| 6.0 * z).collect();
+    doubles(&folder.join("z.npy"), "(50,)", z.clone());
+    doubles(&folder.join("Z.npy"), "(50, 2)", z.iter().flat_map(|&z| [0.0, z]));
+    doubles(&folder.join("p.npy"), "(50, 1)", z.iter().map(|z| 1.0 / (1.0 + (-z).exp())));
+    npy(&folder.join("y.npy"), "(50,)", "|u1", &z.iter().map(|&z| u8::from(z > 0.0)).collect::<Vec<_>>());
+    let labels = ["--labels", "y.npy"];
+    let one = spectrum(&kappa, &[&["--features", "G.npy", "--logits", "z.npy"], &labels[..]].concat(), "one");
+    let two = spectrum(&kappa, &[&["--features", "G.npy", "--logits", "Z.npy"], &labels[..]].concat(), "two");
+    let by_p = spectrum(&kappa, &["--features", "G.npy", "--probabilities", "p.npy"], "by-p");
+    for rank in 0..4 {
+        let half = top(&two, rank) / 2.0;
+        // Fifty additions, and a decomposition of eight rows.
+        assert!((top(&one, rank) / half - 1.0).abs() < 1e-13, "{rank}");
+        assert!((top(&by_p, rank) / half - 1.0).abs() < 1e-13, "{rank}");
+    }
+    assert_eq!((&one["spectrum"]["size"], &two["spectrum"]["size"]), (&4.into(), &8.into()));
+    assert_eq!(one["spectrum"]["null_space"]["shift"], 0);
+    assert_eq!(one["directions"]["accuracy"], 1.0);
+    let [a, b] = [&one, &two].map(|record| record["directions"]["loss"].as_f64().unwrap());
+    assert!((a / b - 1.0).abs() < 1e-14, "{a} {b}");
+    // Without H too, and again.
+    let said = kappa.says(&[
+        "hessian",
+        "--features",
+        "G.npy",
+        "--logits",
+        "z.npy",
+        "--top",
+        "2",
+        "--backend",
+        "flex",
+        "--out",
+        "top",
+    ]);
+    assert!(said.contains(&format!("{:.6e}", top(&one, 0))), "{said}");
+    assert!(kappa.says(&["verify", "one"]).contains("1 record follows"));
+}
+
+#[test]
+fn a_masked_class_leaves_the_spectrum_of_the_others_and_zeros_of_its_own() {
+    let kappa = Kappa::new();
+    let logits = layer(&kappa);
+    let folder = kappa.folder.path();
+    doubles(&folder.join("three.npy"), "(50, 3)", logits.clone());
+    let with = |mask: f64| logits.chunks(3).flat_map(move |z| [z[0], mask, z[1], z[2]]).collect::<Vec<_>>();
+    doubles(&folder.join("infinite.npy"), "(50, 4)", with(f64::NEG_INFINITY));
+    doubles(&folder.join("large.npy"), "(50, 4)", with(-1e30));
+    let softmax = |z: &[f64]| {
+        let powers: Vec<f64> = z.iter().map(|z| z.exp()).collect();
+        let sum: f64 = powers.iter().sum();
+        powers.into_iter().map(|power| power / sum).collect::<Vec<_>>()
+    };
+    doubles(&folder.join("zero.npy"), "(50, 4)", with(f64::NEG_INFINITY).chunks(4).flat_map(softmax));
+    let three = spectrum(&kappa, &["--features", "G.npy", "--logits", "three.npy"], "three");
+    for (option, file) in
+        [("--logits", "infinite.npy"), ("--logits", "large.npy"), ("--probabilities", "zero.npy")]
+    {
+        let masked = spectrum(&kappa, &["--features", "G.npy", option, file], &format!("of-{file}"));
+        for rank in 0..8 {
+            let apart = (top(&masked, rank) / top(&three, rank) - 1.0).abs();
+            assert!(apart < 1e-13, "{file} {rank}: {apart}");
+        }
+        let null = &masked["spectrum"]["null_space"];
+        assert_eq!(
+            (&null["shift"], &null["absent_classes"], &null["explained"]),
+            (&4.into(), &1.into(), &8.into())
+        );
+        assert_eq!(masked["spectrum"]["rank"], 8, "{file}");
+    }
+    assert_eq!(three["spectrum"]["rank"], 8);
+}
+
+#[test]
+fn half_precision_has_the_spectrum_of_the_same_numbers_in_single() {
+    let kappa = Kappa::new();
+    let folder = kappa.folder.path();
+    // Numbers that half precision has: k / 256.
+    let halves: Vec<f32> = numbers(200, 5).map(|x| ((x * 255.0).round() / 256.0) as f32).collect();
+    let singles: Vec<u8> = halves.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let as_half = |x: &f32| {
+        let bits = x.to_bits();
+        let (sign, exponent, fraction) = ((bits >> 16) & 0x8000, (bits >> 23) & 0xff, bits & 0x7f_ffff);
+        let word = if exponent == 0 { sign } else { sign | ((exponent - 112) << 10) | (fraction >> 13) };
+        (word as u16).to_le_bytes()
+    };
+    npy(&folder.join("single.npy"), "(50, 4)", "<f4", &singles);
+    npy(&folder.join("half.npy"), "(50, 4)", "<f2", &halves.iter().flat_map(as_half).collect::<Vec<_>>());
+    doubles(&folder.join("Z.npy"), "(50, 3)", numbers(150, 2));
+    for file in ["single", "half"] {
+        spectrum(&kappa, &["--features", &format!("{file}.npy"), "--logits", "Z.npy"], file);
+    }
+    assert!(eigenvalues(&kappa, "single") == eigenvalues(&kappa, "half"));
+}
+
+#[test]
+fn a_language_models_tokens_are_samples_but_for_those_that_are_ignored() {
+    let kappa = Kappa::new();
+    let folder = kappa.folder.path();
+    let (g, z): (Vec<f64>, Vec<f64>) = (numbers(200, 1).collect(), numbers(150, 2).collect());
+    doubles(&folder.join("G.npy"), "(5, 10, 4)", g.clone());
+    doubles(&folder.join("Z.npy"), "(5, 10, 3)", z.clone());
+    let label = |n: usize| if n % 10 == 9 { -100i64 } else { (n % 3) as i64 };
+    npy(
+        &folder.join("y.npy"),
+        "(5, 10)",
+        "<i8",
+        &(0..50).flat_map(|n| label(n).to_le_bytes()).collect::<Vec<_>>(),
+    );
+    let kept = || (0..50).filter(|n| n % 10 != 9);
+    doubles(&folder.join("g.npy"), "(45, 4)", kept().flat_map(|n| g[4 * n..4 * n + 4].to_vec()));
+    doubles(&folder.join("z.npy"), "(45, 3)", kept().flat_map(|n| z[3 * n..3 * n + 3].to_vec()));
+    let files = ["--features", "G.npy", "--logits", "Z.npy", "--labels", "y.npy", "--out", "tokens"];
+    let said = kappa.says(&[&["hessian", "--backend", "flex"], &files[..]].concat());
+    assert!(said.contains("5 samples with label -100 are left out"), "{said}");
+    let tokens = json(&folder.join("tokens/spectrum.json"));
+    assert_eq!(tokens["settings"]["ignored"], serde_json::json!({ "label": -100, "samples": 5 }));
+    assert_eq!(tokens["settings"]["samples"], 45);
+    spectrum(&kappa, &["--features", "g.npy", "--logits", "z.npy"], "kept");
+    assert!(eigenvalues(&kappa, "tokens") == eigenvalues(&kappa, "kept"));
+}
+
+/// The most memory that a process has had, in bytes, asked while it runs.
+#[cfg(target_os = "linux")]
+fn peak(kappa: &Kappa, arguments: &[&str]) -> u64 {
+    let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_kappa"))
+        .current_dir(kappa.folder.path())
+        .args(arguments)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", process.id());
+    let mut peak = 0;
+    loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        peak = peak.max(kilobytes.unwrap_or(0) * 1024);
+        if let Some(ended) = process.try_wait().unwrap() {
+            assert!(ended.success(), "{arguments:?}");
+            return peak;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn files_of_three_times_the_allowed_memory_come_out_right_within_it() {
+    const ALLOWED: u64 = 128_000_000;
+    let kappa = Kappa::new();
+    let folder = kappa.folder.path();
+    let (n, m) = (400_000, 120);
+    // Of a few large directions, so that --top needs few products.
+    let features = numbers(n * m, 1).enumerate().map(|(i, x)| x / (1.0 + (i % m) as f64).powi(2));
+    doubles(&folder.join("G.npy"), &format!("({n}, {m})"), features);
+    doubles(&folder.join("Z.npy"), &format!("({n}, 3)"), numbers(n * 3, 2));
+    assert!(fs::metadata(folder.join("G.npy")).unwrap().len() >= 3 * ALLOWED);
+    let ask = |more: &[&'static str]| {
+        let files = ["hessian", "--features", "G.npy", "--logits", "Z.npy", "--backend", "flex", "--quiet"];
+        [&files[..], more].concat()
+    };
+    kappa.says(&ask(&["--out", "whole"]));
+    let memory = ["--memory", "128MB"];
+    for (more, out) in [(&[][..], "parts"), (&["--top", "3"], "top")] {
+        let peak = peak(&kappa, &ask(&[&memory[..], more, &["--out", out]].concat()));
+        assert!(peak <= ALLOWED && peak > ALLOWED / 8, "{out}: {peak} bytes");
+    }
+    assert!(eigenvalues(&kappa, "whole") == eigenvalues(&kappa, "parts"), "to the last bit");
+    let [whole, found] = ["whole/spectrum.json", "top/matrix-free.json"].map(|file| json(&folder.join(file)));
+    for rank in 0..3 {
+        let (found, expected) = (found["top"]["eigenvalues"][rank].as_f64().unwrap(), top(&whole, rank));
+        // The solver's tolerance, over lambda_1.
+        assert!((found - expected).abs() < 1e-6 * top(&whole, 0), "{rank}: {found} {expected}");
+    }
+}
+
+#[test]
+fn what_can_not_be_held_in_what_is_allowed_is_refused_with_the_sizes() {
+    let kappa = Kappa::new();
+    layer(&kappa);
+    let folder = kappa.folder.path();
+    // A header for 80 GB, and a file of that length of which the disk holds next to nothing.
+    let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 5000000000), }\n";
+    let start = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes()].concat();
+    fs::write(folder.join("huge.npy"), &start).unwrap();
+    let file = fs::File::options().write(true).open(folder.join("huge.npy")).unwrap();
+    file.set_len(start.len() as u64 + 80_000_000_000).unwrap();
+    doubles(&folder.join("Z.npy"), "(2, 3)", numbers(6, 1));
+    let message =
+        kappa.complains(&["hessian", "--features", "huge.npy", "--logits", "Z.npy", "--memory", "1GiB"]);
+    assert!(message.contains("GB of memory at once") && message.contains("may be taken"), "{message}");
+    assert!(kappa.complains(&["hessian", "--memory", "lots"]).contains("--memory"));
+}
