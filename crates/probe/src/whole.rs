@@ -52,7 +52,7 @@ struct Batch {
     at: Linearised,
     /// p: [n, K].
     probabilities: Tensor<2>,
-    /// 1 for the likeliest class of each sample: [n, K].
+    /// 1 for the likeliest class of each sample, or for each of several: [n, K].
     likeliest: Tensor<2>,
     upstreams: Upstreams,
 }
@@ -97,7 +97,7 @@ impl NetworkHessian {
             let others = probabilities.clone() * targets.clone().neg().add_scalar(1.0);
             let upstream = others.clone() - targets * others.sum_dim(1);
             let upstreams = at.pull_back(upstream.div_scalar(samples as f64), &wanted);
-            Batch { at, probabilities, likeliest: first_of_each(likeliest.float().cast(place.1)), upstreams }
+            Batch { at, probabilities, likeliest: likeliest.float().cast(place.1), upstreams }
         });
         let batches = batches.collect();
         Ok(Self { hidden, parameters, size, curvature, samples, place, batches })
@@ -152,20 +152,14 @@ impl NetworkHessian {
 
 impl Batch {
     /// S u = p (u - p . u) of each sample. S ignores what all classes share, and u of the likeliest class
-    /// is taken off first: where its p is nearly one, u - p . u would cancel to rounding.
+    /// (or of all that are, together) is taken off first: where its p is nearly one, u - p . u would
+    /// cancel to rounding.
     fn softmax_along(&self, logits: Tensor<2>) -> Tensor<2> {
         let shared = (logits.clone() * self.likeliest.clone()).sum_dim(1);
         let apart = logits - shared;
         let mean = (self.probabilities.clone() * apart.clone()).sum_dim(1);
         self.probabilities.clone() * (apart - mean)
     }
-}
-
-/// Of each row's ones the first.
-fn first_of_each(ones: Tensor<2>) -> Tensor<2> {
-    let before = ones.clone().cumsum(1) - ones.clone();
-    let is_first = before.equal_elem(0.0).float().cast(ones.dtype());
-    ones * is_first
 }
 
 impl SymmetricOperator for NetworkHessian {
