@@ -28,6 +28,7 @@
 //! measure      the whole spectrum, its evidence, and what else was asked
 //! directions   what lies in the space of the leading eigenvectors
 //! matrix_free  leading eigenvalues and density
+//! whole        the curvature of a whole network, in any of its parameters, as an operator
 //! variants     all spectra of one epoch of a study's run
 //! follows      what a record says against the eigenvalues beside it
 //! memory       what is free, asked before it is taken
