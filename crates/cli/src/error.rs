@@ -5,7 +5,7 @@ use std::{error::Error, io};
 use kappa_data::{DataError, LayerError};
 use kappa_probe::ProbeError;
 use kappa_report::ReportError;
-use kappa_run::RunError;
+use kappa_run::{RunError, escaped};
 use kappa_study::StudyError;
 use kappa_trainer::{CheckpointError, TrainError};
 
@@ -70,7 +70,11 @@ const DEVICE_FAILED: &str = "the device failed: ";
 
 /// Prints an error and its causes, each on a line of its own, and what to type then.
 pub fn report(error: &CliError) {
-    let mut text = error.to_string();
+    let mut text = match error {
+        // One line each, but for the names of files in them.
+        CliError::Layer(_) | CliError::Data(_) => escaped(&error.to_string(), |_| false),
+        error => error.to_string(),
+    };
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(&format!("\n  because: {error}"));

@@ -191,4 +191,10 @@ fn names_cannot_forge_a_line_or_speak_to_the_terminal() {
     assert!(!said.lines().any(|line| line.starts_with("  all is well")), "{said}");
     let message = kappa.complains(&["hessian", "no\u{1b}[2J\nerror: run", "--backend", "flex"]);
     assert!(message.contains("no\\u{1b}[2J\\nerror: run is not a run directory"), "{message}");
+    let files =
+        ["hessian", "--features", "no\u{1b}[2J\nall is well.npy", "--logits", "Z.npy", "--backend", "flex"];
+    let message = kappa.complains(&files);
+    assert!(message.contains("cannot read no\\u{1b}[2J\\nall is well.npy"), "{message}");
+    let message = kappa.complains(&["data", "no\nall is well"]);
+    assert!(message.contains("in no\\nall is well"), "{message}");
 }
