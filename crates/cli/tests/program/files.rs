@@ -165,7 +165,8 @@ fn a_language_models_tokens_are_samples_but_for_those_that_are_ignored() {
     assert!(eigenvalues(&kappa, "tokens") == eigenvalues(&kappa, "kept"));
 }
 
-/// The most memory that a process has had, in bytes, asked while it runs.
+/// The most memory of its own that a process has had, in bytes, asked while it runs: what it is killed
+/// for if there is no more. Pages of its file, the program's code, are given back when they have to be.
 #[cfg(target_os = "linux")]
 fn peak(kappa: &Kappa, arguments: &[&str]) -> u64 {
     let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_kappa"))
@@ -178,7 +179,7 @@ fn peak(kappa: &Kappa, arguments: &[&str]) -> u64 {
     let mut peak = 0;
     loop {
         let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
         let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         peak = peak.max(kilobytes.unwrap_or(0) * 1024);
         if let Some(ended) = process.try_wait().unwrap() {
