@@ -4,7 +4,7 @@
 //! allocate, fill and forget; for a batch of 128 that costs more than the two matrix
 //! products that are the step. Here those that cost most are one operation each,
 //! declared once ([`FusedOperations`]), with their gradients written down
-//! ([`autodiff`]) and registered in burn's autodiff like any of its own:
+//! (`autodiff`) and registered in burn's autodiff like any of its own:
 //!
 //! ```text
 //! dense          z = x W + b, and the same of x = factor * byte + offset
@@ -35,13 +35,13 @@ pub use operations::{ByteScale, FusedOperations};
 use burn::tensor::{Int, Tensor};
 use operations::dispatch;
 
-/// z = x W + b: x [n, d], W [d, m], b [m] -> [n, m].
+/// z = x W + b: x [n, d], W [d, m], b \[m\] -> [n, m].
 pub fn dense(inputs: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     dispatch::dense(inputs, weight, bias)
 }
 
 /// z = x W + b of inputs that are bytes, x = factor * byte + offset: bytes [n, d],
-/// W [d, m], b [m] -> [n, m].
+/// W [d, m], b \[m\] -> [n, m].
 ///
 /// The inputs as numbers, four times the bytes, are held only in pieces where the backend
 /// can do with them.
@@ -54,7 +54,7 @@ pub fn dense_of_bytes(
     dispatch::dense_of_bytes(bytes, scale, weight, bias)
 }
 
-/// x^T u and sum_n u_n, what [`dense`] hands back to W [d, m] and b [m] of what comes from above:
+/// x^T u and sum_n u_n, what [`dense`] hands back to W [d, m] and b \[m\] of what comes from above:
 /// x [n, d], u [n, m].
 pub fn dense_gradients(inputs: Tensor<2>, upstream: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
     dispatch::dense_gradients(inputs, upstream)
@@ -70,13 +70,13 @@ pub fn dense_of_bytes_gradients(
 }
 
 /// - sum_n sum_k y_nk log softmax(z_n)_k, in nats: logits z [n, K] and targets y
-///   [n, K], which are constants -> [1].
+///   [n, K], which are constants -> \[1\].
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<1> {
     dispatch::cross_entropy(logits, targets)
 }
 
-/// Batch norm by the batch's own statistics: x [n, m], gamma [m], beta [m] ->
-/// y [n, m], with the mean [m] and the (biased) variance [m] of each feature, which
+/// Batch norm by the batch's own statistics: x [n, m], gamma \[m\], beta \[m\] ->
+/// y [n, m], with the mean \[m\] and the (biased) variance \[m\] of each feature, which
 /// gradients do not go through.
 pub fn batch_norm(
     inputs: Tensor<2>,
@@ -87,7 +87,7 @@ pub fn batch_norm(
     dispatch::normalise_batch(inputs, gamma, beta, epsilon)
 }
 
-/// sum_i x_i^2, of a tensor of any shape -> [1].
+/// sum_i x_i^2, of a tensor of any shape -> \[1\].
 pub fn squared_norm<const D: usize>(numbers: Tensor<D>) -> Tensor<1> {
     dispatch::squared_norm(numbers)
 }

@@ -17,7 +17,7 @@ use burn::{
     Fusion: cfg(feature = "wgpu")
 )]
 pub trait FusedOperations: Backend {
-    /// z = x W + b: x [n, d], W [d, m], b [m] -> [n, m].
+    /// z = x W + b: x [n, d], W [d, m], b \[m\] -> [n, m].
     #[fusion(default)]
     fn dense(
         inputs: FloatTensor<Self>,
@@ -29,7 +29,7 @@ pub trait FusedOperations: Backend {
         Self::float_add(Self::float_matmul(inputs, weight), bias)
     }
 
-    /// dL/dW = x^T dL/dz and dL/db = sum_n dL/dz_n: x [n, d], dL/dz [n, m] -> [d, m], [m].
+    /// dL/dW = x^T dL/dz and dL/db = sum_n dL/dz_n: x [n, d], dL/dz [n, m] -> [d, m], \[m\].
     #[fusion(default)]
     fn dense_gradients(
         inputs: FloatTensor<Self>,
@@ -41,7 +41,7 @@ pub trait FusedOperations: Backend {
     }
 
     /// z = x W + b of inputs that are bytes, x = factor * byte + offset:
-    /// [n, d], W [d, m], b [m] -> [n, m].
+    /// [n, d], W [d, m], b \[m\] -> [n, m].
     #[fusion(default)]
     fn dense_of_bytes(
         bytes: IntTensor<Self>,
@@ -62,14 +62,14 @@ pub trait FusedOperations: Backend {
         Self::dense_gradients(scaled::<Self>(bytes, scale, upstream.dtype()), upstream)
     }
 
-    /// L = - sum_n sum_k y_nk log softmax(z_n)_k: z, y [n, K] -> [1].
+    /// L = - sum_n sum_k y_nk log softmax(z_n)_k: z, y [n, K] -> \[1\].
     #[fusion(default)]
     fn cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {
         let logarithms = Self::log_softmax(logits, 1);
         Self::float_neg(Self::float_sum(Self::float_mul(logarithms, targets)))
     }
 
-    /// dL/dz_n = softmax(z_n) sum_k y_nk - y_n, times what comes from above [1]: [n, K].
+    /// dL/dz_n = softmax(z_n) sum_k y_nk - y_n, times what comes from above \[1\]: [n, K].
     #[fusion(default)]
     fn cross_entropy_gradient(
         logits: FloatTensor<Self>,
@@ -82,13 +82,13 @@ pub trait FusedOperations: Backend {
         Self::float_mul(gradient, Self::float_reshape(upstream, Shape::new([1, 1])))
     }
 
-    /// sum_i x_i^2: any shape -> [1].
+    /// sum_i x_i^2: any shape -> \[1\].
     #[fusion(default)]
     fn squared_norm(numbers: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::float_sum(Self::float_mul(numbers.clone(), numbers))
     }
 
-    /// 2 x, times what comes from above [1]: of x's shape.
+    /// 2 x, times what comes from above \[1\]: of x's shape.
     #[fusion(default)]
     fn squared_norm_gradient(numbers: FloatTensor<Self>, upstream: FloatTensor<Self>) -> FloatTensor<Self> {
         let ones = numbers.shape().iter().map(|_| 1).collect::<Vec<_>>();
@@ -104,7 +104,7 @@ pub trait FusedOperations: Backend {
     /// y_n = gamma (x_n - mu) / sqrt(v + epsilon) + beta
     /// ```
     ///
-    /// x [n, m], gamma, beta [m] -> y [n, m], mu [m], v [m].
+    /// x [n, m], gamma, beta \[m\] -> y [n, m], mu \[m\], v \[m\].
     #[fusion(default)]
     fn normalise_batch(
         inputs: FloatTensor<Self>,
@@ -130,7 +130,7 @@ pub trait FusedOperations: Backend {
     /// dL/dx_n = gamma / sqrt(v + epsilon) (dL/dy_n - (dL/dbeta + h_n dL/dgamma) / n)
     /// ```
     ///
-    /// returned as dL/dx [n, m], dL/dgamma [m], dL/dbeta [m].
+    /// returned as dL/dx [n, m], dL/dgamma \[m\], dL/dbeta \[m\].
     #[fusion(default)]
     fn normalise_batch_gradients(
         inputs: FloatTensor<Self>,

@@ -160,7 +160,7 @@ impl Network {
         Self { layers: layers.collect(), output: double(&self.output) }
     }
 
-    /// W [K, m] of the last layer, class by class, and its b [K].
+    /// W [K, m] of the last layer, class by class, and its b \[K\].
     pub fn output_parameters(&self) -> (Tensor<2>, Tensor<1>) {
         (self.output.weight.val().transpose(), bias(&self.output))
     }
@@ -176,8 +176,8 @@ impl Network {
         }
     }
 
-    /// The network with the running statistics of hidden layer `index` replaced by `mean` [m]
-    /// and `variance` [m]; a layer without any stays as it is.
+    /// The network with the running statistics of hidden layer `index` replaced by `mean` \[m\]
+    /// and `variance` \[m\]; a layer without any stays as it is.
     pub fn with_statistics(mut self, index: usize, mean: Tensor<1>, variance: Tensor<1>) -> Self {
         if let Some(norm) = self.layers.get_mut(index).and_then(|layer| layer.norm.as_mut()) {
             norm.running_mean = RunningState::new(mean);
@@ -208,7 +208,7 @@ impl Network {
         self
     }
 
-    /// s [m] and o [m] of g = s a + o, the features as a map of the last hidden layer's
+    /// s \[m\] and o \[m\] of g = s a + o, the features as a map of the last hidden layer's
     /// activations a: batch norm by its running statistics. `None` where nothing stands
     /// between the ReLU and the output layer.
     pub fn feature_map(&self) -> Option<(Tensor<1>, Tensor<1>)> {
@@ -295,7 +295,7 @@ pub(crate) fn bias(layer: &Linear) -> Tensor<1> {
     }
 }
 
-/// A layer of `weights` [in, out] and `biases` [out].
+/// A layer of `weights` [in, out] and `biases` \[out\].
 pub(crate) fn linear(weights: Vec<f32>, biases: Vec<f32>, shape: [usize; 2], device: &Device) -> Linear {
     let units = biases.len();
     Linear {

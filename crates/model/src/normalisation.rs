@@ -178,7 +178,7 @@ fn by_batch_in_training(norm: &BatchNorm, running_variance: RunningVariance, inp
     outputs
 }
 
-/// s [m] and o [m] of the affine map s x + o that batch norm by its running statistics is:
+/// s \[m\] and o \[m\] of the affine map s x + o that batch norm by its running statistics is:
 /// s = gamma / sqrt(sigma^2 + epsilon), o = beta - s mu.
 pub(crate) fn affine_map(norm: &BatchNorm) -> (Tensor<1>, Tensor<1>) {
     let deviation = norm.running_var.value_sync().add_scalar(norm.epsilon).sqrt();

@@ -30,15 +30,15 @@ pub enum Layer {
 pub enum Role {
     /// W, [out, in].
     Weight,
-    /// b, [out].
+    /// b, \[out\].
     Bias,
-    /// gamma of a normalisation, [out].
+    /// gamma of a normalisation, \[out\].
     Gain,
-    /// beta of a normalisation, [out].
+    /// beta of a normalisation, \[out\].
     Shift,
-    /// The running mean of batch norm, [out]; not trained.
+    /// The running mean of batch norm, \[out\]; not trained.
     RunningMean,
-    /// The running variance of batch norm, [out]; not trained.
+    /// The running variance of batch norm, \[out\]; not trained.
     RunningVariance,
 }
 

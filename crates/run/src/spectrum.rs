@@ -212,7 +212,7 @@ pub struct DirectionsRecord {
     pub update_share: Option<f64>,
     /// The same share of the weights, where they are known.
     pub weights_share: Option<f64>,
-    /// |E[S] x E[gg'] - H|_F / |H|_F: the distance of the Kronecker factorisation.
+    /// `|E[S] x E[gg'] - H|_F / |H|_F`: the distance of the Kronecker factorisation.
     pub kronecker_error: f64,
     /// The overlap of its ten leading eigenvectors with H's.
     pub kronecker_overlap: f64,

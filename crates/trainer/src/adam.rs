@@ -54,7 +54,7 @@ pub struct AdamState {
 pub struct OutputLayer {
     /// For W2 [K, m], class by class: index k * m + i.
     pub weight: Vec<f64>,
-    /// For b2 [K].
+    /// For b2 \[K\].
     pub bias: Vec<f64>,
 }
 

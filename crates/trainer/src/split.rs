@@ -105,7 +105,7 @@ impl DeviceSplit {
         self.inputs
     }
 
-    /// The images at `indices` [n].
+    /// The images at `indices` \[n\].
     pub fn images_at(&self, indices: Tensor<1, Int>) -> Images {
         self.images(match &self.pixels {
             Pixels::Bytes(bytes) => bytes.clone().select(0, indices),
@@ -127,7 +127,7 @@ impl DeviceSplit {
         self.ranges(length.get()).map(|range| self.images_in(range))
     }
 
-    /// Classes of the samples at `indices` [n], each as a distribution: [n, K].
+    /// Classes of the samples at `indices` \[n\], each as a distribution: [n, K].
     pub fn targets_at(&self, indices: Tensor<1, Int>) -> Tensor<2> {
         self.one_hot.clone().select(0, self.labels.clone().select(0, indices))
     }

@@ -1,4 +1,6 @@
 //! What can be typed after `kappa hessian`.
+// These comments are what `--help` prints: [N] is a shape there, and no link.
+#![allow(rustdoc::broken_intra_doc_links)]
 
 use std::{num::NonZeroUsize, path::PathBuf};
 

@@ -124,7 +124,7 @@ pub(super) fn forward<T: Number>(x: Inputs<T>, w: &[T], b: &[T], d: usize) -> Ve
     outputs
 }
 
-/// dL/dW = x^T dL/dz [d, m] and dL/db = sum_n dL/dz_n [m], dL/dz [n, m] row by row.
+/// dL/dW = x^T dL/dz [d, m] and dL/db = sum_n dL/dz_n \[m\], dL/dz [n, m] row by row.
 pub(super) fn gradients<T: Number>(x: Inputs<T>, dz: &[T], d: usize, units: usize) -> (Vec<T>, Vec<T>) {
     let bias = T::column_sums(dz, units);
     let samples = dz.len() / units;

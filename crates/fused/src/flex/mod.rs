@@ -227,7 +227,7 @@ impl FusedOperations for Flex {
     }
 }
 
-/// 1/n sum_n of what `add` adds of some rows to the sums: [n, m] -> [m]. Parts of the rows
+/// 1/n sum_n of what `add` adds of some rows to the sums: [n, m] -> \[m\]. Parts of the rows
 /// are summed in f32, the parts in f64.
 fn means(rows: &[f32], columns: usize, add: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
     let parts = rows.par_chunks(LIGHT_ROWS * columns).map(|rows| {
@@ -247,7 +247,7 @@ fn total(parts: impl IndexedParallelIterator<Item = Vec<f32>>) -> Vec<f32> {
     (0..length).map(sum).collect()
 }
 
-/// sum_n dz_n: [n, m], row by row -> [m].
+/// sum_n dz_n: [n, m], row by row -> \[m\].
 fn column_sums(rows: &[f32], columns: usize) -> Vec<f32> {
     let mut sums = vec![0.0; columns];
     run(ColumnSums { x: rows, sums: &mut sums });

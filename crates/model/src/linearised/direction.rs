@@ -24,11 +24,11 @@ pub struct Direction {
 pub struct LayerDirection {
     /// Along W: [in, out].
     pub weight: Option<Tensor<2>>,
-    /// Along b: [out].
+    /// Along b: \[out\].
     pub bias: Option<Tensor<1>>,
-    /// Along gamma: [out].
+    /// Along gamma: \[out\].
     pub gain: Option<Tensor<1>>,
-    /// Along beta: [out].
+    /// Along beta: \[out\].
     pub shift: Option<Tensor<1>>,
 }
 

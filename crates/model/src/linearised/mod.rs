@@ -102,7 +102,7 @@ impl Tangents {
 }
 
 impl Inputs {
-    /// x W + b: W [d, m], b [m] -> [n, m].
+    /// x W + b: W [d, m], b \[m\] -> [n, m].
     fn dense(&self, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
         match self {
             Self::Numbers(numbers) => dense(numbers.clone(), weight, bias),
@@ -110,7 +110,7 @@ impl Inputs {
         }
     }
 
-    /// x^T u and sum_n u_n: u [n, m] -> [d, m], [m].
+    /// x^T u and sum_n u_n: u [n, m] -> [d, m], \[m\].
     fn gradients(&self, upstream: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
         match self {
             Self::Numbers(numbers) => dense_gradients(numbers.clone(), upstream),

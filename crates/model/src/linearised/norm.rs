@@ -161,7 +161,7 @@ impl NormPoint {
     }
 }
 
-/// [n, m] -> [m], as a product: burn's reduction over the first dimension takes several times
+/// [n, m] -> \[m\], as a product: burn's reduction over the first dimension takes several times
 /// as long on a CPU.
 pub(super) fn sum_of_rows(rows: Tensor<2>) -> Tensor<1> {
     let [count, _] = rows.dims();
