@@ -8,7 +8,7 @@ use kappa_hessian::{Chunk, HessianError, InputError, SampleSource, Samples, with
 use kappa_run::{FileChecksum, IgnoredSamples, Request, SpectrumSettings};
 use kappa_trainer::Machine;
 
-use crate::{Layer, Observer, ProbeError, belonging::belonging, loss::mean_loss, memory, samples::dtype};
+use crate::{Layer, Observer, ProbeError, belonging::belonging, loss::share_of_loss, memory, samples::dtype};
 
 /// Bytes of the wider array in one chunk, at the most.
 const CHUNK_BYTES: usize = 16 << 20;
@@ -206,15 +206,13 @@ fn loss(scores: &Scores, labels: &[usize]) -> Result<Option<f64>, LayerError> {
     let Scores::Logits(logits) = scores else { return Ok(None) };
     let mut mean = 0.0;
     for range in logits.ranges(CHUNK_BYTES / size_of::<f64>()) {
-        let Some(labels) = labels.get(range.start..range.end.min(labels.len())) else { break };
-        let part = logits.read(range.start..range.start + labels.len())?;
+        // Of a limited number of samples the last part is shorter, or there is none.
+        let Some(of_part) = labels.get(range.start..range.end.min(labels.len())) else { break };
+        let part = logits.read(range.start..range.start + of_part.len())?;
         let both = if part.columns == 1 { beside(&part, |_| 0.0) } else { part };
-        match mean_loss(&doubles(&both), both.columns, labels) {
-            Some(of_part) => mean += of_part,
-            None => return Ok(None),
-        }
+        mean += share_of_loss(&doubles(&both), both.columns, of_part, labels.len());
     }
-    Ok(Some(mean))
+    Ok(Some(mean).filter(|mean| mean.is_finite()))
 }
 
 /// What class 0 has beside what class 1 has, for each sample: [N, 1] -> [N, 2].
@@ -310,6 +308,28 @@ mod tests {
         let expected = (small.ln_1p() + (40.0 + small.ln_1p()) + (0.5f64.exp()).ln_1p()) / 3.0;
         let found = loss(&logits, &[1, 1, 0]).unwrap().unwrap();
         assert!((found / expected - 1.0).abs() < 8.0 * f64::EPSILON, "{found} {expected}");
+    }
+
+    /// The means of two parts were added up.
+    #[test]
+    fn the_loss_of_logits_in_several_parts_is_their_mean() {
+        let count = CHUNK_BYTES / size_of::<f64>() / 2 + 50_000;
+        let elements = (0..count).flat_map(|n| [0.0, (n % 3) as f32]).collect();
+        let logits =
+            Scores::Logits(Matrix { rows: count, columns: 2, elements: Elements::F32(elements) }.into());
+        assert!(logits.rows().ranges(CHUNK_BYTES / size_of::<f64>()).count() == 2);
+        let labels: Vec<usize> = (0..count).map(|n| n % 2).collect();
+        for taken in [1000, count - 60_000, count] {
+            let of_sample = |n: usize| {
+                let z = (n % 3) as f64;
+                z.exp().ln_1p() - if n % 2 == 1 { z } else { 0.0 }
+            };
+            let expected = (0..taken).map(of_sample).sum::<f64>() / taken as f64;
+            let found = loss(&logits, &labels[..taken]).unwrap().unwrap();
+            // Two sums of so many numbers of one sign, a rounding each.
+            let bound = 2.0 * taken as f64 * f64::EPSILON;
+            assert!((found / expected - 1.0).abs() < bound, "{taken}: {found} {expected}");
+        }
     }
 
     fn layer_of(features: Rows, scores: Scores) -> LastLayer {

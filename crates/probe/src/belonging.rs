@@ -5,7 +5,7 @@ use kappa_run::CheckRecord;
 
 use crate::arrays::doubles;
 
-/// Numbers of features that are gone through at once.
+/// Numbers of the wider array that are gone through at once.
 const PART: usize = 1 << 20;
 /// Of weights, a class's, that are off by more than this nothing would be seen: then they are not
 /// checked.
@@ -109,7 +109,8 @@ fn classes(features: &Rows, logits: &Rows, weights: &Matrix) -> Result<(Vec<Clas
     let mut classes = vec![Class::default(); logits.columns()];
     let mut first: Vec<Option<(f64, f64)>> = vec![None; logits.columns()];
     let mut rounded = true;
-    for range in features.ranges(PART) {
+    let wider = if logits.columns() > features.columns() { logits } else { features };
+    for range in wider.ranges(PART) {
         let logits = logits.read(range.clone())?;
         rounded = rounded && in_bfloat16(&logits);
         let (g, z) = (doubles(&features.read(range)?), doubles(&logits));

@@ -1,7 +1,7 @@
 //! The mean cross-entropy of logits, in f64 on the host.
 
-/// The mean over the samples of ln sum_a exp(z_a - z_y), for logits [N, K] row by row and N
-/// labels; `None` if it is not a finite number.
+/// What some samples add to the mean over `count` of ln sum_a exp(z_a - z_y), for their logits
+/// [n, K] row by row and their n labels.
 ///
 /// With c the class of the largest logit, a sample's loss is
 ///
@@ -11,8 +11,8 @@
 ///
 /// where logits stand in differences alone: what all of them share cancels before anything is
 /// rounded to its size, and a sample that is all but certain keeps the digits of what is left.
-pub(crate) fn mean_loss(logits: &[f64], classes: usize, labels: &[usize]) -> Option<f64> {
-    let count = labels.len() as f64;
+pub(crate) fn share_of_loss(logits: &[f64], classes: usize, labels: &[usize], count: usize) -> f64 {
+    let count = count as f64;
     let share = |(z, &label): (&[f64], &usize)| {
         let largest = z.iter().copied().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
         let (likeliest, top) = largest.unwrap_or((0, f64::NAN));
@@ -26,17 +26,19 @@ pub(crate) fn mean_loss(logits: &[f64], classes: usize, labels: &[usize]) -> Opt
         };
         apart + rest.ln_1p() / count
     };
-    let mean: f64 = logits.chunks_exact(classes).zip(labels).map(share).sum();
-    mean.is_finite().then_some(mean)
+    logits.chunks_exact(classes).zip(labels).map(share).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn mean_loss(logits: &[f64], classes: usize, labels: &[usize]) -> f64 {
+        share_of_loss(logits, classes, labels, labels.len())
+    }
+
     /// By a handful of roundings of f64.
-    fn close(found: Option<f64>, expected: f64) {
-        let found = found.unwrap();
+    fn close(found: f64, expected: f64) {
         assert!((found / expected - 1.0).abs() < 8.0 * f64::EPSILON, "{found} {expected}");
     }
 
@@ -63,8 +65,8 @@ mod tests {
 
     #[test]
     fn differences_that_overflow_are_told_only_where_the_mean_does() {
-        assert_eq!(mean_loss(&[1.7e308, -1.7e308], 2, &[1]), None);
+        assert!(mean_loss(&[1.7e308, -1.7e308], 2, &[1]).is_infinite());
         close(mean_loss(&[1.7e308, -1.7e308, 1.7e308, -1.7e308], 2, &[1, 0]), 1.7e308);
-        assert_eq!(mean_loss(&[1.7e308, -1.7e308], 2, &[0]), Some(0.0));
+        assert_eq!(mean_loss(&[1.7e308, -1.7e308], 2, &[0]), 0.0);
     }
 }

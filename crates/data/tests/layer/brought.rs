@@ -117,6 +117,78 @@ fn leading_dimensions_are_samples_and_a_label_leaves_samples_out() {
     assert!(matches!(error, LayerError::SampleCount { .. }));
 }
 
+/// In Fortran's order the first dimension runs fastest, of all three, and samples are counted with
+/// the last one of theirs running fastest.
+#[test]
+fn several_dimensions_of_samples_in_fortrans_order_are_the_same_samples() {
+    let element = |b: usize, t: usize, i: usize| (100 * b + 10 * t + i) as f64;
+    let by_rows: Vec<f64> = (0..24).map(|index| element(index / 12, index / 4 % 3, index % 4)).collect();
+    let by_columns: Vec<f64> = (0..24).map(|index| element(index % 2, index / 2 % 3, index / 6)).collect();
+    let scores: Vec<f64> = (0..12).map(f64::from).collect();
+    // By rows 0 1 2 | 3 -100 1, of [2, 3].
+    let labels = [0i64, 1, 1, -100, 1, 0];
+    let labels = npy("'<i8'", true, "(2, 3)", &bytes(&labels, i64::to_le_bytes));
+    let file = npy("'<f8'", true, "(2, 3, 4)", &bytes(&by_columns, f64::to_le_bytes));
+    let folder = Folder::new().features(&file).logits(&f64s("(2, 3, 2)", &scores));
+    assert_eq!(all(&folder.read().unwrap().features), matrix(6, 4, &by_rows));
+    let layer = folder.labels(&labels).read().unwrap();
+    assert_eq!(layer.labels, Some(vec![0, 1, 1, 1, 0]));
+    // The fifth sample is left out: b = 1, t = 1.
+    let kept = [&by_rows[..16], &by_rows[20..]].concat();
+    assert_eq!(all(&layer.features), matrix(5, 4, &kept));
+    assert_eq!(logits(&layer), matrix(5, 2, &[&scores[..8], &scores[10..]].concat()));
+}
+
+/// Such an array is read whole, or refused: what is one sample lies all over it.
+#[test]
+fn several_dimensions_in_fortrans_order_that_do_not_fit_are_refused_with_a_way() {
+    let file = npy("'<f8'", true, "(20, 30, 4)", &bytes(&[0.5; 2400], f64::to_le_bytes));
+    let folder = Folder::new().features(&file).logits(&f64s("(20, 30, 2)", &[0.0; 1200]));
+    folder.read().unwrap();
+    let error = LastLayer::from_files(&folder.files, 10_000).unwrap_err();
+    assert!(matches!(error, LayerError::NoMemory { .. }), "{error}");
+    assert!(error.to_string().contains("np.ascontiguousarray(x)"), "{error}");
+}
+
+/// An archive beyond 4 GiB has its numbers in 64 bits, beside those that are full.
+#[test]
+fn an_archive_with_numbers_of_64_bits_is_read() {
+    let archive = include_bytes!("from-numpy.npz");
+    let end = archive.len() - 22;
+    let word = |at: usize| u32::from_le_bytes(archive[at..at + 4].try_into().unwrap());
+    let (length, start) = (word(end + 12), word(end + 16) as usize);
+    // The first member's size, packed size and place too.
+    let header = &archive[start..start + 46];
+    let name = usize::from(u16::from_le_bytes([header[28], header[29]]));
+    let wide = [word(start + 24), word(start + 20), word(start + 42)].map(u64::from);
+    let extra = [&[1, 0, 24, 0][..], &bytes(&wide, u64::to_le_bytes)].concat();
+    let full = [0xff; 4];
+    let extras = [extra.len() as u8, 0];
+    let narrow = [&header[..20], &full, &full, &header[28..30], &extras, &header[32..42], &full].concat();
+    let members =
+        [&narrow, &archive[start + 46..start + 46 + name], &extra, &archive[start + 46 + name..end]];
+    let directory = members.concat();
+    assert_eq!(directory.len(), length as usize + extra.len());
+    let mut wide_end = [b"PK\x06\x06".as_slice(), &[0; 52]].concat();
+    wide_end[40..48].copy_from_slice(&(directory.len() as u64).to_le_bytes());
+    wide_end[48..56].copy_from_slice(&(start as u64).to_le_bytes());
+    let place = ((start + directory.len()) as u64).to_le_bytes();
+    let locator = [b"PK\x06\x07".as_slice(), &[0; 4], &place, &[1, 0, 0, 0]].concat();
+    let last = [&archive[end..end + 12], &full, &full, &[0, 0]].concat();
+    let whole = [&archive[..start], &directory, &wide_end, &locator, &last].concat();
+    let mut folder = Folder::new();
+    let features = folder.write("layer.npz", &whole);
+    folder.files = kappa_data::LastLayerFiles { features, ..Default::default() };
+    assert_eq!(logits(&folder.read().unwrap()), matrix(2, 2, &[0.5, -0.5, 1.5, 0.0]));
+    // Sizes that are not so are an error.
+    for at in [start + 46 + name + 4, start + 46 + name + 12, start + directory.len() + 40] {
+        let mut wrong = whole.clone();
+        wrong[at + 6] = 0x7f;
+        folder.write("layer.npz", &wrong);
+        assert!(matches!(folder.complains(&["layer.npz"]), LayerError::Malformed { .. }), "{at}");
+    }
+}
+
 #[test]
 fn a_masked_class_has_a_logit_of_minus_infinity_and_no_label() {
     let masked = f64s("(2, 2)", &[0.0, f64::NEG_INFINITY, 1.5, 0.0]);
