@@ -4,6 +4,7 @@
 use std::{fs, path::Path};
 
 use kappa_properties::Reader;
+use kappa_run::{RunDir, StudyDir, write_sealed};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
 /// What fuzzing has found worth keeping, failures that were repaired among it.
@@ -38,6 +39,27 @@ fn what_fuzzing_found_keeps_the_promises() {
             reader.check(folder.path(), &input);
         }
     }
+}
+
+/// Files of an older schema are refused at its number, and then nothing behind it is tried.
+#[test]
+fn the_corpus_has_results_that_are_read() {
+    let folder = folder(Reader::Json);
+    let input = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus/json").join(name);
+        let body = fs::read(path).unwrap();
+        [&body[1..], b"\n}\n"].concat()
+    };
+    let run = RunDir::open(folder.path()).unwrap();
+    for name in ["manifest", "manifest-failed"] {
+        write_sealed(&folder.path().join("run.json"), &input(name)).unwrap();
+        run.manifest().unwrap();
+    }
+    write_sealed(&folder.path().join("spectra.json"), &input("spectra")).unwrap();
+    run.spectra().unwrap();
+    let (study, _) = StudyDir::open(&folder.path().join("study")).unwrap();
+    write_sealed(&folder.path().join("study/findings.json"), &input("findings")).unwrap();
+    study.findings().unwrap();
 }
 
 #[test]
