@@ -71,7 +71,7 @@ pub struct HessianArguments {
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
     /// The arithmetic of a network's layers: f32, in which it was trained, or f64, on a CPU: some
-    /// 13 digits of its spectrum are then known instead of 4 to 6, for some more time
+    /// 12 digits of its spectrum are then known instead of 4 to 6, for some more time
     #[arg(long, value_enum, default_value = "f32", conflicts_with = "features")]
     pub forward: Precision,
     /// Count the bias b2 among the parameters
