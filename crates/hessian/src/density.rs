@@ -14,10 +14,10 @@
 //! are put in as zeros, and z has what lies in their space taken out.
 
 use faer::Mat;
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::{HessianError, Progress, SymmetricOperator, lanczos::Tridiagonal};
+use crate::{HessianError, Progress, SymmetricOperator, lanczos::Tridiagonal, trace::random_sign};
 
 /// How a density is estimated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +85,7 @@ pub fn density(
     let (mut probes, mut traces, mut products) = (Vec::new(), Vec::new(), 0);
     let known_zeros = operator.known_nullity() as f64 / operator.size() as f64;
     for _ in 0..options.probes {
-        let mut start =
-            Mat::from_fn(operator.size(), 1, |_, _| if generator.random::<bool>() { 1.0 } else { -1.0 });
+        let mut start = Mat::from_fn(operator.size(), 1, |_, _| random_sign(&mut generator));
         operator.take_out_null(start.as_mut());
         let squared = start.col(0).iter().map(|x| x * x).sum::<f64>();
         let tridiagonal = Tridiagonal::new(operator, start, options.steps, progress)?;
@@ -104,7 +103,7 @@ pub fn density(
 }
 
 /// The mean and its standard error, which needs two values.
-fn mean_and_error(values: &[f64]) -> (f64, f64) {
+pub(crate) fn mean_and_error(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
     let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();

@@ -119,7 +119,8 @@
 //! matrix, subspace, eigenpairs        sums -> H -> eigenpairs, with zeros by their reason
 //! spectrum                            numbers read off eigenvalues
 //! operator, last_layer, products      what has products with vectors; H is one
-//! krylov, density, lanczos            an operator -> some eigenpairs, the density of all
+//! krylov, density, lanczos, trace     an operator -> some eigenpairs, the density of all, sums
+//! scaled                              an operator in other units
 //! evidence                            what is checked of all that
 //! influence, directions, subsets      what a sample, a direction, a subset carries
 //! memory, progress, device, error     bytes, how far, what fails
@@ -152,11 +153,13 @@ mod probabilities;
 mod products;
 mod progress;
 mod samples;
+mod scaled;
 mod source;
 mod spectrum;
 mod subsets;
 mod subspace;
 mod sums;
+mod trace;
 
 pub use accumulator::{Accumulator, AccumulatorWithConstant, with_constant_feature};
 pub use density::{Density, DensityOptions, density};
@@ -167,12 +170,14 @@ pub use evidence::{Check, Evidence, KnownDigits, verify, verify_pairs, verify_va
 pub use influence::LeadingDirection;
 pub use input_error::InputError;
 pub use kappa_fused::DeviceError;
-pub use krylov::{ExtremePairs, largest_pairs, smallest_pairs};
+pub use krylov::{ExtremePairs, largest_pairs, smallest_pairs, smallest_pairs_within};
 pub use matrix::Hessian;
 pub use operator::{DenseMatrix, SymmetricOperator};
 pub use progress::Progress;
 pub use samples::{Chunk, Samples};
+pub use scaled::Scaled;
 pub use source::SampleSource;
 pub use spectrum::Spectrum;
 pub use subsets::{Subset, growing_subsets};
 pub use sums::{ClassPairSums, FeatureMap};
+pub use trace::{estimated_trace, squared_blocks};

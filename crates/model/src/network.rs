@@ -186,6 +186,15 @@ impl Network {
         self
     }
 
+    /// The network whose batch norm after or before the ReLU of hidden layer `index` adds `epsilon` to
+    /// the variance; a layer without any stays as it is.
+    pub fn with_epsilon(mut self, index: usize, epsilon: f64) -> Self {
+        if let Some(norm) = self.layers.get_mut(index).and_then(|layer| layer.norm.as_mut()) {
+            norm.epsilon = epsilon;
+        }
+        self
+    }
+
     /// The network with running statistics of its own: those of a clone are one with the
     /// original's, and change with them.
     pub fn with_own_statistics(mut self) -> Self {

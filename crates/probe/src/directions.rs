@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kappa_hessian::{Eigenpairs, Hessian, HessianError, overlap, share};
-use kappa_run::{AdamRecord, DirectionsRecord, OverlapRecord};
+use kappa_run::{AdamConfig, AdamRecord, DirectionsRecord, OverlapRecord};
 use kappa_trainer::OutputLayer;
 
 use crate::{Layer, measure::LEADING};
@@ -29,11 +29,10 @@ pub(crate) fn directions(
     let adam = match &layer.adam {
         Some((state, adam)) => {
             let spectrum = hessian.preconditioned_spectrum(&parameters(state.preconditioner(adam)))?;
-            let beta_1 = adam.beta_1;
             Some(AdamRecord {
                 top: spectrum.eigenvalues().iter().take(LEADING).copied().collect(),
                 kappa_prime: spectrum.kappa_prime(0.0),
-                stability_threshold: 2.0 * (1.0 + beta_1) / ((1.0 - beta_1) * adam.learning_rate),
+                stability_threshold: stability_threshold(adam),
             })
         }
         None => None,
@@ -59,6 +58,12 @@ pub(crate) fn directions(
         adam,
         overlaps,
     })
+}
+
+/// 2 (1 + beta_1) / ((1 - beta_1) learning rate) (Cohen et al. 2022, "Adaptive Gradient Methods at the
+/// Edge of Stability", section 3).
+pub(crate) fn stability_threshold(adam: &AdamConfig) -> f64 {
+    2.0 * (1.0 + adam.beta_1) / ((1.0 - adam.beta_1) * adam.learning_rate)
 }
 
 /// The share of the most frequent label.

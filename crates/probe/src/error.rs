@@ -100,6 +100,24 @@ pub enum ProbeError {
         /// Gigabytes that are free.
         free: f64,
     },
+    /// What a network's products keep of all samples does not fit into what is free.
+    #[error("what the layers hand on for {samples} samples needs {needed:.1} GB, and {free:.1} GB are free")]
+    NoMemoryForNetwork {
+        /// Samples N.
+        samples: usize,
+        /// Gigabytes of it.
+        needed: f64,
+        /// Gigabytes that are free.
+        free: f64,
+    },
+    /// A name that is none of a trained parameter.
+    #[error("the network has no parameter {name:?}; it has {}", existing.join(", "))]
+    UnknownParameter {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        existing: Vec<String>,
+    },
     /// A Krylov space does not fit into what is free.
     #[error("{count} directions of {size} numbers need {needed:.1} GB, and {free:.1} GB are free")]
     NoMemoryForDirections {

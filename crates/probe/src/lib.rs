@@ -29,6 +29,7 @@
 //! directions   what lies in the space of the leading eigenvectors
 //! matrix_free  leading eigenvalues and density
 //! whole        the curvature of a whole network, in any of its parameters, as an operator
+//! curvature    both ends of its spectrum, what is read off them, and their evidence
 //! variants     all spectra of one epoch of a study's run
 //! follows      what a record says against the eigenvalues beside it
 //! memory       what is free, asked before it is taken
@@ -43,6 +44,7 @@
 
 mod arrays;
 mod belonging;
+mod curvature;
 mod directions;
 mod error;
 mod fold;
@@ -61,11 +63,12 @@ mod variants;
 mod whole;
 
 pub use arrays::LayerArrays;
+pub use curvature::{NetworkPoint, Proof, chosen, curvature};
 pub use error::ProbeError;
 pub use fold::{Folded, fold};
-pub use follows::{matrix_free_mismatches, row_mismatches, spectrum_mismatches};
+pub use follows::{curvature_mismatches, matrix_free_mismatches, row_mismatches, spectrum_mismatches};
 pub use layer::Layer;
-pub use measure::{Measured, check_record, measure};
+pub use measure::{Measured, Subject, check_record, measure};
 pub use network::TrainedNetwork;
 pub use observer::Observer;
 pub use samples::samples;

@@ -47,7 +47,7 @@ pub(crate) fn matrix_free(
                 shift: found.known_zeros,
                 trace: found.trace,
                 trace_error: found.trace_error.is_finite().then_some(found.trace_error),
-                trace_of_samples: samples.trace()?,
+                trace_of_samples: Some(samples.trace()?),
                 products: found.products,
                 seed: request.seed,
                 seconds: start.elapsed().as_secs_f64(),

@@ -7,11 +7,14 @@ use kappa_hessian::{
     Check, Eigenpairs, Evidence, Hessian, HessianError, Samples, Spectrum, Subset, growing_subsets, verify,
 };
 use kappa_run::{
-    CheckRecord, EvidenceRecord, MatrixFreeRecord, NullSpaceRecord, SPECTRUM_VERSION, SavedTensor,
-    SpectrumRecord, SpectrumSummary, SpectrumTimings, SubsetRecord,
+    CheckRecord, CurvatureRecord, EvidenceRecord, MatrixFreeRecord, NullSpaceRecord, SPECTRUM_VERSION,
+    SavedTensor, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings, SubsetRecord,
 };
 
-use crate::{Layer, Observer, ProbeError, directions::directions, matrix_free::matrix_free, memory};
+use crate::{
+    Layer, NetworkPoint, Observer, ProbeError, curvature, directions::directions, matrix_free::matrix_free,
+    memory,
+};
 
 /// The leading eigenvectors that are spoken of.
 pub(crate) const LEADING: usize = 10;
@@ -32,15 +35,59 @@ pub enum Measured {
     },
     /// What needs no matrix.
     MatrixFree(Box<MatrixFreeRecord>),
+    /// Both ends of the spectrum of other parameters than a last layer's weights.
+    Curvature(Box<CurvatureRecord>),
 }
 
-/// Measures `layer`, as the request says by which it was seen.
+/// What is measured.
+#[derive(Debug)]
+pub enum Subject {
+    /// A last layer.
+    Layer(Box<Layer>),
+    /// A network, with respect to any of its parameters.
+    Network(Box<NetworkPoint>),
+}
+
+impl From<Layer> for Subject {
+    fn from(layer: Layer) -> Self {
+        Self::Layer(Box::new(layer))
+    }
+}
+
+impl Subject {
+    /// What it is, and what was asked.
+    pub fn settings(&self) -> &SpectrumSettings {
+        match self {
+            Self::Layer(layer) => layer.settings(),
+            Self::Network(point) => &point.settings,
+        }
+    }
+}
+
+/// Measures `subject`, as the request says by which it was seen.
 ///
 /// # Errors
 ///
 /// [`ProbeError::NoMemory`] or [`ProbeError::NoMemoryForDirections`] before anything is taken,
 /// [`ProbeError::Hessian`]. A check that did not pass is no error, but stands in the record.
-pub fn measure(layer: Layer, kappa_version: &str, observer: &dyn Observer) -> Result<Measured, ProbeError> {
+pub fn measure(
+    subject: Subject,
+    kappa_version: &str,
+    observer: &dyn Observer,
+) -> Result<Measured, ProbeError> {
+    match subject {
+        Subject::Layer(layer) => measured_layer(*layer, kappa_version, observer),
+        Subject::Network(point) => {
+            Ok(Measured::Curvature(Box::new(curvature::record(*point, kappa_version, observer)?)))
+        }
+    }
+}
+
+fn measured_layer(
+    layer: Layer,
+    kappa_version: &str,
+    observer: &dyn Observer,
+) -> Result<Measured, ProbeError> {
     if layer.settings.request.is_matrix_free() {
         return Ok(Measured::MatrixFree(Box::new(matrix_free(layer, kappa_version, observer)?)));
     }

@@ -4,9 +4,16 @@ use kappa_hessian::memory::{
     dense_bytes, density_bytes, density_directions, krylov_bytes, krylov_directions, largest_features,
     matrix_bytes,
 };
-use kappa_run::free_memory;
+use kappa_model::NetworkShape;
+use kappa_run::{Precision, free_memory};
 
 use crate::ProbeError;
+
+/// Numbers of a sample that a network's products take for each hidden unit: what it hands on, its mask,
+/// what its normalisation sees, what comes to each from above, and the tangents of all those.
+const OF_A_UNIT: usize = 12;
+/// The same for each class: logits, probabilities, the likeliest, what comes from the loss.
+const OF_A_CLASS: usize = 8;
 
 /// Refuses a Hessian of `features` and `classes` that does not fit into what is free.
 pub(crate) fn check_dense(features: usize, classes: usize) -> Result<(), ProbeError> {
@@ -45,6 +52,28 @@ pub(crate) fn check_kept(samples: usize, columns: usize) -> Result<(), ProbeErro
         return Ok(());
     }
     Err(ProbeError::NoMemoryToKeep { samples, needed: gigabytes(needed), free: gigabytes(free) })
+}
+
+/// Refuses products of a network of `shape` on so many samples that do not fit into what is free.
+pub(crate) fn check_network(
+    shape: &NetworkShape,
+    samples: usize,
+    precision: Precision,
+) -> Result<(), ProbeError> {
+    // What each layer keeps of a sample, and what a product makes of it on its way.
+    let widths = shape.hidden.iter().fold(0usize, |sum, width| sum.saturating_add(*width));
+    let numbers = widths.saturating_mul(OF_A_UNIT).saturating_add(shape.classes.saturating_mul(OF_A_CLASS));
+    let bytes = match precision {
+        Precision::F32 => size_of::<f32>(),
+        Precision::F64 => size_of::<f64>(),
+    };
+    let needed = (samples as u64).saturating_mul(numbers.saturating_mul(bytes) as u64);
+    let free = free_memory();
+    if needed <= free {
+        return Ok(());
+    }
+    let (needed, free) = (gigabytes(needed), gigabytes(free));
+    Err(ProbeError::NoMemoryForNetwork { samples, needed, free })
 }
 
 fn check_directions(size: usize, count: usize, needed: u64) -> Result<(), ProbeError> {

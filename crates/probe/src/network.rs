@@ -16,11 +16,11 @@ use kappa_run::{
 };
 use kappa_trainer::{
     AdamState, DeviceSplit, Machine, PixelScaling, Reading, import_checkpoint, load_adam_state,
-    load_checkpoint, other_file, split_data,
+    load_checkpoint, other_file, preconditioner, split_data,
 };
 
 use crate::{
-    Layer, Observer, ProbeError, fold,
+    Layer, NetworkPoint, Observer, ProbeError, Subject, chosen, fold,
     samples::{numbers, samples},
 };
 
@@ -142,17 +142,58 @@ impl<'a> TrainedNetwork<'a> {
         }
     }
 
+    /// What `request` is about: its last layer, or other parameters of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError`].
+    pub fn subject(&mut self, request: &Request, observer: &dyn Observer) -> Result<Subject, ProbeError> {
+        match request.is_of_network() {
+            true => Ok(Subject::Network(Box::new(self.point(request)?))),
+            false => Ok(self.layer(request, observer)?.into()),
+        }
+    }
+
+    /// Itself, on the images that `request` is about.
+    fn point(&mut self, request: &Request) -> Result<NetworkPoint, ProbeError> {
+        self.refuse_unknown_statistics(request)?;
+        let parameters = chosen(&self.network.shape(), &request.parameters)?;
+        let images = self.take_images(request)?;
+        let (split, shape) = (images.on_device.clone(), self.network.shape());
+        let label = shape.normalisation.label().to_owned();
+        let counts = [split.samples(), shape.features(), shape.classes];
+        let settings = self.settings(request, label, counts, Vec::new());
+        self.images = Some(images);
+        let (preconditioner, adam) = match &self.origin {
+            Origin::Run { run, manifest, epoch } => {
+                let adam = manifest.config.training.adam;
+                let state = (*epoch > 0).then(|| run.adam_state(*epoch)).and_then(Result::ok);
+                let of = |path: PathBuf| preconditioner(&path, &parameters, &adam);
+                (state.map(of).transpose()?.flatten(), Some(adam))
+            }
+            Origin::File { .. } => (None, None),
+        };
+        Ok(NetworkPoint { settings, network: self.network.clone(), split, preconditioner, adam })
+    }
+
+    fn refuse_unknown_statistics(&self, request: &Request) -> Result<(), ProbeError> {
+        match self.reading() {
+            Some(reading)
+                if request.statistics == Statistics::Running && reading.lacks_running_statistics =>
+            {
+                Err(ProbeError::NoRunningStatistics)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Its last layer, as `request` wants to see it.
     ///
     /// # Errors
     ///
     /// [`ProbeError`].
     pub fn layer(&mut self, request: &Request, observer: &dyn Observer) -> Result<Layer, ProbeError> {
-        if request.statistics == Statistics::Running
-            && self.reading().is_some_and(|reading| reading.lacks_running_statistics)
-        {
-            return Err(ProbeError::NoRunningStatistics);
-        }
+        self.refuse_unknown_statistics(request)?;
         let images = self.take_images(request)?;
         let split = &images.on_device;
         let normalisation = self.network.shape().normalisation;
@@ -177,8 +218,9 @@ impl<'a> TrainedNetwork<'a> {
         // The optimiser knows the weights that it trained, and not the folded ones.
         let adam = if request.directions && folding.is_none() { self.adam()? } else { None };
         let checks = folding.iter().filter(|_| request.verify).map(|folding| folding.check());
+        let counts = [samples.count(), samples.features(), samples.classes()];
         let layer = Layer {
-            settings: self.settings(request, label, &samples, checks.collect()),
+            settings: self.settings(request, label, counts, checks.collect()),
             weights: Some(weights(network, request.bias)?),
             labels: Some(images.labels.clone()),
             loss: None,
@@ -209,7 +251,7 @@ impl<'a> TrainedNetwork<'a> {
         &self,
         request: &Request,
         network: String,
-        samples: &Samples,
+        [samples, features, classes]: [usize; 3],
         input_checks: Vec<CheckRecord>,
     ) -> SpectrumSettings {
         let (epoch, l2, scaling, interpretation) = match &self.origin {
@@ -232,9 +274,9 @@ impl<'a> TrainedNetwork<'a> {
             data: Some(self.set.name.clone()),
             data_files: self.set.files.iter().map(image_file).collect(),
             scaling: Some(scaling),
-            samples: samples.count(),
-            features: samples.features(),
-            classes: samples.classes(),
+            samples,
+            features,
+            classes,
             statistics: normalisation.has_statistics().then_some(request.statistics),
             epsilon: normalisation.has_statistics().then_some(normalisation.epsilon),
             interpretation,

@@ -81,6 +81,22 @@ pub(crate) fn looked_at(
     statistics: Statistics,
     forward: Precision,
 ) -> Result<Network, ProbeError> {
+    let network = network_in(network, split, statistics, forward)?;
+    let shape = network.shape();
+    if statistics != Statistics::Dataset || !shape.normalisation.has_statistics() {
+        return Ok(network);
+    }
+    let all: Vec<_> = preactivations(&network, split, statistics.granularity()).collect();
+    Ok(statistics::prepared(network, statistics, &all))
+}
+
+/// `network`, not recording gradients, in the arithmetic of `forward`, if it can be looked at so.
+pub(crate) fn network_in(
+    network: &Network,
+    split: &DeviceSplit,
+    statistics: Statistics,
+    forward: Precision,
+) -> Result<Network, ProbeError> {
     let shape = network.shape();
     if shape.inputs != split.inputs() {
         return Err(ProbeError::OtherImages { network: shape.inputs, images: split.inputs() });
@@ -90,18 +106,14 @@ pub(crate) fn looked_at(
     {
         return Err(lone.into());
     }
-    let mut network = network.valid();
-    if forward == Precision::F64 {
-        if !has_doubles(&network.output_parameters().0.device())? {
-            return Err(ProbeError::NoDoublePrecision);
+    let network = network.valid();
+    match forward {
+        Precision::F32 => Ok(network),
+        Precision::F64 if has_doubles(&network.output_parameters().0.device())? => {
+            Ok(network.in_double_precision())
         }
-        network = network.in_double_precision();
+        Precision::F64 => Err(ProbeError::NoDoublePrecision),
     }
-    if statistics != Statistics::Dataset || !shape.normalisation.has_statistics() {
-        return Ok(network);
-    }
-    let all: Vec<_> = preactivations(&network, split, statistics.granularity()).collect();
-    Ok(statistics::prepared(network, statistics, &all))
 }
 
 /// W1 x + b1 of the whole split, in chunks of a multiple of `granularity` samples.
@@ -162,7 +174,7 @@ pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f64>, Dev
 /// Whether `device` takes a softmax in double precision as it should. That it has the type is not
 /// enough: SPIR-V's Exp is of 16 and 32 bits only (its extended instructions for GLSL, 2.2), and
 /// a Vulkan driver makes something of it in 64, on Mesa's software adapter far from e^x.
-fn has_doubles(device: &Device) -> Result<bool, DeviceError> {
+pub(crate) fn has_doubles(device: &Device) -> Result<bool, DeviceError> {
     if !device.supports_dtype(DType::F64) {
         return Ok(false);
     }

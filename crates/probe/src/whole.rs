@@ -113,6 +113,25 @@ impl NetworkHessian {
         self.sum(|batch| Ok(batch.at.gradient(&batch.upstreams, &wanted)))
     }
 
+    /// The Gauss-Newton matrix of the same parameters, at the same point.
+    pub fn gauss_newton(&self) -> Self {
+        Self { curvature: Curvature::GaussNewton, ..self.clone() }
+    }
+
+    /// Of how many units and samples the ReLU's argument is positive at one of two points, and not at
+    /// the other.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError`] if that cannot be read.
+    pub fn kinks_between(&self, other: &Self) -> Result<usize, DeviceError> {
+        let mut kinks = 0;
+        for (batch, other) in self.batches.iter().zip(&other.batches) {
+            kinks += batch.at.kinks_between(&other.at)?;
+        }
+        Ok(kinks)
+    }
+
     /// The parameters, in their order.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 
 pub use crate::{
     figures::single::{density_plot, epochs_plot, gap_plot, subsets_plot},
-    save::{save_matrix_free, save_over_epochs, save_spectrum},
+    save::{save_curvature, save_matrix_free, save_over_epochs, save_spectrum},
 };
 
 use kappa_run::{Checksums, RunError, StudyDir, shown};

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use kappa_run::{
-    EpochSpectrum, MatrixFreeRecord, SavedTensor, SpectrumRecord, write_matrix_free, write_over_epochs,
-    write_spectrum,
+    CurvatureRecord, EpochSpectrum, MatrixFreeRecord, SavedTensor, SpectrumRecord, write_curvature,
+    write_matrix_free, write_over_epochs, write_spectrum,
 };
 
 use crate::{ReportError, density_plot, epochs_plot, gap_plot, subsets_plot};
@@ -38,6 +38,18 @@ pub fn save_matrix_free(folder: &Path, record: &MatrixFreeRecord) -> Result<(), 
     let name = &record.settings.network;
     let plot = record.density.as_ref().map(|density| density_plot(name, density)).transpose()?;
     Ok(write_matrix_free(folder, record, plot.as_deref())?)
+}
+
+/// Writes what was found of a network's Hessian into `folder`: `curvature.json`, and a plot of the density
+/// if there is one.
+///
+/// # Errors
+///
+/// [`ReportError`].
+pub fn save_curvature(folder: &Path, record: &CurvatureRecord) -> Result<(), ReportError> {
+    let name = format!("{}, {}", record.settings.network, record.settings.request.parameters);
+    let plot = record.density.as_ref().map(|density| density_plot(&name, density)).transpose()?;
+    Ok(write_curvature(folder, record, plot.as_deref())?)
 }
 
 /// Writes what spectra are over the epochs as `stem.csv`, and a plot of it, which says that it is

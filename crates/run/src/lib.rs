@@ -16,6 +16,7 @@
 //!       spectrum.safetensors             eigenvalues [K m] f64 (and, if asked for, the matrix)
 //!       gap.svg, subsets.svg             all eigenvalues, and where zeros begin; how many samples it takes
 //!       matrix-free.json, density.svg    MatrixFreeRecord: what needs no matrix, if asked for
+//!       curvature.json                   CurvatureRecord: of other parameters than the last layer's weights
 //!     hessian/spectra.csv, spectra.svg   EpochSpectrum: over the epochs, if several were asked for
 //! ```
 //!
@@ -28,6 +29,7 @@
 
 mod checksum;
 mod config;
+mod curvature;
 mod directory;
 mod epochs;
 mod error;
@@ -42,6 +44,7 @@ mod metrics;
 mod mismatch;
 mod names;
 mod over_epochs;
+mod parameters;
 mod place;
 mod reading;
 mod request;
@@ -59,6 +62,10 @@ pub use config::{
     AdamConfig, Arm, BatchSize, Config, DataConfig, GridConfig, NetworkConfig, Order, Reduction, Scaling,
     StudyConfig, SweepConfig, TrainingConfig, UnknownKey,
 };
+pub use curvature::{
+    BlockRecord, BlocksRecord, CURVATURE_VERSION, CurvatureEvidence, CurvatureRecord, CurvatureSummary,
+    EndRecord, TensorSize, TraceRecord, write_curvature,
+};
 pub use directory::RunDir;
 pub use error::RunError;
 pub use findings::{
@@ -74,6 +81,7 @@ pub use metrics::EpochMetrics;
 pub use mismatch::{Mismatch, mismatches};
 pub use names::{Backend, Precision, Quantity, Scores, Split, Variant, When};
 pub use over_epochs::{EpochSpectrum, spectra_over_epochs, write_over_epochs};
+pub use parameters::{NoParameters, Parameters};
 pub use place::{Difference, Place, claim, short_of};
 pub use request::{DensityRequest, Request};
 pub use saved::{Saved, is_answer};

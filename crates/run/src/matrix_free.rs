@@ -52,8 +52,9 @@ pub struct DensityRecord {
     pub trace: f64,
     /// Its standard error; absent for one random vector.
     pub trace_error: Option<f64>,
-    /// tr H from the samples, mean_n tr(S_n) |g_n|^2.
-    pub trace_of_samples: f64,
+    /// tr H from the samples, mean_n tr(S_n) |g_n|^2; absent where it is not a last layer's.
+    #[serde(default)]
+    pub trace_of_samples: Option<f64>,
     /// Products with H.
     pub products: usize,
     /// The generator's seed.

@@ -18,9 +18,9 @@ use std::{
 use kappa_model::Statistics;
 
 use crate::{
-    FileChecksum, Interpretation, MATRIX_FREE_VERSION, MatrixFreeRecord, Precision, Request, RunError,
-    SPECTRUM_VERSION, Scaling, SpectrumRecord, SpectrumSettings, Split, checksum::digest, epochs::epoch_name,
-    json::read_json,
+    CURVATURE_VERSION, CurvatureRecord, FileChecksum, Interpretation, MATRIX_FREE_VERSION, MatrixFreeRecord,
+    Precision, Request, RunError, SPECTRUM_VERSION, Scaling, SpectrumRecord, SpectrumSettings, Split,
+    checksum::digest, epochs::epoch_name, json::read_json,
 };
 
 /// What the set of images is called that kappa brings itself.
@@ -91,9 +91,12 @@ impl Place {
     fn question(&self, settings: &SpectrumSettings) -> String {
         let request = &settings.request;
         let mut parts = Vec::new();
+        parts.extend(request.is_of_network().then(|| request.parameters.to_string().replace(',', "+")));
+        parts.extend(request.blocks.then(|| "blocks".to_owned()));
         parts.extend(settings.split().filter(|&split| split != Split::Train).map(|split| split.to_string()));
         parts.extend(request.limit.map(|limit| format!("limit{limit}")));
-        let doubles = request.forward == Precision::F64;
+        // Of a network both are one.
+        let doubles = request.forward == Precision::F64 && !request.is_of_network();
         parts.extend(doubles.then(|| format!("forward-{}", request.forward)));
         parts.extend((request.precision == Precision::F32).then(|| request.precision.to_string()));
         parts.extend(request.bias.then(|| "bias".to_owned()));
@@ -179,7 +182,8 @@ pub(crate) fn refuse_other_question(folder: &Path, asked: &SpectrumSettings) -> 
 /// The questions that what is in `folder` answers.
 fn answers(folder: &Path) -> Result<Vec<SpectrumSettings>, RunError> {
     let unknown = |source| RunError::UnknownQuestion { folder: folder.to_owned(), source: Box::new(source) };
-    let (spectrum, matrix_free) = (folder.join("spectrum.json"), folder.join("matrix-free.json"));
+    let [spectrum, matrix_free, curvature] =
+        ["spectrum.json", "matrix-free.json", "curvature.json"].map(|name| folder.join(name));
     let mut answers = Vec::new();
     if spectrum.exists() {
         let record: SpectrumRecord = read_json(&spectrum, SPECTRUM_VERSION).map_err(unknown)?;
@@ -187,6 +191,10 @@ fn answers(folder: &Path) -> Result<Vec<SpectrumSettings>, RunError> {
     }
     if matrix_free.exists() {
         let record: MatrixFreeRecord = read_json(&matrix_free, MATRIX_FREE_VERSION).map_err(unknown)?;
+        answers.push(record.settings);
+    }
+    if curvature.exists() {
+        let record: CurvatureRecord = read_json(&curvature, CURVATURE_VERSION).map_err(unknown)?;
         answers.push(record.settings);
     }
     Ok(answers)
@@ -216,6 +224,7 @@ pub(crate) fn beside_the_epoch(there: &SpectrumSettings, asked: &SpectrumSetting
     let (before, now) = (&there.request, &asked.request);
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     compare("answer", kind(before), kind(now));
+    compare("parameters", before.parameters.to_string(), now.parameters.to_string());
     compare("scores", or_none(there.scores), or_none(asked.scores));
     let images = |settings: &SpectrumSettings| {
         or_none(settings.data.as_ref().map(|data| format!("{data} ({})", short_of(&settings.data_files))))
@@ -246,6 +255,9 @@ pub(crate) fn beside_the_epoch(there: &SpectrumSettings, asked: &SpectrumSetting
     if before.is_random() {
         compare("seed", before.seed.to_string(), now.seed.to_string());
     }
+    if before.blocks {
+        compare("blocks", yes(true), yes(now.blocks));
+    }
     if before.directions {
         compare("directions", yes(true), yes(now.directions));
     }
@@ -267,12 +279,13 @@ pub(crate) fn beside_the_epoch(there: &SpectrumSettings, asked: &SpectrumSetting
 
 /// What kind of answer it is: of the whole spectrum, or some of it without H.
 fn kind(request: &Request) -> String {
+    let whole = if request.is_of_network() { "both ends of the spectrum" } else { "the whole spectrum" };
     let top = request.top.map(|top| format!("the {top} largest eigenvalues"));
     let density = request.density.map(|density| {
         format!("the density by {} random vectors of {} steps", density.probes, density.steps)
     });
     let parts: Vec<String> = top.into_iter().chain(density).collect();
-    if parts.is_empty() { "the whole spectrum".to_owned() } else { parts.join(" and ") }
+    if parts.is_empty() { whole.to_owned() } else { parts.join(" and ") }
 }
 
 /// What was said of a checkpoint: `bn-before`, `bn-epsilon1e-3`, `renamed-5c9a11e0`.

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use kappa_model::Statistics;
 use serde::{Deserialize, Serialize};
 
-use crate::{Precision, Split};
+use crate::{Parameters, Precision, Split};
 
 /// What is to be measured. The record that comes of it holds it, so that it can be asked again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,12 @@ pub struct Request {
     pub split: Split,
     /// The first so many samples of them; all if absent.
     pub limit: Option<NonZeroUsize>,
+    /// With respect to which parameters of a network.
+    #[serde(default, skip_serializing_if = "is_last_layer")]
+    pub parameters: Parameters,
+    /// Whether each tensor of them is taken alone too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blocks: bool,
     /// The arithmetic of a network's own layers, whose features and logits the samples are; files
     /// have them already.
     pub forward: Precision,
@@ -61,6 +67,8 @@ impl Request {
         Self {
             split: Split::Train,
             limit: None,
+            parameters: Parameters::LastLayer,
+            blocks: false,
             forward: Precision::F32,
             precision,
             bias: false,
@@ -77,13 +85,23 @@ impl Request {
         }
     }
 
-    /// Whether it is answered without the matrix.
-    pub fn is_matrix_free(&self) -> bool {
-        self.top.is_some() || self.density.is_some()
+    /// Whether it is about more of a network than its last layer's weights, and so about products
+    /// that go through the whole of it.
+    pub fn is_of_network(&self) -> bool {
+        self.parameters != Parameters::LastLayer
     }
 
-    /// Whether the answer depends on the seed.
-    pub fn is_random(&self) -> bool {
-        self.subsets.is_some() || self.density.is_some()
+    /// Whether it is of a last layer, and answered without the matrix.
+    pub fn is_matrix_free(&self) -> bool {
+        !self.is_of_network() && (self.top.is_some() || self.density.is_some())
     }
+
+    /// Whether the answer depends on the seed; that of a network does by its trace.
+    pub fn is_random(&self) -> bool {
+        self.is_of_network() || self.subsets.is_some() || self.density.is_some()
+    }
+}
+
+fn is_last_layer(parameters: &Parameters) -> bool {
+    *parameters == Parameters::LastLayer
 }

@@ -6,14 +6,15 @@ use std::{
 };
 
 use crate::{
-    MATRIX_FREE_VERSION, MatrixFreeRecord, Precision, RunDir, RunError, SPECTRUM_VERSION, SpectraRow,
-    SpectrumRecord, SpectrumSettings, epochs::HESSIAN, json::read_json, reading::is_there,
-    tensors::read_doubles,
+    CURVATURE_VERSION, CurvatureRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, Precision, RunDir, RunError,
+    SPECTRUM_VERSION, SpectraRow, SpectrumRecord, SpectrumSettings, epochs::HESSIAN, json::read_json,
+    reading::is_there, tensors::read_doubles,
 };
 
 const SPECTRUM: &str = "spectrum.json";
 const EIGENVALUES: &str = "spectrum.safetensors";
 const MATRIX_FREE: &str = "matrix-free.json";
+const CURVATURE: &str = "curvature.json";
 
 /// An answer that was saved, with all that it says.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,15 +44,23 @@ pub enum Saved {
         /// What it says.
         record: Box<MatrixFreeRecord>,
     },
+    /// Of other parameters of a network than its last layer's weights.
+    Curvature {
+        /// Its folder.
+        folder: PathBuf,
+        /// What it says.
+        record: Box<CurvatureRecord>,
+    },
 }
 
 /// Whether `kappa hessian` has left an answer in `folder`.
 pub fn is_answer(folder: &Path) -> bool {
-    [SPECTRUM, MATRIX_FREE].iter().any(|name| is_there(&folder.join(name)))
+    [SPECTRUM, MATRIX_FREE, CURVATURE].iter().any(|name| is_there(&folder.join(name)))
 }
 
 impl Saved {
-    /// The answers in `folder`: a spectrum, what was found without the matrix, or both.
+    /// The answers in `folder`: a spectrum, what was found without the matrix, what is of
+    /// other parameters.
     ///
     /// # Errors
     ///
@@ -69,6 +78,11 @@ impl Saved {
             let record = Box::new(read_json::<MatrixFreeRecord>(&path, MATRIX_FREE_VERSION)?);
             saved.push(Self::MatrixFree { folder: folder.to_owned(), record });
         }
+        let path = folder.join(CURVATURE);
+        if is_there(&path) {
+            let record = Box::new(read_json::<CurvatureRecord>(&path, CURVATURE_VERSION)?);
+            saved.push(Self::Curvature { folder: folder.to_owned(), record });
+        }
         Ok(saved)
     }
 
@@ -76,7 +90,9 @@ impl Saved {
     pub fn name(&self) -> String {
         match self {
             Self::Row { row, .. } => row.variant.to_string(),
-            Self::Spectrum { folder, .. } | Self::MatrixFree { folder, .. } => {
+            Self::Spectrum { folder, .. }
+            | Self::MatrixFree { folder, .. }
+            | Self::Curvature { folder, .. } => {
                 folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
             }
         }
@@ -88,6 +104,7 @@ impl Saved {
             Self::Row { row, .. } => Some(row.epoch),
             Self::Spectrum { record, .. } => record.settings.epoch,
             Self::MatrixFree { record, .. } => record.settings.epoch,
+            Self::Curvature { record, .. } => record.settings.epoch,
         }
     }
 
@@ -97,6 +114,7 @@ impl Saved {
             Self::Row { .. } => None,
             Self::Spectrum { record, .. } => Some(&record.settings),
             Self::MatrixFree { record, .. } => Some(&record.settings),
+            Self::Curvature { record, .. } => Some(&record.settings),
         }
     }
 
@@ -106,6 +124,7 @@ impl Saved {
             Self::Row { .. } => run.join("spectra.json"),
             Self::Spectrum { folder, .. } => folder.join(SPECTRUM),
             Self::MatrixFree { folder, .. } => folder.join(MATRIX_FREE),
+            Self::Curvature { folder, .. } => folder.join(CURVATURE),
         }
     }
 }

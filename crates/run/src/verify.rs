@@ -8,9 +8,9 @@ use std::{
 use safetensors::SafeTensors;
 
 use crate::{
-    Config, Exit, FINDINGS_VERSION, Findings, MANIFEST_VERSION, MATRIX_FREE_VERSION, Manifest,
-    MatrixFreeRecord, RunDir, RunError, RunSpectra, SPECTRA_VERSION, SPECTRUM_VERSION, SpectrumRecord,
-    StudyConfig, StudyDir,
+    CURVATURE_VERSION, Config, CurvatureRecord, Exit, FINDINGS_VERSION, Findings, MANIFEST_VERSION,
+    MATRIX_FREE_VERSION, Manifest, MatrixFreeRecord, RunDir, RunError, RunSpectra, SPECTRA_VERSION,
+    SPECTRUM_VERSION, SpectrumRecord, StudyConfig, StudyDir,
     checksum::read_sealed,
     json::read_json,
     lock::LOCK,
@@ -146,6 +146,7 @@ fn checked(path: &Path) -> Option<Result<(), RunError>> {
         "spectra.json" => read_json::<RunSpectra>(path, SPECTRA_VERSION).map(drop),
         "spectrum.json" => read_json::<SpectrumRecord>(path, SPECTRUM_VERSION).map(drop),
         "matrix-free.json" => read_json::<MatrixFreeRecord>(path, MATRIX_FREE_VERSION).map(drop),
+        "curvature.json" => read_json::<CurvatureRecord>(path, CURVATURE_VERSION).map(drop),
         "findings.json" => read_json::<Findings>(path, FINDINGS_VERSION).map(drop),
         "config.toml" => read_sealed(path).and_then(|_| Config::load(path, &[])).map(drop),
         "study.toml" => read_sealed(path).and_then(|_| StudyConfig::load(path, &[])).map(drop),

@@ -90,9 +90,7 @@ impl AdamState {
     /// D = sqrt(v_hat) + epsilon, v_hat = v / (1 - beta_2^t): what Adam divides
     /// m_hat by. `adam` is the training's own.
     pub fn preconditioner(&self, adam: &AdamConfig) -> OutputLayer {
-        let root = f64::from(correction(adam.beta_2, self.step).sqrt());
-        let epsilon = f64::from(adam.epsilon as f32);
-        self.second_moment.map(|second| second.sqrt() / root + epsilon)
+        self.second_moment.map(divisor(adam, self.step))
     }
 
     /// -learning_rate * m_hat / D, m_hat = m / (1 - beta_1^t): what the last step
@@ -193,6 +191,42 @@ fn state_of(file: &SafeTensors) -> Result<AdamState, String> {
         Ok::<_, String>(OutputLayer { weight, bias: numbers(BIAS, &[classes])? })
     };
     Ok(AdamState { step: step_of(file)?, first_moment: layer(FIRST)?, second_moment: layer(SECOND)? })
+}
+
+/// D = sqrt(v_hat) + epsilon, as [`AdamState::preconditioner`] has it, of `parameters` one after the
+/// other, each flattened as PyTorch lays it out, from the state in `path`; none if it is not of all of
+/// them.
+///
+/// # Errors
+///
+/// [`CheckpointError`] says which tensor is of another shape or impossible.
+pub fn preconditioner(
+    path: &Path,
+    parameters: &[Parameter],
+    adam: &AdamConfig,
+) -> Result<Option<Vec<f64>>, CheckpointError> {
+    let bytes = read_sealed(path)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| malformed(path, error))?;
+    let kept = |parameter: &Parameter| file.tensor(&format!("{}{SECOND}", parameter.name)).is_ok();
+    if !parameters.iter().all(kept) {
+        return Ok(None);
+    }
+    let step = step_of(&file).map_err(|problem| malformed(path, problem))?;
+    let divisor = divisor(adam, step);
+    let mut divisors = Vec::new();
+    for parameter in parameters {
+        let second = moment_of(&file, &parameter.name, SECOND, &parameter.shape);
+        let second = second.map_err(|problem| malformed(path, problem))?;
+        divisors.extend(second.into_iter().map(|second| divisor(second.into())));
+    }
+    Ok(Some(divisors))
+}
+
+/// D of a second moment after so many steps.
+fn divisor(adam: &AdamConfig, step: u32) -> impl Fn(f64) -> f64 {
+    let root = f64::from(correction(adam.beta_2, step).sqrt());
+    let epsilon = f64::from(adam.epsilon as f32);
+    move |second| second.sqrt() / root + epsilon
 }
 
 fn tensor_of<'a>(file: &SafeTensors<'a>, name: &str, dtype: Dtype) -> Result<TensorView<'a>, String> {

@@ -24,7 +24,7 @@ mod split;
 mod trainer;
 mod watch;
 
-pub use adam::{AdamState, OutputLayer, load_adam_state, save_adam_state};
+pub use adam::{AdamState, OutputLayer, load_adam_state, preconditioner, save_adam_state};
 pub use checkpoint::{CheckpointError, load_checkpoint, save_checkpoint};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, evaluate};

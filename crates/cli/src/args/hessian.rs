@@ -8,11 +8,11 @@ use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use kappa_data::IGNORE_INDEX;
 use kappa_model::Place;
-use kappa_run::{Interpretation, Precision, Scaling, Split};
+use kappa_run::{Interpretation, Parameters, Precision, Scaling, Split};
 
 use super::CommonArguments;
 
-/// Compute the Hessian of the last layer, and its spectrum.
+/// Compute the Hessian of the last layer, or of any parameters, and its spectrum.
 ///
 /// H is the Hessian of the mean loss over a split with respect to W2, without the
 /// L2 penalty; it is exact, from the Jacobian of every sample's softmax. Without
@@ -30,6 +30,7 @@ Examples:
   kappa hessian outputs/fc-s0-20260314-150926 --epoch all
   kappa hessian outputs/fc-s0-20260314-150926 --split test --save-matrix
   kappa hessian outputs/fc-bn-s0-20260314-150926 --bn-stats all --folded
+  kappa hessian outputs/fc-bn-s0-20260314-150926 --parameters all --bn-stats dataset --blocks
   kappa hessian outputs/fc-s0-20260314-150926 --directions --overlap-with 0,10,20 --subsets
   kappa hessian --checkpoint my-network.safetensors --limit 10000 --out spectra
   kappa hessian --features G.npy --logits Z.npy --labels y.npy --directions
@@ -54,6 +55,16 @@ pub struct HessianArguments {
     pub checkpoint: Option<PathBuf>,
     #[command(flatten)]
     pub interpretation: InterpretationArguments,
+    /// With respect to which parameters: `output.weight`, whose whole spectrum is computed; `all`; or some
+    /// by their names, `hidden.weight,norm.weight` say. Of others than `output.weight` both ends of the
+    /// spectrum are computed, by exact products with H
+    #[arg(
+        long,
+        value_name = "NAMES|all",
+        default_value = "output.weight",
+        conflicts_with_all = ["bias", "folded", "save_matrix", "directions", "overlap_with", "subsets", "forward"]
+    )]
+    pub parameters: Parameters,
     /// Take the images from the IDX files in this folder
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -185,7 +196,7 @@ pub struct LayerArguments {
     #[arg(
         long,
         value_name = "G.npy|FILE.safetensors|FILE.npz",
-        conflicts_with_all = ["runs", "checkpoint", "epoch", "data", "bn_stats", "batch_size", "folded", "overlap_with", "split", "scaling"]
+        conflicts_with_all = ["runs", "checkpoint", "epoch", "parameters", "data", "bn_stats", "batch_size", "folded", "overlap_with", "split", "scaling"]
     )]
     pub features: Option<PathBuf>,
     /// Its logits Z [N, K]; of one logit a sample, [N] or [N, 1], a sigmoid is meant
@@ -245,7 +256,10 @@ pub struct FurtherArguments {
         value_parser = up_to::<10_000>
     )]
     pub subsets: Option<NonZeroUsize>,
-    /// The K largest eigenvalues without ever forming H
+    /// Take each tensor of --parameters alone too, and say how much of H lies between them
+    #[arg(long, requires = "parameters")]
+    pub blocks: bool,
+    /// The K largest eigenvalues without ever forming H; with --parameters 10 if not given
     #[arg(long, value_name = "K", conflicts_with_all = ["save_matrix", "directions", "overlap_with", "subsets"])]
     pub top: Option<NonZeroUsize>,
     /// The density of all eigenvalues without ever forming H
@@ -257,7 +271,7 @@ pub struct FurtherArguments {
     /// Lanczos steps of each
     #[arg(long, value_name = "N", default_value = "48", requires = "density")]
     pub steps: NonZeroUsize,
-    /// The seed of --subsets and --density
+    /// The seed of --subsets and --density, and of the trace with --parameters
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
 }

@@ -46,8 +46,13 @@ pub struct ExtremePairs {
     /// is lambda_1 of the largest of a semi-definite one; 1 if A is zero.
     pub scale: f64,
     /// The largest residual that rounding and the solver's tolerance account for: ten times
-    /// what the solver stops at, 1e-6 in f64 and 1e-4 in f32.
+    /// what the solver stops at, 1e-6 in f64 and 1e-4 in f32 if nothing else was asked for.
     pub residual_bound: f64,
+    /// So many eigenvalues at the least lie beyond zero, above it at the upper end and below it at the
+    /// lower one: as many values of v' A v are by more than the tolerance in a space of orthonormal
+    /// directions (Cauchy's interlacing theorem; Parlett, "The Symmetric Eigenvalue Problem",
+    /// section 10.1).
+    pub beyond_zero: usize,
     /// Products with A that it took, beside the few that tell its size.
     pub products: usize,
 }
@@ -117,6 +122,31 @@ pub fn smallest_pairs(
     Search::new(operator, End::Smallest, progress).pairs(count)
 }
 
+/// The same to a residual of `tolerance` |A|: where many eigenvalues crowd at the lower end, as they do
+/// just below zero of a network, each digit costs as much again.
+///
+/// # Errors
+///
+/// As [`largest_pairs`].
+pub fn smallest_pairs_within(
+    operator: &dyn SymmetricOperator,
+    count: usize,
+    tolerance: f64,
+    progress: &dyn Progress,
+) -> Result<ExtremePairs, HessianError> {
+    Search { tolerance, ..Search::new(operator, End::Smallest, progress) }.pairs(count)
+}
+
+impl End {
+    /// Whether a value is on this end's side of zero by more than `margin`.
+    fn is_beyond(self, value: f64, margin: f64) -> bool {
+        match self {
+            Self::Largest => value > margin,
+            Self::Smallest => value < -margin,
+        }
+    }
+}
+
 /// An operator whose products are counted.
 struct Products<'a> {
     operator: &'a dyn SymmetricOperator,
@@ -136,11 +166,14 @@ impl Products<'_> {
 struct Search<'a> {
     products: Products<'a>,
     end: End,
+    /// The residual that is small enough, over the size of A.
+    tolerance: f64,
 }
 
 impl<'a> Search<'a> {
     fn new(operator: &'a dyn SymmetricOperator, end: End, progress: &'a dyn Progress) -> Self {
-        Self { products: Products { operator, progress, count: AtomicUsize::new(0) }, end }
+        let products = Products { operator, progress, count: AtomicUsize::new(0) };
+        Self { products, end, tolerance: tolerance(operator) }
     }
 
     fn operator(&self) -> &'a dyn SymmetricOperator {
@@ -154,7 +187,10 @@ impl<'a> Search<'a> {
             return self.decomposed_whole(count);
         }
         match self.searched(count) {
-            Ok((vectors, scale)) => self.finished(vectors.as_ref(), scale),
+            Ok((vectors, scale, beyond_zero)) => {
+                let pairs = self.finished(vectors.as_ref(), scale)?;
+                Ok(ExtremePairs { beyond_zero: pairs.beyond_zero.max(beyond_zero), ..pairs })
+            }
             Err(HessianError::NoConvergence { .. }) if size <= WHOLE => self.decomposed_whole(count),
             Err(error) => Err(error),
         }
@@ -175,26 +211,27 @@ impl<'a> Search<'a> {
         self.finished(outermost.subcols(0, count), scale)
     }
 
-    /// The outermost eigenvectors, in any order, [n, count], and an estimate of |A| from below.
-    fn searched(&self, count: usize) -> Result<(Mat<f64>, f64), HessianError> {
+    /// The outermost eigenvectors, in any order, [n, count], an estimate of |A| from below, and how many
+    /// eigenvalues at the least are beyond zero.
+    fn searched(&self, count: usize) -> Result<(Mat<f64>, f64, usize), HessianError> {
         let size = self.operator().size();
         let budget = match size {
             // As many as make the whole matrix.
             ..=WHOLE => size,
             _ => PRODUCTS * count.max(KRYLOV),
         };
-        let solver = Solver::new(&self.products, self.end, tolerance(self.operator()), budget);
+        let solver = Solver::new(&self.products, self.end, self.tolerance, budget);
         // Of a semi-definite operator nothing is smaller than the zeros that are known.
         let is_bounded_by_null = self.end == End::Smallest && self.operator().is_semi_definite();
         let nullity = if is_bounded_by_null { self.operator().known_nullity() } else { 0 };
         let known = nullity.min(count);
         let null = self.null_vectors(known);
         if known == count {
-            return Ok((null, self.size_of_operator()?));
+            return Ok((null, self.size_of_operator()?, 0));
         }
         let mut solver = if known > 0 { solver.without_null() } else { solver };
         let others = solver.search(count - known)?;
-        Ok((beside(null.as_ref(), others.as_ref()), solver.scale))
+        Ok((beside(null.as_ref(), others.as_ref()), solver.scale, solver.beyond_zero))
     }
 
     /// Orthonormal directions in the space that is known to be null: [n, count].
@@ -254,9 +291,12 @@ impl<'a> Search<'a> {
                 difference.norm_l2() / scale
             })
             .collect();
-        let residual_bound = LEEWAY * tolerance(self.operator());
+        let residual_bound = LEEWAY * self.tolerance;
+        let beyond_zero =
+            eigenvalues.iter().filter(|value| self.end.is_beyond(**value, self.tolerance * scale));
+        let beyond_zero = beyond_zero.count();
         let products = self.products.count.load(Ordering::Relaxed);
-        Ok(ExtremePairs { eigenvalues, vectors, residuals, scale, residual_bound, products })
+        Ok(ExtremePairs { eigenvalues, vectors, residuals, scale, residual_bound, beyond_zero, products })
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Solver<'a> {
     generator: ChaCha8Rng,
     /// The largest |Ritz value| that was seen, a bound of |A| from below.
     pub scale: f64,
+    /// The most Ritz values that were seen in one space beyond zero, by more than the tolerance.
+    pub beyond_zero: usize,
 }
 
 impl<'a> Solver<'a> {
@@ -71,6 +73,7 @@ impl<'a> Solver<'a> {
             deflated: Mat::zeros(products.operator.size(), 0),
             generator: ChaCha8Rng::seed_from_u64(0),
             scale: 0.0,
+            beyond_zero: 0,
         }
     }
 
@@ -189,6 +192,9 @@ impl<'a> Solver<'a> {
         let (values, vectors) = eigenpairs(space.projected.submatrix(0, 0, columns, columns))?;
         let order = self.order(values.iter().copied());
         self.scale = values.iter().fold(self.scale, |max, value| max.max(value.abs()));
+        let margin = self.tolerance * self.scale;
+        let beyond = values.iter().filter(|value| self.end.is_beyond(**value, margin)).count();
+        self.beyond_zero = self.beyond_zero.max(beyond);
         Ok(Ritz {
             vectors: Mat::from_fn(columns, columns, |row, column| vectors[(row, order[column])]),
             values: order.iter().map(|&i| values[i]).collect(),

@@ -22,7 +22,7 @@ mod direction;
 mod norm;
 
 use burn::tensor::{Int, Tensor, activation::relu};
-use kappa_fused::{ByteScale, dense, dense_gradients, dense_of_bytes, dense_of_bytes_gradients};
+use kappa_fused::{ByteScale, DeviceError, dense, dense_gradients, dense_of_bytes, dense_of_bytes_gradients};
 
 pub use direction::{Direction, LayerDirection};
 use norm::{NormPoint, NormTangent};
@@ -142,6 +142,20 @@ impl Linearised {
     /// The last layer's input: [n, m].
     pub fn features(&self) -> Option<Tensor<2>> {
         self.layers.last().map(|layer| layer.outputs.clone())
+    }
+
+    /// Of how many units and samples the ReLU's argument is positive here and not there, or the other way.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError`] if that cannot be read.
+    pub fn kinks_between(&self, other: &Self) -> Result<usize, DeviceError> {
+        let mut kinks = 0.0;
+        for (here, there) in self.layers.iter().zip(&other.layers) {
+            let differ = (here.mask.clone() - there.mask.clone()).abs().sum();
+            kinks += differ.try_into_data().map_err(DeviceError::new)?.iter::<f64>().sum::<f64>();
+        }
+        Ok(kinks as usize)
     }
 
     /// What becomes of the layers along `direction`.

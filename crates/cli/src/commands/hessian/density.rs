@@ -1,6 +1,6 @@
 //! What was found without H, on the screen.
 
-use kappa_run::MatrixFreeRecord;
+use kappa_run::{DensityRecord, MatrixFreeRecord};
 
 use crate::output::say;
 
@@ -20,14 +20,20 @@ pub fn print(record: &MatrixFreeRecord) {
         say(format_args!("{verdict}; {} products with H, {:.1} s", top.products, top.seconds));
     }
     if let Some(density) = &record.density {
-        let error = density.trace_error.map_or_else(|| "?".to_owned(), |error| format!("{error:.1e}"));
-        say(format_args!(
-            "trace {:.6e} +- {error} by {} random vectors, {:.6e} by the samples; {} products with H, {:.1} s",
-            density.trace,
-            density.probes.len(),
-            density.trace_of_samples,
-            density.products,
-            density.seconds
-        ));
+        print_trace(density);
     }
+}
+
+/// Prints the trace that a density gives.
+pub fn print_trace(density: &DensityRecord) {
+    let error = density.trace_error.map_or_else(|| "?".to_owned(), |error| format!("{error:.1e}"));
+    let of_samples = density.trace_of_samples;
+    let of_samples = of_samples.map_or_else(String::new, |trace| format!(", {trace:.6e} by the samples"));
+    say(format_args!(
+        "trace {:.6e} +- {error} by {} random vectors{of_samples}; {} products with H, {:.1} s",
+        density.trace,
+        density.probes.len(),
+        density.products,
+        density.seconds
+    ));
 }

@@ -8,8 +8,10 @@
 //! reading      how a checkpoint from elsewhere was read
 //! over_epochs  a row for each epoch of a run
 //! density      what was found without H
+//! curvature    what was found of other parameters than the last layer's weights
 //! ```
 
+mod curvature;
 mod density;
 mod names;
 mod over_epochs;
@@ -26,11 +28,11 @@ use std::{
 
 use kappa_data::{LastLayer, LastLayerFiles};
 use kappa_model::Statistics;
-use kappa_probe::{Layer, LayerArrays, Measured, ProbeError, TrainedNetwork, measure};
-use kappa_report::{ReportError, save_matrix_free, save_spectrum};
+use kappa_probe::{LayerArrays, Measured, ProbeError, Subject, TrainedNetwork, measure};
+use kappa_report::{ReportError, save_curvature, save_matrix_free, save_spectrum};
 use kappa_run::{
-    DensityRequest, Place, Precision, Request, RunDir, RunError, SpectrumRecord, claim, free_memory,
-    limit_memory, shown,
+    DensityRequest, Parameters, Place, Precision, Request, RunDir, RunError, SpectrumRecord, claim,
+    free_memory, limit_memory, shown,
 };
 use kappa_trainer::Machine;
 
@@ -104,7 +106,7 @@ fn measured(arguments: &HessianArguments) -> Result<(), CliError> {
             machine: call.machine,
         };
         let layer = call.watched(|watch| layer.layer(&call.request, watch))?;
-        records.extend(call.measure_and_save(layer, &target::of_files(arguments), !call.quiet)?);
+        records.extend(call.measure_and_save(layer.into(), &target::of_files(arguments), !call.quiet)?);
     }
     call.take(&targets, &mut DataSets::default(), records)
 }
@@ -145,10 +147,14 @@ fn layer_files(arguments: &HessianArguments) -> LastLayerFiles {
 
 fn request(arguments: &HessianArguments, precision: Precision) -> Request {
     let (further, layer) = (&arguments.further, &arguments.layer);
+    let of_network = arguments.parameters != Parameters::LastLayer;
     Request {
         split: arguments.split,
         limit: arguments.limit,
-        forward: arguments.forward,
+        parameters: arguments.parameters.clone(),
+        blocks: further.blocks && of_network,
+        // A network's products are in one arithmetic throughout.
+        forward: if of_network { precision } else { arguments.forward },
         bias: arguments.bias,
         verify: !arguments.no_verify,
         keep_matrix: arguments.save_matrix,
@@ -241,8 +247,8 @@ impl Call<'_> {
         records: &mut Vec<SpectrumRecord>,
     ) -> Result<(), CliError> {
         for request in self.requests(&network)? {
-            let layer = self.watched(|watch| network.layer(&request, watch))?;
-            records.extend(self.measure_and_save(layer, &target.place, told && !self.quiet)?);
+            let subject = self.watched(|watch| network.subject(&request, watch))?;
+            records.extend(self.measure_and_save(subject, &target.place, told && !self.quiet)?);
         }
         Ok(())
     }
@@ -280,30 +286,31 @@ impl Call<'_> {
         Ok(work(&Measuring::new(self.quiet))?)
     }
 
-    /// Measures `layer`, writes what came out into its place, and says where that is if it is
+    /// Measures `subject`, writes what came out into its place, and says where that is if it is
     /// `told`; a whole spectrum is returned, to be shown with the others.
     fn measure_and_save(
         &self,
-        layer: Layer,
+        subject: Subject,
         place: &Place,
         told: bool,
     ) -> Result<Option<SpectrumRecord>, CliError> {
-        let out = place.of(layer.settings());
+        let settings = subject.settings();
+        let out = place.of(settings);
         // Before it is computed.
-        claim(&out, layer.settings())?;
-        let samples = layer.samples();
-        let (network, size) = (layer.settings().network.clone(), samples.size());
+        claim(&out, settings)?;
+        let network = settings.network.clone();
         if self.request.is_matrix_free() {
-            let images = names::images(layer.settings()).map_or_else(String::new, |of| format!(", {of}"));
+            let images = names::images(settings).map_or_else(String::new, |of| format!(", {of}"));
+            let size = settings.classes.saturating_mul(settings.features);
             say(format_args!(
                 "\n{network}{images}: {} samples, {} x {} features; H would be {size} x {size}\n",
-                samples.count(),
-                names::logits(samples.classes()),
-                samples.features(),
+                settings.samples,
+                names::logits(settings.classes),
+                settings.features,
             ));
         }
         let version = &self.machine.provenance.kappa_version;
-        match self.watched(|watch| measure(layer, version, watch))? {
+        match self.watched(|watch| measure(subject, version, watch))? {
             Measured::Spectrum { record, eigenvalues, of_whole_matrix, tensors } => {
                 save_spectrum(&out, &record, &eigenvalues, &of_whole_matrix, &tensors)?;
                 if told {
@@ -320,6 +327,12 @@ impl Call<'_> {
                     true => Err(CliError::Unproven { failed: format!("{network}: residual") }),
                     false => Ok(None),
                 }
+            }
+            Measured::Curvature(record) => {
+                save_curvature(&out, &record)?;
+                curvature::print(&record, self.full);
+                say(format_args!("{network} -> {}", shown(&out)));
+                curvature::failure(&record).map_or(Ok(None), Err)
             }
         }
     }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use kappa_probe::{EpochSpectra, Measured, TrainedNetwork, measure, recompute};
 use kappa_run::{
-    MatrixFreeRecord, Mismatch, Precision, Request, RunDir, Saved, SpectrumRecord, SpectrumSettings,
-    mismatches, shown,
+    CurvatureRecord, MatrixFreeRecord, Mismatch, Precision, Request, RunDir, Saved, SpectrumRecord,
+    SpectrumSettings, mismatches, shown,
 };
 use kappa_trainer::Machine;
 
@@ -158,6 +158,9 @@ impl<'a> Again<'a> {
             (Saved::MatrixFree { record, .. }, Measured::MatrixFree(again)) => {
                 Ok(matrix_free(&file, &name, record, &again, inputs))
             }
+            (Saved::Curvature { record, .. }, Measured::Curvature(again)) => {
+                Ok(curvature(&file, &name, record, &again, inputs))
+            }
             // The same request is answered in the same way.
             _ => Ok(0),
         }
@@ -196,8 +199,8 @@ impl<'a> Again<'a> {
         let inputs = network.shape().inputs;
         // The matrix was kept for others, and says nothing that is not compared.
         let request = Request { keep_matrix: false, ..settings.request.clone() };
-        let layer = network.layer(&request, &())?;
-        Ok(Some((measure(layer, &machine.provenance.kappa_version, &())?, inputs)))
+        let subject = network.subject(&request, &())?;
+        Ok(Some((measure(subject, &machine.provenance.kappa_version, &())?, inputs)))
     }
 
     fn variants(
@@ -239,7 +242,7 @@ fn matrix_free(
     let values = |record: &MatrixFreeRecord| {
         let top = record.top.as_ref().map(|top| top.eigenvalues.clone()).unwrap_or_default();
         // The trace from the samples is a sum of eigenvalues, too.
-        let trace = record.density.as_ref().map(|density| density.trace_of_samples);
+        let trace = record.density.as_ref().and_then(|density| density.trace_of_samples);
         top.into_iter().chain(trace).collect::<Vec<f64>>()
     };
     let bound = |record: &MatrixFreeRecord| record.top.as_ref().and_then(|top| top.residual_bound);
@@ -247,6 +250,24 @@ fn matrix_free(
     let agreement = Agreement::of(&values(saved), &values(again), inputs, residual);
     let found = mismatches(saved, again, 0.0, |key| OF_THE_PLACE.contains(&key));
     verdict(file, [name, "numbers without H"], &agreement, &found)
+}
+
+/// What was found of other parameters than a last layer's weights, likewise.
+fn curvature(
+    file: &Path,
+    name: &str,
+    saved: &CurvatureRecord,
+    again: &CurvatureRecord,
+    inputs: usize,
+) -> usize {
+    let values = |record: &CurvatureRecord| {
+        let ends = [&record.curvature.largest, &record.curvature.smallest];
+        ends.iter().flat_map(|end| end.eigenvalues.iter().copied()).collect::<Vec<f64>>()
+    };
+    let residual = saved.curvature.largest.residual_bound.max(again.curvature.largest.residual_bound);
+    let agreement = Agreement::of(&values(saved), &values(again), inputs, residual);
+    let found = mismatches(saved, again, 0.0, |key| OF_THE_PLACE.contains(&key));
+    verdict(file, [name, "eigenvalues of both ends"], &agreement, &found)
 }
 
 /// Says how the numbers of an answer, by its name and theirs, agree; where they do to the last bit, all that was measured beside them

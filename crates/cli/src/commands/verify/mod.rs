@@ -12,7 +12,7 @@ mod place;
 
 use std::{error::Error, path::Path};
 
-use kappa_probe::{matrix_free_mismatches, row_mismatches, spectrum_mismatches};
+use kappa_probe::{curvature_mismatches, matrix_free_mismatches, row_mismatches, spectrum_mismatches};
 use kappa_run::{CheckedFiles, Mismatch, RunDir, Saved, mismatches, shown};
 use kappa_study::find;
 
@@ -87,6 +87,7 @@ fn derived(path: &Path, place: &Place, holdings: &[Holding]) -> usize {
                 }
                 Saved::Spectrum { record, eigenvalues, .. } => spectrum_mismatches(record, eigenvalues),
                 Saved::MatrixFree { record, .. } => matrix_free_mismatches(record),
+                Saved::Curvature { record, .. } => curvature_mismatches(record),
             };
             wrong += told(&file, &found, "from the eigenvalues beside it");
         }
