@@ -104,7 +104,10 @@ pub struct CurvatureEvidence {
     pub passed: bool,
     /// The checks.
     pub checks: Vec<CheckRecord>,
-    /// Decimal digits of lambda_1 that are known by its residual.
+    /// |H v - lambda_1 v| / |H| with H in double precision, where the rest was in single precision: what
+    /// rounding made of it.
+    pub rounding: Option<f64>,
+    /// Decimal digits of lambda_1 that are known by its residual and its distance from lambda_2.
     pub known_digits_of_lambda_1: u32,
     /// Seconds that it took.
     pub seconds: f64,

@@ -3,6 +3,7 @@
 
 mod brought;
 mod browser;
+mod curvature;
 mod disks;
 mod example;
 mod files;

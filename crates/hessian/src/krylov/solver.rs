@@ -86,9 +86,13 @@ impl<'a> Solver<'a> {
     ///
     /// A Krylov space sees as many copies of an eigenvalue that occurs several times, as all do
     /// where the classes are alike, as its first block has vectors. Therefore what was found is
-    /// deflated and the rest searched again, until nothing is farther out.
+    /// deflated and the rest searched again, until nothing is farther out. Of the outermost one alone a
+    /// copy is as good as another.
     pub fn search(&mut self, count: usize) -> Result<Mat<f64>, HessianError> {
         let mut found = self.solve(count)?;
+        if count == 1 {
+            return Ok(found.vectors);
+        }
         let mut more = 1;
         loop {
             self.deflated = found.vectors.clone();

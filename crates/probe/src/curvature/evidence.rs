@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! residual, orthogonality, symmetry   by products with H, of both ends
-//! single precision    |H v - lambda v| with H in double precision: what rounding made of it
 //! central difference  (grad(theta + h v) - grad(theta - h v)) / 2h, where no ReLU has its kink between
 //! output weights      the W2 block of H against class pairs of features: another code
 //! output shift        H times a shift of all output biases is zero, since softmax ignores it
@@ -65,12 +64,7 @@ pub(super) fn evidence(
         looked: double.as_ref().unwrap_or(looked),
         scale: measured.largest.scale.max(measured.smallest.scale),
     };
-    let mut residual = measured.largest.residuals.first().copied().unwrap_or(0.0);
-    if in_doubles {
-        let (check, of_first) = exact.single_precision(measured)?;
-        residual = residual.max(of_first);
-        checks.push(check);
-    }
+    let (error, residual) = exact.error(&measured.largest)?;
     if proof == Proof::Whole && exact.epsilon() == f64::EPSILON {
         checks.push(exact.central_difference(&measured.largest)?);
     }
@@ -80,7 +74,8 @@ pub(super) fn evidence(
     let lambda_1 = measured.summary.lambda_1().unwrap_or(0.0);
     Ok(CurvatureEvidence {
         passed: checks.iter().all(|check| check.passed),
-        known_digits_of_lambda_1: digits(residual * measured.largest.scale, lambda_1),
+        rounding: in_doubles.then_some(residual),
+        known_digits_of_lambda_1: digits(error, lambda_1),
         checks,
         seconds: start.elapsed().as_secs_f64(),
     })
@@ -108,22 +103,20 @@ impl Exact<'_> {
         Ok(self.looked.hessian.product(vector.as_mat())?.col(0).to_owned())
     }
 
-    /// What the eigenpairs of single precision are to the Hessian in double precision, and the residual
-    /// of the first by it.
-    fn single_precision(&self, measured: &Pairs) -> Result<(CheckRecord, f64), ProbeError> {
-        let (largest, smallest) = (&measured.largest, &measured.smallest);
-        let ends = [(largest, 0), (largest, largest.vectors.ncols().saturating_sub(1)), (smallest, 0)];
-        let mut residuals = Vec::new();
-        for (pairs, index) in ends {
-            if let Some(value) = pairs.eigenvalues.get(index) {
-                let vector = pairs.vectors.col(index);
-                residuals.push((self.along(vector)? - *value * vector).norm_l2() / self.scale);
-            }
-        }
-        let worst = residuals.iter().copied().fold(0.0, f64::max);
-        let quantity = "max_i |H v_i - lambda_i v_i| / |H|, H in f64";
-        let first = residuals.first().copied().unwrap_or(0.0);
-        Ok((self.check("single precision", quantity, worst, largest.residual_bound), first))
+    /// How far lambda_1 = `value` of the eigenvector `vector` can be from an eigenvalue, `next` being the
+    /// one that follows: as far as its residual r, and if no other is nearer than the gap, r^2 / gap from
+    /// v' H v (Kato and Temple; Parlett, "The Symmetric Eigenvalue Problem", section 10.8); and the residual
+    /// over |H|.
+    fn error(&self, largest: &ExtremePairs) -> Result<(f64, f64), ProbeError> {
+        let Some(value) = largest.eigenvalues.first() else { return Ok((0.0, 0.0)) };
+        let vector = largest.vectors.col(0);
+        let image = self.along(vector)?;
+        let quotient = vector.transpose() * &image;
+        let residual = (&image - *value * vector).norm_l2();
+        let gap = largest.eigenvalues.get(1).map_or(0.0, |next| value - next - residual);
+        let near =
+            if gap > residual { (value - quotient).abs() + residual * residual / gap } else { residual };
+        Ok((residual.min(near) + self.rounding() * self.scale, residual / self.scale))
     }
 
     /// Along a direction that has something of every other and much of the leading one.

@@ -31,10 +31,10 @@ use crate::{
 };
 
 /// Smallest eigenvalues, and the residual over |H| that they are known to: just below zero eigenvalues
-/// crowd (after training ten of them lie within a thousandth of lambda_1), and to know one of them to a
-/// hundredth of that takes ten times the products.
+/// crowd (after training ten of them lie within a thousandth of lambda_1), and each further digit takes as
+/// many products again.
 const SMALLEST: usize = 1;
-const OF_SMALLEST: f64 = 1e-3;
+const OF_SMALLEST: f64 = 1e-4;
 /// Random vectors for a trace.
 const PROBES: usize = 8;
 
@@ -291,3 +291,6 @@ fn density_record(
         seconds: start.elapsed().as_secs_f64(),
     }))
 }
+
+#[cfg(test)]
+mod tests;

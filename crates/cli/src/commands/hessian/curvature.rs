@@ -120,6 +120,9 @@ fn evidence(record: &CurvatureRecord, full: bool) {
         let word = if check.passed { "PASS" } else { "FAIL" };
         say(format_args!("{:<26}{value:>14} <= {:.1e}  {word}  {}", check.name, check.bound, check.quantity));
     }
+    if let Some(rounding) = evidence.rounding.filter(|_| full) {
+        say(format_args!("single precision takes |H v_1 - lambda_1 v_1| / |H| to {rounding:.1e}"));
+    }
     let word = if evidence.passed { "PASS" } else { "FAIL" };
     say(format_args!(
         "{} checks: {word}; {} digits of lambda_1 are known; {:.1} s",

@@ -1,6 +1,6 @@
 //! Files that were altered, cut off, removed, or written by something else.
 
-mod numbers;
+pub mod numbers;
 mod places;
 
 use std::{
@@ -27,7 +27,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn verify(kappa: &Kappa, directory: &Path, more: &[&str]) -> (bool, String) {
+pub fn verify(kappa: &Kappa, directory: &Path, more: &[&str]) -> (bool, String) {
     let directory = directory.to_str().unwrap();
     let output = kappa.run(&[&["verify", directory, "--backend", "flex"], more].concat());
     let stderr = String::from_utf8(output.stderr).unwrap();

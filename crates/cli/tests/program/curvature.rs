@@ -1,0 +1,115 @@
+//! The Hessian of more than the last layer.
+
+use serde_json::Value;
+
+use crate::{
+    Kappa,
+    study::json,
+    verify::{numbers::assert_named, verify},
+};
+
+fn kappa_with_runs() -> (Kappa, String) {
+    let kappa = Kappa::new();
+    let said = kappa.train(&["--set", "network.normalisation.kind=batch", "--set", "network.hidden=[6, 5]"]);
+    let run = said.file_name().unwrap().to_str().unwrap().to_owned();
+    (kappa, format!("outputs/{run}"))
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap()
+}
+
+#[test]
+fn a_whole_network_is_measured_proven_and_verified() {
+    let (kappa, run) = kappa_with_runs();
+    let network = ["hessian", &run, "--backend", "flex", "--limit", "300", "--parameters"];
+    let asked = |more: &[&str]| kappa.says(&[&network[..], more].concat());
+    let said = asked(&["all", "--bn-stats", "all", "--blocks", "--density", "--steps", "12", "--full"]);
+    for word in
+        ["lambda_1 ", "lambda_min", "negative", "Gauss-Newton", "between tensors", "scaled rows of layer 2"]
+    {
+        assert!(said.contains(word), "{word} in {said}");
+    }
+    assert!(said.contains("2 / learning rate") && said.contains("stability threshold"), "{said}");
+    let folder = kappa.folder.path().join(&run).join("hessian");
+    for (name, checks) in [("", 9), ("-batch100", 11), ("-dataset", 11)] {
+        let name = format!("epoch-0002-all-blocks-limit300{name}-density8x12");
+        let record = json(&folder.join(&name).join("curvature.json"));
+        let found = &record["curvature"];
+        assert_eq!(record["evidence"]["passed"], true, "{name}");
+        assert_eq!(record["evidence"]["checks"].as_array().unwrap().len(), checks, "{name}");
+        let [trace, error] = ["value", "error"].map(|key| number(&found["trace"][key]));
+        assert!((trace - number(&record["density"]["trace"])).abs() < 8.0 * error, "{name}");
+        assert!(folder.join(&name).join("density.svg").is_file());
+        let largest = &found["largest"]["eigenvalues"];
+        assert!(number(&largest[0]) >= number(&record["blocks"]["largest"][0]) - 1e-6 * number(&largest[0]));
+    }
+    // The last layer's weights alone, by this code and by their own.
+    asked(&["output.weight,output.bias"]);
+    let with_bias = json(&folder.join("epoch-0002-output.bias+output.weight-limit300/curvature.json"));
+    kappa.says(&["hessian", &run, "--backend", "flex", "--limit", "300", "--forward", "f64", "--bias"]);
+    let dense = json(&folder.join("epoch-0002-limit300-forward-f64-bias/spectrum.json"));
+    for rank in 0..10 {
+        let found = number(&with_bias["curvature"]["largest"]["eigenvalues"][rank]);
+        let expected = number(&dense["spectrum"]["top"][rank]);
+        // The solver's residual.
+        assert!((found / expected - 1.0).abs() < 1e-6, "{rank}: {found} {expected}");
+    }
+    let (right, said) = verify(&kappa, &kappa.folder.path().join(&run), &[]);
+    assert!(right && said.contains("eigenvalues of both ends, the same to the last bit"), "{said}");
+}
+
+#[test]
+fn a_number_of_a_whole_network_that_does_not_follow_is_named() {
+    let (kappa, run) = kappa_with_runs();
+    kappa.says(&[
+        "hessian",
+        &run,
+        "--backend",
+        "flex",
+        "--limit",
+        "200",
+        "--parameters",
+        "all",
+        "--blocks",
+        "--out",
+        "all",
+    ]);
+    let folder = kappa.folder.path().join("all").join(run.trim_start_matches("outputs/"));
+    let pointers = [
+        "/curvature/kappa_prime",
+        "/curvature/shares/0/0",
+        "/curvature/trace/value",
+        "/curvature/gradient_share",
+        "/blocks/largest/0",
+        "/blocks/between",
+        "/evidence/passed",
+    ];
+    assert_named(&kappa, &folder, &folder.join("curvature.json"), &pointers, &[]);
+}
+
+#[test]
+fn what_cannot_be_asked_of_a_network_is_told_and_an_answer_is_not_overwritten() {
+    let (kappa, run) = kappa_with_runs();
+    let begin = ["hessian", run.as_str(), "--backend", "flex", "--limit", "100"];
+    let complaint = |more: &[&str]| kappa.complains(&[&begin[..], more].concat());
+    let message = complaint(&["--parameters", "hidden.weight"]);
+    assert!(
+        message.contains("no parameter \"hidden.weight\"") && message.contains("hidden.0.weight"),
+        "{message}"
+    );
+    for (more, told) in [
+        (&["--parameters", "all,hidden.0.weight"][..], "names no parameters"),
+        (&["--parameters", "all", "--bias"], "cannot be used with '--bias'"),
+        (&["--blocks"], "--parameters"),
+        (&["--parameters", "all", "--top", "1000000", "--memory", "1MB"], "GB are free"),
+    ] {
+        let message = complaint(more);
+        assert!(message.contains(told), "{more:?}: {message}");
+    }
+    let of_files = kappa.complains(&["hessian", "--features", "G.npy", "--parameters", "all"]);
+    assert!(of_files.contains("cannot be used with '--parameters <NAMES|all>'"), "{of_files}");
+    kappa.says(&[&begin[..], &["--parameters", "all", "--out", "here"]].concat());
+    let message = complaint(&["--parameters", "output.bias", "--out", "here"]);
+    assert!(message.contains("parameters: all there, output.bias asked for"), "{message}");
+}
