@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Place, RunError, SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings, json::read_json,
-    place::beside_the_epoch, write::Aside,
+    CurvatureRecord, Place, RunError, Saved, SpectrumRecord, SpectrumSettings, place::beside_the_epoch,
+    write::Aside,
 };
 
 /// A row of `spectra.csv`.
@@ -23,10 +23,12 @@ pub struct EpochSpectrum {
     pub kappa_prime: Option<f64>,
     /// The sum of all.
     pub trace: f64,
-    /// How many stand above rounding.
-    pub rank: usize,
+    /// How many stand above rounding; absent where not all were computed.
+    pub rank: Option<usize>,
     /// The decimal digits of lambda_1 that are known; absent where nothing was checked.
     pub digits: Option<u32>,
+    /// The smallest, of a Hessian that can have negative ones.
+    pub lambda_min: Option<f64>,
 }
 
 impl EpochSpectrum {
@@ -39,13 +41,29 @@ impl EpochSpectrum {
             lambda_10: spectrum.top.get(9).copied(),
             kappa_prime: spectrum.kappa_prime,
             trace: spectrum.trace,
-            rank: spectrum.rank,
+            rank: Some(spectrum.rank),
             digits: record.evidence.as_ref().map(|evidence| evidence.known_digits_of_lambda_1),
+            lambda_min: None,
+        }
+    }
+
+    /// The same of a network's Hessian.
+    pub fn of_network(record: &CurvatureRecord) -> Self {
+        let curvature = &record.curvature;
+        Self {
+            epoch: record.settings.epoch.unwrap_or(0),
+            lambda_1: curvature.lambda_1(),
+            lambda_10: curvature.largest.eigenvalues.get(9).copied(),
+            kappa_prime: curvature.kappa_prime,
+            trace: curvature.trace.value,
+            rank: None,
+            digits: record.evidence.as_ref().map(|evidence| evidence.known_digits_of_lambda_1),
+            lambda_min: curvature.smallest.eigenvalues.first().copied(),
         }
     }
 }
 
-/// The whole spectra that lie in `place` of those of the `epochs` that have one, if it answers the
+/// The spectra that lie in `place` of those of the `epochs` that have one, if it answers the
 /// question of `settings`.
 ///
 /// # Errors
@@ -59,13 +77,17 @@ pub fn spectra_over_epochs(
     let mut rows = Vec::new();
     for &epoch in epochs {
         let of_epoch = SpectrumSettings { epoch: Some(epoch), ..settings.clone() };
-        let file = place.of(&of_epoch).join("spectrum.json");
-        if !file.exists() {
-            continue;
-        }
-        let record: SpectrumRecord = read_json(&file, SPECTRUM_VERSION)?;
-        if record.settings.epoch == Some(epoch) && beside_the_epoch(&record.settings, settings).is_empty() {
-            rows.push(EpochSpectrum::of(&record));
+        let folder = place.of(&of_epoch);
+        for saved in Saved::in_folder(&folder)? {
+            let row = match &saved {
+                Saved::Spectrum { record, .. } => EpochSpectrum::of(record),
+                Saved::Curvature { record, .. } => EpochSpectrum::of_network(record),
+                Saved::MatrixFree { .. } | Saved::Row { .. } => continue,
+            };
+            let same = |there: &SpectrumSettings| {
+                there.epoch == Some(epoch) && beside_the_epoch(there, settings).is_empty()
+            };
+            rows.extend(saved.settings().is_some_and(same).then_some(row));
         }
     }
     Ok(rows)
@@ -126,9 +148,9 @@ mod tests {
         let stem = place.over_epochs(&settings).unwrap();
         write_over_epochs(&stem, &rows, "<svg/>").unwrap();
         let bytes = read_sealed(&root.path().join("spectra.csv")).unwrap();
-        assert!(
-            bytes.starts_with(b"epoch,lambda_1,lambda_10,kappa_prime,trace,rank,digits,sha256\n0,12.0,3.0,")
-        );
+        assert!(bytes.starts_with(
+            b"epoch,lambda_1,lambda_10,kappa_prime,trace,rank,digits,lambda_min,sha256\n0,12.0,3.0,"
+        ));
         let read: Vec<EpochSpectrum> =
             csv::Reader::from_reader(&bytes[..]).deserialize().collect::<Result<_, _>>().unwrap();
         assert_eq!(read, rows);

@@ -55,6 +55,14 @@ fn a_whole_network_is_measured_proven_and_verified() {
         // The solver's residual.
         assert!((found / expected - 1.0).abs() < 1e-6, "{rank}: {found} {expected}");
     }
+    // Over the epochs a row each.
+    let said = asked(&["hidden.0.weight", "--epoch", "all"]);
+    assert!(
+        said.contains("lambda_min") && said.lines().filter(|line| line.contains("e-")).count() >= 1,
+        "{said}"
+    );
+    let table = std::fs::read_to_string(folder.join("spectra-hidden.0.weight-limit300.csv")).unwrap();
+    assert_eq!(table.lines().count(), 4, "a head and three epochs: {table}");
     let (right, said) = verify(&kappa, &kappa.folder.path().join(&run), &[]);
     assert!(right && said.contains("eigenvalues of both ends, the same to the last bit"), "{said}");
 }

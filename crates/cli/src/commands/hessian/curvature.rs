@@ -3,7 +3,7 @@
 use kappa_run::{BlocksRecord, CurvatureRecord, CurvatureSummary, EndRecord};
 
 use super::{density::print_trace, names, table::number};
-use crate::{error::CliError, output::say};
+use crate::output::say;
 
 /// Eigenvectors whose shares are printed, unless all are asked for.
 const SHOWN: usize = 3;
@@ -132,10 +132,10 @@ fn evidence(record: &CurvatureRecord, full: bool) {
     ));
 }
 
-/// An error that names every check that did not pass, if one did not.
-pub fn failure(record: &CurvatureRecord) -> Option<CliError> {
+/// The checks that did not pass, by their names.
+pub fn failed(record: &CurvatureRecord) -> Vec<String> {
     let checks = record.evidence.iter().flat_map(|evidence| &evidence.checks);
-    let failed: Vec<&str> = checks.filter(|check| !check.passed).map(|check| check.name.as_str()).collect();
-    let network = &record.settings.network;
-    (!failed.is_empty()).then(|| CliError::Unproven { failed: format!("{network}: {}", failed.join(", ")) })
+    let epoch = record.settings.epoch.map_or_else(String::new, |epoch| format!(" after epoch {epoch}"));
+    let named = |name: &str| format!("{}{epoch}: {name}", record.settings.network);
+    checks.filter(|check| !check.passed).map(|check| named(&check.name)).collect()
 }

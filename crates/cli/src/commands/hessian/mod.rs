@@ -31,8 +31,8 @@ use kappa_model::Statistics;
 use kappa_probe::{LayerArrays, Measured, ProbeError, Subject, TrainedNetwork, measure};
 use kappa_report::{ReportError, save_curvature, save_matrix_free, save_spectrum};
 use kappa_run::{
-    DensityRequest, Parameters, Place, Precision, Request, RunDir, RunError, SpectrumRecord, claim,
-    free_memory, limit_memory, shown,
+    CurvatureRecord, DensityRequest, Parameters, Place, Precision, Request, RunDir, RunError, SpectrumRecord,
+    claim, free_memory, limit_memory, shown,
 };
 use kappa_trainer::Machine;
 
@@ -44,6 +44,7 @@ use crate::{
     output::{printable, say},
     progress::Measuring,
 };
+use over_epochs::Answer;
 use target::{Origin, Target};
 
 /// The part of what is free that arrays in memory may take: samples made of f32 are held once more, in
@@ -92,7 +93,7 @@ fn measured(arguments: &HessianArguments) -> Result<(), CliError> {
         quiet: arguments.common.quiet,
     };
     call.begin();
-    let mut records = Vec::new();
+    let mut found = Found::default();
     if let Some(files) = files {
         let arrays = LastLayer::from_files(&files, free_memory() / SHARE_OF_ARRAYS)?;
         if let Some(ignored) = arrays.ignored.filter(|ignored| ignored.samples > 0 && !call.quiet) {
@@ -106,9 +107,9 @@ fn measured(arguments: &HessianArguments) -> Result<(), CliError> {
             machine: call.machine,
         };
         let layer = call.watched(|watch| layer.layer(&call.request, watch))?;
-        records.extend(call.measure_and_save(layer.into(), &target::of_files(arguments), !call.quiet)?);
+        found.add(call.measure_and_save(layer.into(), &target::of_files(arguments), !call.quiet)?);
     }
-    call.take(&targets, &mut DataSets::default(), records)
+    call.take(&targets, &mut DataSets::default(), found)
 }
 
 /// The spectra of runs that were just trained on `sets`, at their last epochs.
@@ -129,7 +130,7 @@ pub fn of_last_epochs(
         quiet,
     };
     call.begin();
-    call.take(&targets, &mut sets, Vec::new())
+    call.take(&targets, &mut sets, Found::default())
 }
 
 fn layer_files(arguments: &HessianArguments) -> LastLayerFiles {
@@ -173,6 +174,24 @@ fn request(arguments: &HessianArguments, precision: Precision) -> Request {
     }
 }
 
+/// What a call found that is shown together with the rest.
+#[derive(Default)]
+struct Found {
+    spectra: Vec<SpectrumRecord>,
+    curvatures: Vec<CurvatureRecord>,
+}
+
+impl Found {
+    fn add(&mut self, measured: Measured) {
+        match measured {
+            Measured::Spectrum { record, .. } => self.spectra.push(*record),
+            Measured::Curvature(record) => self.curvatures.push(*record),
+            // It is told by itself.
+            Measured::MatrixFree(_) => {}
+        }
+    }
+}
+
 impl Call<'_> {
     /// Says what computes.
     fn begin(&self) {
@@ -183,17 +202,12 @@ impl Call<'_> {
         }
     }
 
-    /// Measures all targets, and prints what came out, that of `records` first.
-    fn take(
-        &self,
-        targets: &[Target],
-        sets: &mut DataSets,
-        mut records: Vec<SpectrumRecord>,
-    ) -> Result<(), CliError> {
+    /// Measures all targets, and prints what came out, what was `found` before first.
+    fn take(&self, targets: &[Target], sets: &mut DataSets, mut found: Found) -> Result<(), CliError> {
         let mut rows_printed = false;
         for target in targets {
             let _lock = target.lock()?;
-            let before = records.len();
+            let before = (found.spectra.len(), found.curvatures.len());
             match &target.origin {
                 Origin::Run { run, epochs, folder, over_epochs } => {
                     let set = sets.get(self.data.as_deref().or(folder.as_deref()))?;
@@ -202,12 +216,13 @@ impl Call<'_> {
                             TrainedNetwork::of_run(run, Some(epoch), set, self.data.is_some(), self.machine);
                         let measured = network
                             .map_err(CliError::from)
-                            .and_then(|network| self.take_one(network, target, !over_epochs, &mut records));
+                            .and_then(|network| self.take_one(network, target, !over_epochs, &mut found));
                         measured.map_err(|error| of_checkpoint(error, &run.checkpoint_path(epoch)))?;
                     }
-                    let found = records.get(before..).unwrap_or_default();
-                    if *over_epochs && !found.is_empty() {
-                        over_epochs::leave(run, &target.place, found)?;
+                    let spectra = found.spectra.iter().skip(before.0).map(Answer::from);
+                    let answers = spectra.chain(found.curvatures.iter().skip(before.1).map(Answer::from));
+                    if *over_epochs {
+                        over_epochs::leave(run, &target.place, answers.collect())?;
                         rows_printed = true;
                     }
                 }
@@ -222,19 +237,23 @@ impl Call<'_> {
                     );
                     let measured = network.map_err(CliError::from).and_then(|network| {
                         reading::tell(&network, self.quiet);
-                        self.take_one(network, target, true, &mut records)
+                        self.take_one(network, target, true, &mut found)
                     });
                     measured.map_err(|error| of_checkpoint(error, checkpoint))?;
                 }
             }
         }
+        let records = found.spectra;
         match (records.is_empty(), self.full) {
-            (true, _) => return Ok(()),
+            (true, _) => {}
             (false, true) => table::print(&records),
             (false, false) if rows_printed => summary::print_failures(&records),
             (false, false) => summary::print(&records),
         }
-        failures(&records)
+        for record in found.curvatures.iter().filter(|_| !rows_printed || self.full) {
+            curvature::print(record, self.full);
+        }
+        failures(&records, &found.curvatures)
     }
 
     /// A network once, or once for each of its statistics, and folded where that was asked for;
@@ -244,11 +263,11 @@ impl Call<'_> {
         mut network: TrainedNetwork<'_>,
         target: &Target,
         told: bool,
-        records: &mut Vec<SpectrumRecord>,
+        found: &mut Found,
     ) -> Result<(), CliError> {
         for request in self.requests(&network)? {
             let subject = self.watched(|watch| network.subject(&request, watch))?;
-            records.extend(self.measure_and_save(subject, &target.place, told && !self.quiet)?);
+            found.add(self.measure_and_save(subject, &target.place, told && !self.quiet)?);
         }
         Ok(())
     }
@@ -287,13 +306,8 @@ impl Call<'_> {
     }
 
     /// Measures `subject`, writes what came out into its place, and says where that is if it is
-    /// `told`; a whole spectrum is returned, to be shown with the others.
-    fn measure_and_save(
-        &self,
-        subject: Subject,
-        place: &Place,
-        told: bool,
-    ) -> Result<Option<SpectrumRecord>, CliError> {
+    /// `told`; what came out is returned, to be shown with the others.
+    fn measure_and_save(&self, subject: Subject, place: &Place, told: bool) -> Result<Measured, CliError> {
         let settings = subject.settings();
         let out = place.of(settings);
         // Before it is computed.
@@ -310,31 +324,31 @@ impl Call<'_> {
             ));
         }
         let version = &self.machine.provenance.kappa_version;
-        match self.watched(|watch| measure(subject, version, watch))? {
+        let measured = self.watched(|watch| measure(subject, version, watch))?;
+        match &measured {
             Measured::Spectrum { record, eigenvalues, of_whole_matrix, tensors } => {
-                save_spectrum(&out, &record, &eigenvalues, &of_whole_matrix, &tensors)?;
+                save_spectrum(&out, record, eigenvalues, of_whole_matrix, tensors)?;
                 if told {
                     say(format_args!("{network} -> {}", shown(&out)));
                 }
-                warn_of_guessing(&record);
-                Ok(Some(*record))
+                warn_of_guessing(record);
             }
             Measured::MatrixFree(record) => {
-                save_matrix_free(&out, &record)?;
-                density::print(&record);
+                save_matrix_free(&out, record)?;
+                density::print(record);
                 say(format_args!("{network} -> {}", shown(&out)));
-                match record.top.is_some_and(|top| top.passed == Some(false)) {
-                    true => Err(CliError::Unproven { failed: format!("{network}: residual") }),
-                    false => Ok(None),
+                if record.top.as_ref().is_some_and(|top| top.passed == Some(false)) {
+                    return Err(CliError::Unproven { failed: format!("{network}: residual") });
                 }
             }
             Measured::Curvature(record) => {
-                save_curvature(&out, &record)?;
-                curvature::print(&record, self.full);
-                say(format_args!("{network} -> {}", shown(&out)));
-                curvature::failure(&record).map_or(Ok(None), Err)
+                save_curvature(&out, record)?;
+                if told {
+                    say(format_args!("{network} -> {}", shown(&out)));
+                }
             }
         }
+        Ok(measured)
     }
 }
 
@@ -365,13 +379,14 @@ fn of_checkpoint(error: CliError, checkpoint: &Path) -> CliError {
 }
 
 /// An error that names every check that did not pass.
-fn failures(records: &[SpectrumRecord]) -> Result<(), CliError> {
+fn failures(records: &[SpectrumRecord], of_networks: &[CurvatureRecord]) -> Result<(), CliError> {
     let named = records.iter().zip(names::of_each(records));
-    let failed: Vec<String> = named
+    let mut failed: Vec<String> = named
         .flat_map(|(record, name)| {
             let failed = record.checks().filter(|check| !check.passed);
             failed.map(move |check| format!("{name}: {}", check.name))
         })
         .collect();
+    failed.extend(of_networks.iter().flat_map(curvature::failed));
     if failed.is_empty() { Ok(()) } else { Err(CliError::Unproven { failed: failed.join(", ") }) }
 }
