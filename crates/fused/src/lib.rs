@@ -16,7 +16,8 @@
 //!
 //! Every backend has them, composed of burn's operations ([`FusedOperations`]'s default
 //! bodies); flex has its own (`flex/`), which give the same bits on any number of
-//! threads. The tests hold each against burn's plain composition and its autodiff.
+//! threads. What goes through many layers at once goes in pieces of rows that stay in a
+//! processor's cache ([`piece`]). The tests hold each against burn's plain composition and its autodiff.
 #![deny(missing_docs)]
 // NdArray is deprecated in favour of Flex; it is kept as a second, independent CPU backend.
 #![allow(deprecated)]
@@ -27,6 +28,7 @@ mod device;
 #[cfg(feature = "flex")]
 mod flex;
 mod operations;
+pub mod piece;
 
 pub use adam::{Adam, ContinuedAdam, Moments};
 pub use device::DeviceError;

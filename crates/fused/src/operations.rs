@@ -62,6 +62,51 @@ pub trait FusedOperations: Backend {
         Self::dense_gradients(scaled::<Self>(bytes, scale, upstream.dtype()), upstream)
     }
 
+    /// x = factor * byte + offset in `dtype`: [n, d] -> [n, d].
+    #[fusion(default)]
+    fn numbers_of_bytes(bytes: IntTensor<Self>, scale: ByteScale, dtype: DType) -> FloatTensor<Self> {
+        scaled::<Self>(bytes, scale, dtype)
+    }
+
+    /// [`Self::dense`] of a piece of rows, on the thread that asks for it where a processor's cores
+    /// compute.
+    #[fusion(default)]
+    fn dense_of_piece(
+        inputs: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::dense(inputs, weight, bias)
+    }
+
+    /// [`Self::dense_gradients`], likewise.
+    #[fusion(default)]
+    fn dense_gradients_of_piece(
+        inputs: FloatTensor<Self>,
+        upstream: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        Self::dense_gradients(inputs, upstream)
+    }
+
+    /// sum_n x_n and sum_n x_n h_n: x, h [n, m] -> [2, m].
+    #[fusion(default)]
+    fn sums_of_piece(x: FloatTensor<Self>, h: FloatTensor<Self>) -> FloatTensor<Self> {
+        let products = Self::float_mul(x.clone(), h);
+        Self::float_cat(vec![Self::float_sum_dim(x, 0), Self::float_sum_dim(products, 0)], 0)
+    }
+
+    /// x_n a + y_n b + c, each column for itself: x, y [n, m], a, b, c [1, m] -> [n, m].
+    #[fusion(default)]
+    fn blend_of_piece(
+        x: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::float_add(Self::float_add(Self::float_mul(x, a), Self::float_mul(y, b)), c)
+    }
+
     /// L = - sum_n sum_k y_nk log softmax(z_n)_k: z, y [n, K] -> \[1\].
     #[fusion(default)]
     fn cross_entropy(logits: FloatTensor<Self>, targets: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -227,7 +272,7 @@ pub(crate) mod dispatch {
     use super::{AdamFactors, ByteScale, FusedOperations};
     use burn::{
         backend::Dispatch,
-        tensor::{Int, Tensor},
+        tensor::{DType, Int, Tensor},
     };
 
     pub fn dense(inputs: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
@@ -289,6 +334,35 @@ pub(crate) mod dispatch {
         let (bytes, upstream) = (bytes.into_dispatch(), upstream.into_dispatch());
         let (weight, bias) = <Dispatch as FusedOperations>::dense_of_bytes_gradients(bytes, scale, upstream);
         (Tensor::from_dispatch(weight), Tensor::from_dispatch(bias))
+    }
+
+    pub fn numbers_of_bytes(bytes: Tensor<2, Int>, scale: ByteScale, dtype: DType) -> Tensor<2> {
+        let bytes = bytes.into_dispatch();
+        Tensor::from_dispatch(<Dispatch as FusedOperations>::numbers_of_bytes(bytes, scale, dtype))
+    }
+
+    pub fn dense_of_piece(inputs: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+        Tensor::from_dispatch(<Dispatch as FusedOperations>::dense_of_piece(
+            inputs.into_dispatch(),
+            weight.into_dispatch(),
+            bias.into_dispatch(),
+        ))
+    }
+
+    pub fn dense_gradients_of_piece(inputs: Tensor<2>, upstream: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+        let (inputs, upstream) = (inputs.into_dispatch(), upstream.into_dispatch());
+        let (weight, bias) = <Dispatch as FusedOperations>::dense_gradients_of_piece(inputs, upstream);
+        (Tensor::from_dispatch(weight), Tensor::from_dispatch(bias))
+    }
+
+    pub fn sums_of_piece(x: Tensor<2>, h: Tensor<2>) -> Tensor<2> {
+        let (x, h) = (x.into_dispatch(), h.into_dispatch());
+        Tensor::from_dispatch(<Dispatch as FusedOperations>::sums_of_piece(x, h))
+    }
+
+    pub fn blend_of_piece(x: [Tensor<2>; 2], y: [Tensor<2>; 2], c: Tensor<2>) -> Tensor<2> {
+        let ([x, a], [y, b]) = (x.map(Tensor::into_dispatch), y.map(Tensor::into_dispatch));
+        Tensor::from_dispatch(<Dispatch as FusedOperations>::blend_of_piece(x, a, y, b, c.into_dispatch()))
     }
 
     /// theta, m and v after the step, from those before it and the gradient.

@@ -50,7 +50,7 @@ mod shape;
 mod statistics;
 
 pub use initialisation::Initialisation;
-pub use linearised::{Direction, Inputs, LayerDirection, Linearised, Tangents, Upstreams};
+pub use linearised::{Direction, Inputs, LayerDirection, Linearised, Upstreams};
 pub use network::Network;
 pub use normalisation::{Kind, Normalisation, Place, RunningVariance};
 pub use shape::{Layer, NetworkShape, Parameter, Role};

@@ -56,22 +56,21 @@ impl Case {
     fn loss(&self, parameters: &[Parameter], vector: &[f64], step: f64) -> (f64, Vec<f64>) {
         let direction = self.direction(parameters, vector);
         let network = self.network.moved(&direction, step);
-        let at = Linearised::new(&network, self.inputs.clone(), self.pass);
-        let z = at.logits();
+        let at = Linearised::new(&network, [self.inputs.clone()], self.pass);
+        let z = at.logits().remove(0);
         let value = numbers(self.c() * z.clone() + z.clone() * z.clone() / 2.0).iter().sum();
         // dL/dz = c + z
-        let upstreams = at.pull_back(self.c() + z, &direction);
+        let upstreams = at.pull_back(vec![self.c() + z], &direction);
         (value, at.gradient(&upstreams, &direction).to_vector(parameters).unwrap())
     }
 
     /// H v with respect to the parameters named.
     fn product(&self, parameters: &[Parameter], vector: &[f64]) -> Vec<f64> {
         let direction = self.direction(parameters, vector);
-        let at = Linearised::new(&self.network, self.inputs.clone(), self.pass);
-        let upstreams = at.pull_back(self.c() + at.logits(), &direction);
-        let tangents = at.push_forward(&direction);
+        let at = Linearised::new(&self.network, [self.inputs.clone()], self.pass);
+        let upstreams = at.pull_back(vec![self.c() + at.logits().remove(0)], &direction);
         // dL/dz = c + z, so along v it is z. .
-        at.gradient_along(&direction, &upstreams, &tangents, tangents.logits()).to_vector(parameters).unwrap()
+        at.products(&[direction], Some(&upstreams), |_, z| z)[0].to_vector(parameters).unwrap()
     }
 }
 
@@ -135,10 +134,12 @@ fn assert_close(found: f64, expected: f64, scale: f64, what: &str) {
 #[test]
 fn logits_are_those_of_the_network() {
     for case in cases() {
-        let at = Linearised::new(&case.network, case.inputs.clone(), case.pass);
+        let at = Linearised::new(&case.network, [case.inputs.clone()], case.pass);
         let Inputs::Bytes(bytes, scale) = case.inputs.clone() else { unreachable!() };
         let features = case.network.features(case.network.preactivations_of_bytes(bytes, scale), case.pass);
-        for (found, expected) in numbers(at.logits()).iter().zip(numbers(case.network.logits(features))) {
+        for (found, expected) in
+            numbers(at.logits().remove(0)).iter().zip(numbers(case.network.logits(features)))
+        {
             assert_close(*found, expected, 0.0, &case.name);
         }
     }
@@ -177,6 +178,60 @@ fn a_product_with_the_hessian_is_the_central_difference_of_the_gradient() {
                 let expected = (ahead[index] - behind[index]) / (2.0 * STEP);
                 assert_close(*found, expected, largest, &format!("{} {names:?} {index}", case.name));
             }
+        }
+    }
+}
+
+/// A gradient, products along `vectors`, and those with the Gauss-Newton matrix, the rows being cut at
+/// `cuts`.
+fn of_pieces(case: &Case, cuts: &[usize], vectors: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let Inputs::Bytes(bytes, scale) = case.inputs.clone() else { unreachable!() };
+    let ends = cuts.iter().copied().chain([case.rows]);
+    let ranges: Vec<_> = [0].into_iter().chain(cuts.iter().copied()).zip(ends).map(|(a, b)| a..b).collect();
+    let inputs = ranges.iter().map(|rows| Inputs::Bytes(bytes.clone().slice(rows.clone()), scale));
+    let at = Linearised::new(&case.network, inputs, case.pass);
+    let all = case.trained();
+    let directions: Vec<Direction> = vectors.iter().map(|vector| case.direction(&all, vector)).collect();
+    let c = ranges.iter().map(|rows| case.c().slice(rows.clone()));
+    let upstreams = at.logits().into_iter().zip(c).map(|(z, c)| c + z).collect();
+    let upstreams = at.pull_back(upstreams, &directions[0]);
+    let mut found = vec![at.gradient(&upstreams, &directions[0])];
+    found.extend(at.products(&directions, Some(&upstreams), |_, z| z));
+    found.extend(at.products(&directions, None, |_, z| z));
+    found.iter().map(|direction| direction.to_vector(&all).unwrap()).collect()
+}
+
+#[test]
+fn pieces_of_a_batch_give_what_the_batch_gives() {
+    for case in cases() {
+        let vectors = [made_up(size(&case.trained()), 5.0)];
+        let whole = of_pieces(&case, &[], &vectors);
+        // Ragged, and a row each: more pieces than are added up at once.
+        let single: Vec<usize> = (1..case.rows).collect();
+        for cuts in [&[1][..], &single] {
+            for (found, expected) in of_pieces(&case, cuts, &vectors).iter().zip(&whole) {
+                let largest = expected.iter().fold(1.0, |largest: f64, x| largest.max(x.abs()));
+                for (found, expected) in found.iter().zip(expected) {
+                    // Some hundreds of roundings of numbers of the largest's size, times 1 / s of a few
+                    // layers, each 10 at the most.
+                    let apart = (found - expected).abs();
+                    assert!(apart <= 1e-11 * largest, "{} {cuts:?}: {found} {expected}", case.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn several_directions_at_once_give_what_each_gives_alone() {
+    for case in cases() {
+        let vectors: Vec<_> = (0..3).map(|salt| made_up(size(&case.trained()), f64::from(salt))).collect();
+        let together = of_pieces(&case, &[1], &vectors);
+        for (index, vector) in vectors.iter().enumerate() {
+            let alone = of_pieces(&case, &[1], std::slice::from_ref(vector));
+            // To the bit: each goes through the same operations.
+            assert_eq!(together[1 + index], alone[1], "{} {index}", case.name);
+            assert_eq!(together[4 + index], alone[2], "{} {index}", case.name);
         }
     }
 }

@@ -9,20 +9,23 @@ use std::num::NonZeroUsize;
 
 use burn::{
     module::Module,
-    tensor::{DType, Device, Tensor, activation::softmax},
+    tensor::{DType, Device, Tensor, TensorData, activation::softmax},
 };
-use kappa_fused::DeviceError;
+use kappa_fused::{DeviceError, piece};
 use kappa_hessian::{
     HessianError, SymmetricOperator,
     faer::{Mat, MatRef},
 };
 use kappa_model::{Direction, Linearised, Network, Parameter, Pass, Statistics, Upstreams};
-use kappa_trainer::DeviceSplit;
+use kappa_trainer::{Chunk, DeviceSplit};
 
 use crate::ProbeError;
 
-/// Samples that are gone through at once where no batch says how many.
-const ROWS: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
+/// Bytes of what a product keeps of all samples while it waits for what they share, at the most, unless
+/// one vector alone keeps more.
+const KEPT_BYTES: usize = 192 << 20;
+/// Vectors that are gone through at once, at the most: more share no more.
+const MOST_VECTORS: usize = 4;
 
 /// Which curvature of the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,19 +45,30 @@ pub struct NetworkHessian {
     size: usize,
     curvature: Curvature,
     samples: usize,
+    /// Whether statistics are those of a batch, and functions of the parameters.
+    by_batch: bool,
     place: (Device, DType),
     batches: Vec<Batch>,
+    /// Vectors that are gone through at once, at the most.
+    vectors: usize,
 }
 
-/// Some samples, or all that share their statistics.
+/// All samples that share their statistics.
 #[derive(Debug, Clone)]
 struct Batch {
     at: Linearised,
+    /// Of each piece.
+    softmax: Vec<Softmax>,
+    upstreams: Upstreams,
+}
+
+/// The probabilities of some samples.
+#[derive(Debug, Clone)]
+struct Softmax {
     /// p: [n, K].
     probabilities: Tensor<2>,
     /// 1 for the likeliest class of each sample, or for each of several: [n, K].
     likeliest: Tensor<2>,
-    upstreams: Upstreams,
 }
 
 impl NetworkHessian {
@@ -82,25 +96,33 @@ impl NetworkHessian {
         let hidden = shape.hidden.len();
         let size = parameters.iter().map(|parameter| parameter.shape.iter().product::<usize>()).sum();
         let wanted = Direction::from_vector(hidden, &parameters, &vec![0.0; size], (&place.0, place.1));
-        let (rows, pass) = match statistics {
-            Statistics::Running => (ROWS, Pass::Running),
+        let (length, pass) = match statistics {
+            Statistics::Running => (NonZeroUsize::MAX, Pass::Running),
             Statistics::Batch(size) => (size, Pass::Batch),
             Statistics::Dataset => (NonZeroUsize::MAX, Pass::Batch),
         };
         let samples = split.samples();
-        let batches = split.batches(rows).map(|chunk| {
-            let at = Linearised::new(&network, chunk.images.inputs(), pass);
-            let targets = chunk.targets.cast(place.1);
-            let probabilities = softmax(at.logits(), 1);
-            let likeliest = probabilities.clone().equal(probabilities.clone().max_dim(1));
-            // Of the label's class p - 1 is taken as what the others have: in itself it cancels.
-            let others = probabilities.clone() * targets.clone().neg().add_scalar(1.0);
-            let upstream = others.clone() - targets * others.sum_dim(1);
-            let upstreams = at.pull_back(upstream.div_scalar(samples as f64), &wanted);
-            Batch { at, probabilities, likeliest: likeliest.float().cast(place.1), upstreams }
+        let widest = shape.hidden.iter().copied().fold(shape.inputs.max(shape.classes), usize::max);
+        let rows = NonZeroUsize::new(piece::rows(&place.0, widest, place.1)).unwrap_or(NonZeroUsize::MIN);
+        let mut batches: Vec<Vec<Chunk>> = split.batches_in_pieces(length, rows).collect();
+        let batches = piece::map(&place.0, &mut batches, |_, pieces| {
+            let inputs = pieces.iter().map(|piece| piece.images.clone().inputs());
+            let at = Linearised::new(&network, inputs, pass);
+            let mut pieces: Vec<_> = at.logits().into_iter().zip(std::mem::take(pieces)).collect();
+            let softmax = piece::map(&place.0, &mut pieces, |_, (logits, piece)| {
+                Softmax::new(logits.clone(), piece.targets.clone().cast(place.1))
+            });
+            let (softmax, upstreams): (Vec<_>, Vec<_>) = softmax.into_iter().unzip();
+            let share = |upstream: Tensor<2>| upstream.div_scalar(samples as f64);
+            let upstreams = at.pull_back(upstreams.into_iter().map(share).collect(), &wanted);
+            Batch { at, softmax, upstreams }
         });
-        let batches = batches.collect();
-        Ok(Self { hidden, parameters, size, curvature, samples, place, batches })
+        let units = shape.hidden.iter().sum::<usize>().max(1);
+        // Two tensors of a layer's width wait: a. or x. , and h. .
+        let kept = 2 * units * place.1.size() * length.get().min(samples);
+        let vectors = (KEPT_BYTES / kept.max(1)).clamp(1, MOST_VECTORS);
+        let by_batch = pass == Pass::Batch && shape.normalisation.has_statistics();
+        Ok(Self { hidden, parameters, size, curvature, samples, by_batch, place, batches, vectors })
     }
 
     /// The gradient of the mean loss.
@@ -110,7 +132,8 @@ impl NetworkHessian {
     /// [`DeviceError`] if it cannot be read.
     pub fn gradient(&self) -> Result<Vec<f64>, DeviceError> {
         let wanted = self.direction(&vec![0.0; self.size]);
-        self.sum(|batch| Ok(batch.at.gradient(&batch.upstreams, &wanted)))
+        let found = self.sum(|batch| vec![batch.at.gradient(&batch.upstreams, &wanted)]);
+        self.vector(&found.into_iter().next().unwrap_or_else(|| Direction::of_nothing(self.hidden)))
     }
 
     /// The Gauss-Newton matrix of the same parameters, at the same point.
@@ -118,18 +141,35 @@ impl NetworkHessian {
         Self { curvature: Curvature::GaussNewton, ..self.clone() }
     }
 
-    /// Of how many units and samples the ReLU's argument is positive at one of two points, and not at
-    /// the other.
+    /// tr H_tt of each tensor t, and so tr H as their sum, exactly; nothing where statistics are a batch's.
+    ///
+    /// In any one tensor alone the network is piecewise linear then, and H_tt = G_tt. With S = sum_k s_k s_k',
+    /// s_k = sqrt(p_k) (e_k - p), that is a sum of squares,
+    ///
+    /// ```text
+    /// tr G_tt = 1/N sum_n sum_k |J_nt' s_nk|^2 .
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`DeviceError`] if that cannot be read.
-    pub fn kinks_between(&self, other: &Self) -> Result<usize, DeviceError> {
-        let mut kinks = 0;
-        for (batch, other) in self.batches.iter().zip(&other.batches) {
-            kinks += batch.at.kinks_between(&other.at)?;
+    /// [`DeviceError`] if it cannot be read.
+    pub fn traces(&self) -> Result<Option<Vec<f64>>, DeviceError> {
+        if self.by_batch {
+            return Ok(None);
         }
-        Ok(kinks)
+        let wanted = self.direction(&vec![0.0; self.size]);
+        let mut traces = vec![0.0; self.parameters.len()];
+        for batch in &self.batches {
+            let classes = batch.softmax.first().map_or(0, |softmax| softmax.probabilities.dims()[1]);
+            for class in 0..classes {
+                let scores = batch.softmax.iter().map(|softmax| softmax.root(class)).collect();
+                let upstreams = batch.at.pull_back(scores, &wanted);
+                let squares = batch.at.squared_gradients(&upstreams, &self.parameters)?;
+                let samples = self.samples as f64;
+                traces.iter_mut().zip(squares).for_each(|(trace, squares)| *trace += squares / samples);
+            }
+        }
+        Ok(Some(traces))
     }
 
     /// The parameters, in their order.
@@ -137,43 +177,71 @@ impl NetworkHessian {
         &self.parameters
     }
 
+    /// The number of pairs of a sample and a hidden unit whose ReLU lets something through at one of two
+    /// points and nothing at the other: kinks of the loss between them. Both are of networks of one
+    /// shape, by the same statistics of the same split; what only one of them has is not counted.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError`] if they cannot be read.
+    pub fn kinks_between(&self, other: &Self) -> Result<usize, DeviceError> {
+        let batches = self.batches.iter().zip(&other.batches);
+        batches.map(|(here, there)| here.at.kinks_between(&there.at)).sum()
+    }
+
     fn direction(&self, vector: &[f64]) -> Direction {
         Direction::from_vector(self.hidden, &self.parameters, vector, (&self.place.0, self.place.1))
     }
 
-    /// The sum over the batches, as a vector.
-    fn sum(&self, of: impl Fn(&Batch) -> Result<Direction, DeviceError>) -> Result<Vec<f64>, DeviceError> {
-        let mut sum = vec![0.0; self.size];
-        for batch in &self.batches {
-            let part = of(batch)?.to_vector(&self.parameters)?;
-            sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-        }
-        Ok(sum)
+    fn vector(&self, direction: &Direction) -> Result<Vec<f64>, DeviceError> {
+        direction.to_vector(&self.parameters)
     }
 
-    /// H v, or G v.
-    fn along(&self, vector: &[f64]) -> Result<Vec<f64>, DeviceError> {
-        let direction = self.direction(vector);
+    /// The sums over the batches.
+    fn sum(&self, of: impl Fn(&Batch) -> Vec<Direction> + Sync) -> Vec<Direction> {
+        let mut batches: Vec<&Batch> = self.batches.iter().collect();
+        Direction::sum_in_parts(&self.place.0, &mut batches, |_, batch| of(batch))
+    }
+
+    /// H v, or G v, of each of some vectors.
+    fn along(&self, directions: &[Direction]) -> Vec<Direction> {
         self.sum(|batch| {
-            let tangents = batch.at.push_forward(&direction);
-            let upstream = batch.softmax_along(tangents.logits()).div_scalar(self.samples as f64);
-            Ok(match self.curvature {
-                Curvature::Hessian => {
-                    batch.at.gradient_along(&direction, &batch.upstreams, &tangents, upstream)
-                }
-                Curvature::GaussNewton => {
-                    batch.at.gradient(&batch.at.pull_back(upstream, &direction), &direction)
-                }
+            let upstreams = (self.curvature == Curvature::Hessian).then_some(&batch.upstreams);
+            batch.at.products(directions, upstreams, |piece, logits| {
+                batch.softmax[piece].along(logits).div_scalar(self.samples as f64)
             })
         })
     }
 }
 
-impl Batch {
+impl Softmax {
+    /// Of logits and targets [n, K], with p - y of each sample.
+    fn new(logits: Tensor<2>, targets: Tensor<2>) -> (Self, Tensor<2>) {
+        let probabilities = softmax(logits, 1);
+        let likeliest = probabilities.clone().equal(probabilities.clone().max_dim(1));
+        let likeliest = likeliest.float().cast(probabilities.dtype());
+        // Of the label's class p - 1 is taken as what the others have: in itself it cancels.
+        let others = probabilities.clone() * targets.clone().neg().add_scalar(1.0);
+        let upstream = others.clone() - targets * others.sum_dim(1);
+        (Self { probabilities, likeliest }, upstream)
+    }
+
+    /// sqrt(p_k) (e_k - p) of each sample: [n, K]. Of class k 1 - p_k is what the others have.
+    fn root(&self, class: usize) -> Tensor<2> {
+        let probabilities = self.probabilities.clone();
+        let [rows, classes] = probabilities.dims();
+        let own = probabilities.clone().slice([0..rows, class..class + 1]);
+        let unit = (0..classes).map(|other| f64::from(u8::from(other == class)));
+        let unit = TensorData::new(unit.collect::<Vec<f64>>(), [1, classes]).convert_dtype(own.dtype());
+        let unit = Tensor::<2>::from_data(unit, (&own.device(), own.dtype()));
+        let others = probabilities * unit.clone().neg().add_scalar(1.0);
+        (unit * others.clone().sum_dim(1) - others) * own.sqrt()
+    }
+
     /// S u = p (u - p . u) of each sample. S ignores what all classes share, and u of the likeliest class
     /// (or of all that are, together) is taken off first: where its p is nearly one, u - p . u would
     /// cancel to rounding.
-    fn softmax_along(&self, logits: Tensor<2>) -> Tensor<2> {
+    fn along(&self, logits: Tensor<2>) -> Tensor<2> {
         let shared = (logits.clone() * self.likeliest.clone()).sum_dim(1);
         let apart = logits - shared;
         let mean = (self.probabilities.clone() * apart.clone()).sum_dim(1);
@@ -195,9 +263,16 @@ impl SymmetricOperator for NetworkHessian {
             return Err(HessianError::WrongRows { found: block.nrows(), expected: self.size });
         }
         let mut product = Mat::zeros(self.size, block.ncols());
-        for (image, vector) in product.col_iter_mut().zip(block.col_iter()) {
-            let found = self.along(&vector.iter().copied().collect::<Vec<_>>())?;
-            image.iter_mut().zip(found).for_each(|(to, from)| *to = from);
+        let vectors: Vec<_> = block.col_iter().collect();
+        for (number, vectors) in vectors.chunks(self.vectors).enumerate() {
+            let directions: Vec<Direction> = vectors
+                .iter()
+                .map(|vector| self.direction(&vector.iter().copied().collect::<Vec<_>>()))
+                .collect();
+            for (index, found) in self.along(&directions).iter().enumerate() {
+                let image = product.col_mut(number * self.vectors + index);
+                image.iter_mut().zip(self.vector(found)?).for_each(|(to, from)| *to = from);
+            }
         }
         Ok(product)
     }
@@ -310,5 +385,116 @@ mod tests {
                 assert!((found - expected).abs() < 1e-6 * all[all.len() - 1], "{found} {expected}");
             }
         }
+    }
+
+    fn made(count: usize, salt: usize) -> Vec<f64> {
+        (0..count).map(|i| ((i * 7919 + salt * 31) % 101) as f64 / 50.0 - 1.0).collect()
+    }
+
+    fn block(operator: &NetworkHessian, columns: usize) -> Mat<f64> {
+        let vectors: Vec<_> = (0..columns).map(|salt| made(operator.size(), salt)).collect();
+        Mat::from_fn(operator.size(), columns, |i, j| vectors[j][i])
+    }
+
+    /// Images of several pieces, and of several parts of pieces.
+    fn large_split(device: &Device) -> DeviceSplit {
+        let samples = 6 * piece::rows(device, 30, DType::F64) + 77;
+        let pixels: Vec<u8> = (0..samples * 30).map(|i| (i * 7919 % 251) as u8).collect();
+        let labels = (0..samples).map(|i| (i * 7 % 3) as u8).collect();
+        let images = LabelledImages::new("made", [5, 6], pixels, labels).unwrap();
+        let scaling = PixelScaling::new(Scaling::Unit, &images).unwrap();
+        DeviceSplit::new(&images, 3, scaling, device)
+    }
+
+    #[test]
+    fn the_bits_are_the_same_on_any_number_of_threads_and_in_any_block() {
+        let split = large_split(&Device::flex());
+        for (network, statistics) in networks() {
+            let on = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| {
+                    let parameters = named(&network, "all");
+                    let operator =
+                        NetworkHessian::new(&network, &split, parameters, statistics, Curvature::Hessian)
+                            .unwrap();
+                    let block = block(&operator, 5);
+                    (operator.gradient().unwrap(), operator.product(block.as_ref()).unwrap(), operator)
+                })
+            };
+            let (gradient, product, operator) = on(1);
+            for threads in [2, 3] {
+                let (other_gradient, other_product, _) = on(threads);
+                assert_eq!(gradient, other_gradient, "{statistics}");
+                assert_eq!(product, other_product, "{statistics}");
+            }
+            let block = block(&operator, 5);
+            for column in 0..5 {
+                let alone = operator.product(block.subcols(column, 1)).unwrap();
+                assert_eq!(alone.col(0), product.col(column), "{statistics} {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_product_over_many_pieces_is_the_central_difference_of_the_gradient() {
+        const STEP: f64 = 1e-6;
+        let split = large_split(&Device::flex());
+        for (network, statistics) in networks() {
+            let parameters = named(&network, "all");
+            let at = |network: &Network| {
+                NetworkHessian::new(network, &split, parameters.clone(), statistics, Curvature::Hessian)
+                    .unwrap()
+            };
+            let operator = at(&network);
+            // Along the last layer alone no ReLU changes.
+            let mut vector = vec![0.0; operator.size()];
+            let last = operator.size() - 18;
+            vector[last..].copy_from_slice(&made(18, 3));
+            let direction = operator.direction(&vector);
+            let [ahead, behind] = [STEP, -STEP].map(|step| at(&network.moved(&direction, step)));
+            assert_eq!(ahead.kinks_between(&behind).unwrap(), 0);
+            let [ahead, behind] = [ahead, behind].map(|operator| operator.gradient().unwrap());
+            let found =
+                operator.product(Mat::from_fn(operator.size(), 1, |i, _| vector[i]).as_ref()).unwrap();
+            for index in 0..operator.size() {
+                let expected = (ahead[index] - behind[index]) / (2.0 * STEP);
+                // h^2 and epsilon / h, 1e-12 and 2e-10, times numbers of order one to ten.
+                assert!(
+                    (found[(index, 0)] - expected).abs() < 1e-8,
+                    "{statistics} {index}: {} {expected}",
+                    found[(index, 0)]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn kinks_between_two_points_are_the_pairs_whose_relu_changes() {
+        let device = Device::flex();
+        let split = split(&device);
+        let shape =
+            NetworkShape { inputs: 30, hidden: vec![8], classes: 3, normalisation: Normalisation::default() };
+        let network = Network::new(&shape, Initialisation::KaimingUniform, 3, &device).in_double_precision();
+        let parameters = named(&network, "all");
+        let at = |network: &Network| {
+            NetworkHessian::new(network, &split, parameters.clone(), Statistics::Running, Curvature::Hessian)
+                .unwrap()
+        };
+        let here = at(&network);
+        let direction = here.direction(&made(here.size(), 1));
+        // Whether each unit of each sample is above zero.
+        let above = |network: &Network| -> Vec<bool> {
+            let images = split.batches(NonZeroUsize::MAX).next().unwrap().images;
+            let features = network.features(images.preactivations(network), Pass::Running);
+            features.into_data().iter::<f64>().map(|x| x > 0.0).collect()
+        };
+        let mut counts = Vec::new();
+        for step in [0.0, 1e-2, 1.0] {
+            let moved = network.moved(&direction, step);
+            let expected = above(&network).iter().zip(above(&moved)).filter(|(a, b)| **a != *b).count();
+            assert_eq!(here.kinks_between(&at(&moved)).unwrap(), expected, "{step}");
+            counts.push(expected);
+        }
+        assert!(counts[0] == 0 && counts[2] > 0, "{counts:?}");
     }
 }

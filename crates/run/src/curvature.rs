@@ -93,7 +93,7 @@ pub struct EndRecord {
 pub struct TraceRecord {
     /// tr H.
     pub value: f64,
-    /// Its standard error, where it was estimated by random vectors.
+    /// Its standard error, where it was estimated by random vectors; absent of a closed form.
     pub error: Option<f64>,
 }
 

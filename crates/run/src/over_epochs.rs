@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    CurvatureRecord, Place, RunError, Saved, SpectrumRecord, SpectrumSettings, place::beside_the_epoch,
-    write::Aside,
+    CURVATURE_VERSION, CurvatureRecord, Place, RunError, SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings,
+    json::read_json, place::beside_the_epoch, write::Aside,
 };
 
 /// A row of `spectra.csv`.
@@ -78,19 +78,22 @@ pub fn spectra_over_epochs(
     for &epoch in epochs {
         let of_epoch = SpectrumSettings { epoch: Some(epoch), ..settings.clone() };
         let folder = place.of(&of_epoch);
-        for saved in Saved::in_folder(&folder)? {
-            let row = match &saved {
-                Saved::Spectrum { record, .. } => EpochSpectrum::of(record),
-                Saved::Curvature { record, .. } => EpochSpectrum::of_network(record),
-                Saved::MatrixFree { .. } | Saved::Row { .. } => continue,
-            };
-            let same = |there: &SpectrumSettings| {
-                there.epoch == Some(epoch) && beside_the_epoch(there, settings).is_empty()
-            };
-            rows.extend(saved.settings().is_some_and(same).then_some(row));
+        let answer = match settings.request.is_of_network() {
+            false => read_if_there::<SpectrumRecord>(&folder.join("spectrum.json"), SPECTRUM_VERSION)?
+                .map(|record| (EpochSpectrum::of(&record), record.settings)),
+            true => read_if_there::<CurvatureRecord>(&folder.join("curvature.json"), CURVATURE_VERSION)?
+                .map(|record| (EpochSpectrum::of_network(&record), record.settings)),
+        };
+        let Some((row, there)) = answer else { continue };
+        if there.epoch == Some(epoch) && beside_the_epoch(&there, settings).is_empty() {
+            rows.push(row);
         }
     }
     Ok(rows)
+}
+
+fn read_if_there<T: DeserializeOwned>(file: &Path, version: u32) -> Result<Option<T>, RunError> {
+    file.exists().then(|| read_json(file, version)).transpose()
 }
 
 /// Writes `rows` and a `plot` of them as `stem.csv` and `stem.svg`.

@@ -147,10 +147,27 @@ impl DeviceSplit {
 
     /// The whole split in its order, `length` samples at a time.
     pub fn batches(&self, length: NonZeroUsize) -> impl Iterator<Item = Chunk> {
-        self.ranges(length.get()).map(|range| Chunk {
+        self.ranges(length.get()).map(|range| self.chunk(range))
+    }
+
+    /// The same, each `length` of samples in pieces of `piece` samples, the last one being the rest.
+    pub fn batches_in_pieces(
+        &self,
+        length: NonZeroUsize,
+        piece: NonZeroUsize,
+    ) -> impl Iterator<Item = Vec<Chunk>> {
+        self.ranges(length.get()).map(move |batch| {
+            let end = batch.end;
+            let starts = batch.step_by(piece.get());
+            starts.map(|start| self.chunk(start..start.saturating_add(piece.get()).min(end))).collect()
+        })
+    }
+
+    fn chunk(&self, range: Range<usize>) -> Chunk {
+        Chunk {
             images: self.images_in(range.clone()),
             targets: self.one_hot.clone().select(0, self.labels.clone().slice(range)),
-        })
+        }
     }
 
     /// The samples' numbers, `length` at a time.

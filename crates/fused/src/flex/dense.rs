@@ -157,3 +157,33 @@ pub(super) fn gradients<T: Number>(x: Inputs<T>, dz: &[T], d: usize, units: usiz
     });
     (weight, bias)
 }
+
+/// factor * byte + offset.
+pub(super) fn scaled<T: Number>(bytes: &[u8], scale: ByteScale) -> Vec<T> {
+    let mut numbers = vec![T::zero_impl(); bytes.len()];
+    T::scale(bytes, scale, &mut numbers);
+    numbers
+}
+
+/// [`forward`] of a piece, in one product on one thread.
+pub(super) fn of_piece<T: Number>(x: &[T], w: &[T], b: &[T], d: usize) -> Vec<T> {
+    let units = b.len();
+    let samples = x.len() / d.max(1);
+    let mut outputs = b.repeat(samples);
+    if !outputs.is_empty() && d > 0 {
+        let (x, w) = (MatRef::from_row_major_slice(x, samples, d), MatRef::from_row_major_slice(w, d, units));
+        let z = MatMut::from_row_major_slice_mut(&mut outputs, samples, units);
+        matmul(z, Accum::Add, x, w, T::ONE, Par::Seq);
+    }
+    outputs
+}
+
+/// [`gradients`] of a piece, likewise.
+pub(super) fn gradients_of_piece<T: Number>(x: &[T], dz: &[T], d: usize, units: usize) -> (Vec<T>, Vec<T>) {
+    let samples = dz.len() / units;
+    let mut weight = vec![T::zero_impl(); d * units];
+    let gradient = MatMut::from_row_major_slice_mut(&mut weight, d, units);
+    let x = MatRef::from_row_major_slice(x, samples, d).transpose();
+    matmul(gradient, Accum::Replace, x, MatRef::from_row_major_slice(dz, samples, units), T::ONE, Par::Seq);
+    (weight, T::column_sums(dz, units))
+}

@@ -4,6 +4,8 @@
 //! runs on. A closure would do the same as long as the compiler chooses to inline it, and
 //! where it does not, the loop is the baseline's: several times slower, and right.
 
+use std::ops::{Add, AddAssign, Mul};
+
 use pulp::{Arch, Simd, WithSimd};
 
 use crate::{ByteScale, operations::AdamFactors};
@@ -216,5 +218,57 @@ impl WithSimd for AdamStep<'_> {
             *v = *v * beta_2 + g * g * (1.0 - beta_2);
             *stepped = theta - *m * correction / (v.sqrt() + epsilon) * rate;
         }
+    }
+}
+
+/// sum_n x_n and sum_n x_n h_n, one after the other, of the rows x, h [n, m].
+pub(super) struct PieceSums<'a, T> {
+    pub x: &'a [T],
+    pub h: &'a [T],
+    pub units: usize,
+}
+
+impl<T: Copy + Default + AddAssign + Mul<Output = T>> WithSimd for PieceSums<'_, T> {
+    type Output = Vec<T>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<T> {
+        let mut sums = vec![T::default(); 2 * self.units];
+        let (of_x, of_products) = sums.split_at_mut(self.units);
+        for (x, h) in self.x.chunks_exact(self.units).zip(self.h.chunks_exact(self.units)) {
+            let columns = of_x.iter_mut().zip(of_products.iter_mut()).zip(x.iter().zip(h));
+            for ((of_x, of_product), (&x, &h)) in columns {
+                *of_x += x;
+                *of_product += x * h;
+            }
+        }
+        sums
+    }
+}
+
+/// x a + y b + c of the rows x, y [n, m], each of the m columns for itself.
+pub(super) struct Blend<'a, T> {
+    pub x: &'a [T],
+    pub a: &'a [T],
+    pub y: &'a [T],
+    pub b: &'a [T],
+    pub c: &'a [T],
+}
+
+impl<T: Copy + Default + Add<Output = T> + Mul<Output = T>> WithSimd for Blend<'_, T> {
+    type Output = Vec<T>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<T> {
+        let mut blended = vec![T::default(); self.x.len()];
+        let units = self.a.len();
+        let rows = self.x.chunks_exact(units).zip(self.y.chunks_exact(units));
+        for (blended, (x, y)) in blended.chunks_exact_mut(units).zip(rows) {
+            let columns = x.iter().zip(y).zip(self.a.iter().zip(self.b).zip(self.c));
+            for (blended, ((&x, &y), ((&a, &b), &c))) in blended.iter_mut().zip(columns) {
+                *blended = x * a + y * b + c;
+            }
+        }
+        blended
     }
 }

@@ -21,8 +21,8 @@ use rayon::prelude::*;
 use crate::{ByteScale, FusedOperations, operations::AdamFactors};
 use dense::Inputs;
 use loops::{
-    AdamStep, BatchNormGradient, BatchNormSums, ColumnSums, Multiples, Normalised, SquaredDeviations,
-    SumOfSquares, run,
+    AdamStep, BatchNormGradient, BatchNormSums, Blend, ColumnSums, Multiples, Normalised, PieceSums,
+    SquaredDeviations, SumOfSquares, run,
 };
 
 /// Rows that a thread takes at once where there is little to do with each.
@@ -86,6 +86,56 @@ impl FusedOperations for Flex {
         let (weight, bias) =
             dense::gradients(Inputs::Bytes(bytes_in(&bytes), scale), numbers(&upstream), d, units);
         (tensor(weight, [d, units]), tensor(bias, [units]))
+    }
+
+    fn numbers_of_bytes(bytes: IntTensor<Flex>, scale: ByteScale, dtype: DType) -> Tensor {
+        let [samples, d] = bytes.shape().dims();
+        let bytes = bytes_of(bytes);
+        if dtype == DType::F64 {
+            return tensor(dense::scaled::<f64>(bytes_in(&bytes), scale), [samples, d]);
+        }
+        tensor(dense::scaled::<f32>(bytes_in(&bytes), scale), [samples, d])
+    }
+
+    fn dense_of_piece(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor {
+        let ([samples, d], [_, units]) = (inputs.shape().dims(), weight.shape().dims());
+        let [inputs, weight, bias] = [inputs, weight, bias].map(contiguous);
+        let shape = [samples, units];
+        if weight.dtype() == DType::F64 {
+            return tensor(dense::of_piece(doubles(&inputs), doubles(&weight), doubles(&bias), d), shape);
+        }
+        tensor(dense::of_piece(numbers(&inputs), numbers(&weight), numbers(&bias), d), shape)
+    }
+
+    fn dense_gradients_of_piece(inputs: Tensor, upstream: Tensor) -> (Tensor, Tensor) {
+        let ([_, d], [_, units]) = (inputs.shape().dims(), upstream.shape().dims());
+        let [inputs, upstream] = [inputs, upstream].map(contiguous);
+        if upstream.dtype() == DType::F64 {
+            let (weight, bias) = dense::gradients_of_piece(doubles(&inputs), doubles(&upstream), d, units);
+            return (tensor(weight, [d, units]), tensor(bias, [units]));
+        }
+        let (weight, bias) = dense::gradients_of_piece(numbers(&inputs), numbers(&upstream), d, units);
+        (tensor(weight, [d, units]), tensor(bias, [units]))
+    }
+
+    fn sums_of_piece(x: Tensor, h: Tensor) -> Tensor {
+        let [_, units] = x.shape().dims();
+        let [x, h] = [x, h].map(contiguous);
+        if x.dtype() == DType::F64 {
+            return tensor(run(PieceSums { x: doubles(&x), h: doubles(&h), units }), [2, units]);
+        }
+        tensor(run(PieceSums { x: numbers(&x), h: numbers(&h), units }), [2, units])
+    }
+
+    fn blend_of_piece(x: Tensor, a: Tensor, y: Tensor, b: Tensor, c: Tensor) -> Tensor {
+        let shape: [usize; 2] = x.shape().dims();
+        let [x, a, y, b, c] = [x, a, y, b, c].map(contiguous);
+        if x.dtype() == DType::F64 {
+            let [x, a, y, b, c] = [&x, &a, &y, &b, &c].map(doubles);
+            return tensor(run(Blend { x, a, y, b, c }), shape);
+        }
+        let [x, a, y, b, c] = [&x, &a, &y, &b, &c].map(numbers);
+        tensor(run(Blend { x, a, y, b, c }), shape)
     }
 
     fn cross_entropy(logits: Tensor, targets: Tensor) -> Tensor {

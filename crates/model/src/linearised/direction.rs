@@ -6,7 +6,9 @@ use burn::{
     nn::Linear,
     tensor::{DType, Device, Tensor, TensorData},
 };
-use kappa_fused::DeviceError;
+use kappa_fused::{DeviceError, piece};
+
+use super::sum;
 
 use crate::{Layer, Network, Parameter, Role, network::bias};
 
@@ -99,6 +101,27 @@ impl Direction {
         Ok(vector)
     }
 
+    /// A direction in which all `hidden` hidden layers and the last one stand still.
+    pub fn of_nothing(hidden: usize) -> Self {
+        Self { hidden: vec![LayerDirection::default(); hidden], output: LayerDirection::default() }
+    }
+
+    /// The sum of two, what one of them does not name being the other's.
+    pub fn plus(self, other: Self) -> Self {
+        let hidden = self.hidden.into_iter().zip(other.hidden).map(|(a, b)| a.plus(b));
+        Self { hidden: hidden.collect(), output: self.output.plus(other.output) }
+    }
+
+    /// The sums of what `of` makes of each item and its index, added in an order that depends on their
+    /// number alone.
+    pub fn sum_in_parts<T: Send>(
+        device: &Device,
+        items: &mut [T],
+        of: impl Fn(usize, &mut T) -> Vec<Self> + Sync,
+    ) -> Vec<Self> {
+        in_parts(device, items, sums, of).unwrap_or_default()
+    }
+
     /// The lowest hidden layer that it names a parameter of, or their number if it names none.
     pub fn lowest(&self) -> usize {
         self.hidden.iter().position(LayerDirection::names_any).unwrap_or(self.hidden.len())
@@ -124,7 +147,39 @@ impl Network {
     }
 }
 
+/// Items of a part: what is made of them is added up before that of the parts is.
+const PART: usize = 4;
+
+/// What `plus` makes of what `of` makes of each item and its index, part by part.
+pub(super) fn in_parts<T: Send, R: Send>(
+    device: &Device,
+    items: &mut [T],
+    plus: impl Fn(R, R) -> R + Sync,
+    of: impl Fn(usize, &mut T) -> R + Sync,
+) -> Option<R> {
+    let mut parts: Vec<&mut [T]> = items.chunks_mut(PART).collect();
+    let found = piece::map(device, &mut parts, |part, items| {
+        let items = items.iter_mut().enumerate();
+        items.map(|(index, item)| of(part * PART + index, item)).reduce(&plus)
+    });
+    found.into_iter().flatten().reduce(plus)
+}
+
+/// One by one.
+pub(super) fn sums(a: Vec<Direction>, b: Vec<Direction>) -> Vec<Direction> {
+    a.into_iter().zip(b).map(|(a, b)| a.plus(b)).collect()
+}
+
 impl LayerDirection {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            weight: sum(self.weight, other.weight),
+            bias: sum(self.bias, other.bias),
+            gain: sum(self.gain, other.gain),
+            shift: sum(self.shift, other.shift),
+        }
+    }
+
     fn added_to(&self, layer: &Linear, step: f64) -> Linear {
         let (mut weight, mut bias) = (layer.weight.val(), bias(layer));
         if let Some(along) = &self.weight {

@@ -16,20 +16,28 @@
 //! the like are H v. The inputs have no tangent: of the first layer, where nearly all the work is,
 //! there are two products, x W. and x^T z-. .
 //!
-//! A normalisation's part is in `norm`, what a direction is in `direction`.
+//! The samples come in pieces of rows, each small enough for a core's cache or a device's binding.
+//! Without a batch's statistics a piece goes all the way up and down alone. With them it goes from one
+//! normalisation to the next, where it waits for what all pieces have together: two sums over the rows.
+//!
+//! A normalisation's part is in `norm`, a product's way over the pieces in `sweep`, squares of
+//! single samples' gradients in `squares`, what a direction is in `direction`.
 
 mod direction;
 mod norm;
+mod squares;
+mod sweep;
 
-use burn::tensor::{Int, Tensor, activation::relu};
-use kappa_fused::{ByteScale, DeviceError, dense, dense_gradients, dense_of_bytes, dense_of_bytes_gradients};
+use burn::tensor::{DType, Device, Int, Tensor, activation::relu};
+use kappa_fused::{ByteScale, DeviceError, piece};
 
 pub use direction::{Direction, LayerDirection};
-use norm::{NormPoint, NormTangent};
+use norm::NormPoint;
+use sweep::Sweep;
 
 use crate::{
     Network, Pass, Place,
-    network::{HiddenLayer, affine, bias},
+    network::{HiddenLayer, bias},
 };
 
 /// What goes into the first layer, [n, d].
@@ -41,45 +49,43 @@ pub enum Inputs {
     Bytes(Tensor<2, Int>, ByteScale),
 }
 
-/// What a network's layers hand on for some inputs.
+/// What a network's layers hand on for some samples, whose statistics are one.
 #[derive(Debug, Clone)]
 pub struct Linearised {
     network: Network,
+    norms: Vec<Option<NormPoint>>,
+    pieces: Vec<PiecePoint>,
+}
+
+/// Some of the rows.
+#[derive(Debug, Clone)]
+struct PiecePoint {
+    inputs: Inputs,
     layers: Vec<LayerPoint>,
     logits: Tensor<2>,
 }
 
-/// A hidden layer at a point.
+/// A hidden layer at a point, of a piece.
 #[derive(Debug, Clone)]
 struct LayerPoint {
-    /// a, what it is given.
-    inputs: Inputs,
     /// [r > 0] of its ReLU: [n, m].
     mask: Tensor<2>,
-    norm: Option<NormPoint>,
+    /// h of its normalisation: [n, m].
+    normalised: Option<Tensor<2>>,
     /// What it hands on: [n, m].
     outputs: Tensor<2>,
-}
-
-/// What becomes of the layers along a direction.
-#[derive(Debug, Clone)]
-pub struct Tangents {
-    layers: Vec<LayerTangent>,
-    /// The last layer's input: [n, m].
-    features: Option<Tensor<2>>,
-    logits: Tensor<2>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct LayerTangent {
-    /// a. , absent where it is zero.
-    inputs: Option<Tensor<2>>,
-    norm: Option<NormTangent>,
 }
 
 /// What comes from above to the layers, from dL/dlogits down to the lowest that is asked for.
 #[derive(Debug, Clone)]
 pub struct Upstreams {
+    pieces: Vec<PieceUpstreams>,
+    /// E[y-] and E[y- h] of each normalisation by a batch's statistics: [2, m].
+    means: Vec<Option<Tensor<2>>>,
+}
+
+#[derive(Debug, Clone)]
+struct PieceUpstreams {
     /// Of the logits: [n, K].
     logits: Tensor<2>,
     /// Of hidden layers, those that were not come to being absent.
@@ -94,313 +100,268 @@ struct LayerUpstream {
     preactivations: Tensor<2>,
 }
 
-impl Tangents {
-    /// Of the logits: J v, [n, K].
-    pub fn logits(&self) -> Tensor<2> {
-        self.logits.clone()
-    }
-}
-
 impl Inputs {
-    /// x W + b: W [d, m], b \[m\] -> [n, m].
-    fn dense(&self, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    fn numbers(&self, dtype: DType) -> Tensor<2> {
         match self {
-            Self::Numbers(numbers) => dense(numbers.clone(), weight, bias),
-            Self::Bytes(bytes, scale) => dense_of_bytes(bytes.clone(), *scale, weight, bias),
+            Self::Numbers(numbers) => numbers.clone(),
+            Self::Bytes(bytes, scale) => piece::numbers(bytes.clone(), *scale, dtype),
         }
     }
 
-    /// x^T u and sum_n u_n: u [n, m] -> [d, m], \[m\].
-    fn gradients(&self, upstream: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+    fn rows(&self) -> usize {
         match self {
-            Self::Numbers(numbers) => dense_gradients(numbers.clone(), upstream),
-            Self::Bytes(bytes, scale) => dense_of_bytes_gradients(bytes.clone(), *scale, upstream),
+            Self::Numbers(numbers) => numbers.dims()[0],
+            Self::Bytes(bytes, _) => bytes.dims()[0],
         }
     }
 }
 
 impl Linearised {
-    /// `network`, which must not record gradients, with these inputs [n, d]. By [`Pass::Batch`] its
-    /// statistics are those of the inputs, and functions of its parameters.
-    pub fn new(network: &Network, inputs: Inputs, pass: Pass) -> Self {
-        let mut layers: Vec<LayerPoint> = Vec::new();
-        let mut inputs = inputs;
+    /// `network`, which must not record gradients, with these inputs, [n, d] each. By [`Pass::Batch`]
+    /// its statistics are those of all of them together, and functions of its parameters. How the inputs
+    /// are cut changes rounding, and nothing else.
+    pub fn new(network: &Network, pieces: impl IntoIterator<Item = Inputs>, pass: Pass) -> Self {
+        let (device, dtype) = place(network);
+        let start = |inputs: Inputs| Growing { point: None, inputs, layers: Vec::new(), seen: None };
+        let mut growing: Vec<Growing> = pieces.into_iter().map(start).collect();
+        let rows: usize = growing.iter().map(|piece| piece.inputs.rows()).sum();
+        let mut norms = Vec::with_capacity(network.layers.len());
         for layer in &network.layers {
-            let point = LayerPoint::new(layer, inputs, pass);
-            inputs = Inputs::Numbers(point.outputs.clone());
-            layers.push(point);
+            piece::map(&device, &mut growing, |_, piece| piece.begin(layer, dtype));
+            let sum = |of: &(dyn Fn(Tensor<2>) -> Tensor<2> + Sync), growing: &mut [Growing]| {
+                let sums = piece::map(&device, growing, |_, piece| piece.seen.clone().map(of));
+                sums.into_iter().flatten().reduce(|sum, part| sum + part)
+            };
+            let point = layer.norm.as_ref().and_then(|norm| match pass {
+                Pass::Running => Some(NormPoint::by_running_statistics(norm)),
+                Pass::Training | Pass::Batch => {
+                    let mean = sum(&norm::sum_of_rows, &mut growing)?.div_scalar(rows as f64);
+                    let squares = |seen: Tensor<2>| {
+                        let centred = seen - mean.clone();
+                        norm::sum_of_rows(centred.clone() * centred)
+                    };
+                    let variance = sum(&squares, &mut growing)?.div_scalar(rows as f64);
+                    Some(NormPoint::by_statistics_of(norm, rows, mean.clone(), variance))
+                }
+            });
+            piece::map(&device, &mut growing, |_, piece| piece.end(layer, point.as_ref()));
+            norms.push(point);
         }
-        let logits = inputs.dense(network.output.weight.val(), bias(&network.output));
-        Self { network: network.clone(), layers, logits }
+        piece::map(&device, &mut growing, |_, piece| {
+            let features = piece.handed_on(dtype);
+            let logits = piece::dense(features, network.output.weight.val(), bias(&network.output));
+            piece.point = Some(logits);
+        });
+        let point = |piece: Growing| {
+            Some(PiecePoint { inputs: piece.inputs, layers: piece.layers, logits: piece.point? })
+        };
+        Self { network: network.clone(), norms, pieces: growing.into_iter().filter_map(point).collect() }
     }
 
-    /// [n, K]
-    pub fn logits(&self) -> Tensor<2> {
-        self.logits.clone()
+    /// Of each piece, [n, K].
+    pub fn logits(&self) -> Vec<Tensor<2>> {
+        self.pieces.iter().map(|piece| piece.logits.clone()).collect()
     }
 
-    /// The last layer's input: [n, m].
-    pub fn features(&self) -> Option<Tensor<2>> {
-        self.layers.last().map(|layer| layer.outputs.clone())
-    }
-
-    /// Of how many units and samples the ReLU's argument is positive here and not there, or the other way.
-    ///
-    /// # Errors
-    ///
-    /// [`DeviceError`] if that cannot be read.
-    pub fn kinks_between(&self, other: &Self) -> Result<usize, DeviceError> {
-        let mut kinks = 0.0;
-        for (here, there) in self.layers.iter().zip(&other.layers) {
-            let differ = (here.mask.clone() - there.mask.clone()).abs().sum();
-            kinks += differ.try_into_data().map_err(DeviceError::new)?.iter::<f64>().sum::<f64>();
+    /// What comes to the layers from dL/dlogits of each piece [n, K], down to the lowest that `wanted`
+    /// names.
+    pub fn pull_back(&self, upstreams: Vec<Tensor<2>>, wanted: &Direction) -> Upstreams {
+        let (device, _) = place(&self.network);
+        let layers = self.network.layers.len();
+        let start = |logits| PieceUpstreams { logits, layers: vec![None; layers] };
+        let mut pieces: Vec<PieceUpstreams> = upstreams.into_iter().map(start).collect();
+        let mut means = vec![None; layers];
+        for index in (wanted.lowest()..layers).rev() {
+            let (norm, place) = (self.norms[index].as_ref(), self.network.layers[index].place);
+            let weight = self.weight_above(index);
+            let sums = piece::map(&device, &mut pieces, |number, upstreams| {
+                let layer = &self.pieces[number].layers[index];
+                let above = match upstreams.layers.get(index + 1) {
+                    Some(above) => above.as_ref()?.preactivations.clone(),
+                    None => upstreams.logits.clone(),
+                };
+                let outputs = above.matmul(weight.clone().transpose());
+                let handed = match place {
+                    Place::After => outputs,
+                    Place::Before => outputs * layer.mask.clone(),
+                };
+                let sums = match (norm, &layer.normalised) {
+                    (Some(norm), Some(normalised)) if norm.by_batch() => {
+                        Some(norm::sums(handed.clone(), normalised.clone()))
+                    }
+                    _ => None,
+                };
+                let found = LayerUpstream { preactivations: handed.clone(), norm: handed };
+                upstreams.layers[index] = Some(found);
+                sums
+            });
+            let sum = sums.into_iter().flatten().reduce(|sum, part| sum + part);
+            means[index] = norm.zip(sum).map(|(norm, sum)| norm.mean(sum));
+            piece::map(&device, &mut pieces, |number, upstreams| {
+                let layer = &self.pieces[number].layers[index];
+                let Some(found) = &mut upstreams.layers[index] else { return };
+                let mut seen = found.norm.clone();
+                if let (Some(norm), Some(normalised)) = (norm, &layer.normalised) {
+                    seen = norm.pull_back(seen, normalised.clone(), means[index].clone());
+                }
+                if place == Place::After {
+                    seen = seen * layer.mask.clone();
+                }
+                found.preactivations = seen;
+            });
         }
-        Ok(kinks as usize)
-    }
-
-    /// What becomes of the layers along `direction`.
-    pub fn push_forward(&self, direction: &Direction) -> Tangents {
-        let mut below = None;
-        let mut layers = Vec::with_capacity(self.layers.len());
-        for ((point, layer), along) in self.layers.iter().zip(&self.network.layers).zip(&direction.hidden) {
-            let (tangent, above) = point.push_forward(layer, along, below);
-            layers.push(tangent);
-            below = above;
-        }
-        let outputs = &self.network.output;
-        let features = self.layers.last().map(|layer| Inputs::Numbers(layer.outputs.clone()));
-        let through = below.clone().map(|below| below.matmul(outputs.weight.val()));
-        let own = features.and_then(|features| along_layer(&features, &direction.output, self.logits.dims()));
-        let logits = sum(through, own).unwrap_or_else(|| self.logits.zeros_like());
-        Tangents { layers, features: below, logits }
-    }
-
-    /// What comes to the layers from dL/dlogits [n, K], down to the lowest that `wanted` names.
-    pub fn pull_back(&self, upstream: Tensor<2>, wanted: &Direction) -> Upstreams {
-        let lowest = wanted.lowest();
-        let mut layers = vec![None; self.layers.len()];
-        let mut above = upstream.clone();
-        let mut weight = self.network.output.weight.val();
-        for (index, point) in self.layers.iter().enumerate().rev().take_while(|(index, _)| *index >= lowest) {
-            let outputs = above.matmul(weight.transpose());
-            let found = point.pull_back(&self.network.layers[index], outputs);
-            above = found.preactivations.clone();
-            weight = self.network.layers[index].linear.weight.val();
-            layers[index] = Some(found);
-        }
-        Upstreams { logits: upstream, layers }
+        Upstreams { pieces, means }
     }
 
     /// The gradient with respect to what `wanted` names, from what came to the layers.
     pub fn gradient(&self, upstreams: &Upstreams, wanted: &Direction) -> Direction {
-        let mut hidden = vec![LayerDirection::default(); self.layers.len()];
-        for (index, point) in self.layers.iter().enumerate() {
-            if let (Some(upstream), Some(wanted)) = (&upstreams.layers[index], wanted.hidden.get(index)) {
-                hidden[index] = point.gradient(upstream, wanted);
+        let (device, dtype) = place(&self.network);
+        let pieces = self.pieces.iter().zip(&upstreams.pieces);
+        Direction::sum_in_parts(&device, &mut pieces.collect::<Vec<_>>(), |_, (piece, upstreams)| {
+            let mut found = Direction::of_nothing(self.network.layers.len());
+            for (index, upstream) in upstreams.layers.iter().enumerate() {
+                let (Some(upstream), Some(wanted)) = (upstream, wanted.hidden.get(index)) else { continue };
+                let inputs = piece.inputs_of(index, dtype);
+                let mut layer = gradient_of_layer(&inputs, upstream.preactivations.clone(), wanted);
+                if let Some(normalised) = &piece.layers[index].normalised {
+                    let sums = norm::sums(upstream.norm.clone(), normalised.clone());
+                    norm::add_gradients(&mut layer, wanted, sums);
+                }
+                found.hidden[index] = layer;
             }
-        }
-        let output = match self.layers.last() {
-            Some(last) => {
-                let features = Inputs::Numbers(last.outputs.clone());
-                gradient_of_layer(&features, upstreams.logits.clone(), &wanted.output)
-            }
-            None => LayerDirection::default(),
-        };
-        Direction { hidden, output }
+            let features = piece.inputs_of(piece.layers.len(), dtype);
+            found.output = gradient_of_layer(&features, upstreams.logits.clone(), &wanted.output);
+            vec![found]
+        })
+        .pop()
+        .unwrap_or_else(|| Direction::of_nothing(self.network.layers.len()))
     }
 
-    /// What becomes of the gradient with respect to what `direction` names along it: H v, from what
-    /// comes to the layers (`upstreams`), what becomes of the layers (`tangents`), and what becomes of
-    /// dL/dlogits [n, K].
-    pub fn gradient_along(
+    /// What becomes along each of `directions`, which name the same parameters, of the gradient with
+    /// respect to what they name: H v.
+    ///
+    /// `upstreams` is what came to the layers at the point itself; without it the products are with the
+    /// Gauss-Newton matrix. `loss` makes of a piece's number and of what becomes of its logits along a
+    /// direction [n, K] what becomes of dL/dlogits [n, K].
+    pub fn products(
         &self,
-        direction: &Direction,
-        upstreams: &Upstreams,
-        tangents: &Tangents,
-        upstream_along: Tensor<2>,
-    ) -> Direction {
-        let lowest = direction.lowest();
-        let mut hidden = vec![LayerDirection::default(); self.layers.len()];
-        let outputs = &self.network.output;
-        let mut output = LayerDirection::default();
-        if let Some(last) = self.layers.last() {
-            let features = Inputs::Numbers(last.outputs.clone());
-            let through = through_inputs(&tangents.features, &upstreams.logits);
-            output = gradient_of_layer(&features, upstream_along.clone(), &direction.output);
-            output.weight = output.weight.map(|weight| add(weight, through));
+        directions: &[Direction],
+        upstreams: Option<&Upstreams>,
+        loss: impl Fn(usize, Tensor<2>) -> Tensor<2> + Sync,
+    ) -> Vec<Direction> {
+        Sweep::new(self, directions, upstreams, &loss).run()
+    }
+
+    /// The number of pairs of a sample and a hidden unit whose ReLU lets something through here and
+    /// nothing in `other`, or the other way round: kinks on the way from one point to the other. It is
+    /// of the same shape and samples in the same pieces; what only one of them has is not counted.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError`] if a device cannot be read.
+    pub fn kinks_between(&self, other: &Self) -> Result<usize, DeviceError> {
+        let (device, _) = place(&self.network);
+        let mut pairs: Vec<_> = self.pieces.iter().zip(&other.pieces).collect();
+        let counts = piece::map(&device, &mut pairs, |_, (here, there)| {
+            let layers = here.layers.iter().zip(&there.layers);
+            let layers = layers.filter(|(here, there)| here.mask.dims() == there.mask.dims());
+            let counts = layers.map(|(here, there)| {
+                let differ =
+                    here.mask.clone().greater_elem(0.5).not_equal(there.mask.clone().greater_elem(0.5));
+                differ.int().sum()
+            });
+            counts.reduce(|sum, count| sum + count)
+        });
+        let mut kinks = 0;
+        for count in counts.into_iter().flatten() {
+            let count = count.try_into_data().map_err(DeviceError::new)?;
+            kinks += count.iter::<i64>().sum::<i64>() as usize;
         }
-        let mut above = upstreams.logits.clone();
-        let mut above_along = upstream_along;
-        let (mut weight, mut weight_along) = (outputs.weight.val(), direction.output.weight.clone());
-        for (index, point) in self.layers.iter().enumerate().rev().take_while(|(index, _)| *index >= lowest) {
-            let Some(upstream) = &upstreams.layers[index] else { break };
-            // a-. = z-. W^T + z- W.^T
-            let of_outputs = above_along.matmul(weight.transpose());
-            let outputs_along =
-                add(of_outputs, weight_along.map(|along| above.clone().matmul(along.transpose())));
-            let (layer, along) = (&self.network.layers[index], &direction.hidden[index]);
-            let tangent = &tangents.layers[index];
-            let (found, preactivations) =
-                point.gradient_along(layer, along, upstream, tangent, outputs_along);
-            hidden[index] = found;
-            above = upstream.preactivations.clone();
-            above_along = preactivations;
-            (weight, weight_along) = (layer.linear.weight.val(), along.weight.clone());
-        }
-        Direction { hidden, output }
+        Ok(kinks)
+    }
+
+    /// W of the layer that hidden layer `index` hands its outputs to.
+    fn weight_above(&self, index: usize) -> Tensor<2> {
+        let above = self.network.layers.get(index + 1).map_or(&self.network.output, |above| &above.linear);
+        above.weight.val()
     }
 }
 
-impl LayerPoint {
-    fn new(layer: &HiddenLayer, inputs: Inputs, pass: Pass) -> Self {
-        let preactivations = match &inputs {
-            Inputs::Numbers(numbers) => affine(&layer.linear, numbers.clone()),
-            bytes => bytes.dense(layer.linear.weight.val(), bias(&layer.linear)),
-        };
-        let of_relu = |z: &Tensor<2>| z.clone().greater_elem(0.0).float().cast(z.dtype());
-        let point = |seen: Tensor<2>| layer.norm.as_ref().map(|norm| NormPoint::new(norm, seen, pass));
-        match layer.place {
-            Place::After => {
-                let mask = of_relu(&preactivations);
-                let rectified = relu(preactivations);
-                let norm = point(rectified.clone());
-                let outputs = norm.as_ref().map_or(rectified, NormPoint::outputs);
-                Self { inputs, mask, norm, outputs }
-            }
-            Place::Before => {
-                let norm = point(preactivations.clone());
-                let normalised = norm.as_ref().map_or(preactivations, NormPoint::outputs);
-                Self { inputs, mask: of_relu(&normalised), norm, outputs: relu(normalised) }
-            }
+/// A piece on its way up at the point itself.
+struct Growing {
+    inputs: Inputs,
+    layers: Vec<LayerPoint>,
+    /// What the normalisation of the layer that is begun sees.
+    seen: Option<Tensor<2>>,
+    /// The logits.
+    point: Option<Tensor<2>>,
+}
+
+impl Growing {
+    fn handed_on(&self, dtype: DType) -> Tensor<2> {
+        self.layers.last().map_or_else(|| self.inputs.numbers(dtype), |layer| layer.outputs.clone())
+    }
+
+    fn begin(&mut self, layer: &HiddenLayer, dtype: DType) {
+        self.seen = Some(piece::dense(self.handed_on(dtype), layer.linear.weight.val(), bias(&layer.linear)));
+        if layer.place == Place::After {
+            self.seen = self.seen.take().map(relu);
         }
     }
 
-    /// Its own tangents, and that of what it hands on, from that of what it is given.
-    fn push_forward(
-        &self,
-        layer: &HiddenLayer,
-        along: &LayerDirection,
-        below: Option<Tensor<2>>,
-    ) -> (LayerTangent, Option<Tensor<2>>) {
-        let through = below.clone().map(|below| below.matmul(layer.linear.weight.val()));
-        let preactivations = sum(through, along_layer(&self.inputs, along, self.outputs.dims()));
-        let masked = |tangent: Option<Tensor<2>>| tangent.map(|tangent| tangent * self.mask.clone());
-        let seen = match layer.place {
-            Place::After => masked(preactivations),
-            Place::Before => preactivations,
+    fn end(&mut self, layer: &HiddenLayer, norm: Option<&NormPoint>) {
+        let Some(seen) = self.seen.take() else { return };
+        let positive = |z: &Tensor<2>| z.clone().greater_elem(0.0).float().cast(z.dtype());
+        let normalised = norm.map(|norm| norm.normalised(seen.clone()));
+        let handed = match (norm, &normalised) {
+            (Some(norm), Some(normalised)) => norm.outputs(normalised.clone()),
+            _ => seen.clone(),
         };
-        let (norm, handed) = match &self.norm {
-            None => (None, seen),
-            Some(point) => {
-                let (tangent, outputs) = point.push_forward(along, seen);
-                (Some(tangent), outputs)
-            }
+        let (mask, outputs) = match layer.place {
+            // Of a rectified number as of the number itself.
+            Place::After => (positive(&seen), handed),
+            Place::Before => (positive(&handed), relu(handed)),
         };
-        let outputs = match layer.place {
-            Place::After => handed,
-            Place::Before => masked(handed),
-        };
-        (LayerTangent { inputs: below, norm }, outputs)
-    }
-
-    fn pull_back(&self, layer: &HiddenLayer, outputs: Tensor<2>) -> LayerUpstream {
-        let masked = |upstream: Tensor<2>| upstream * self.mask.clone();
-        let through = |upstream: &Tensor<2>| match &self.norm {
-            None => upstream.clone(),
-            Some(point) => point.pull_back(upstream.clone()),
-        };
-        match layer.place {
-            Place::After => {
-                let preactivations = masked(through(&outputs));
-                LayerUpstream { norm: outputs, preactivations }
-            }
-            Place::Before => {
-                let norm = masked(outputs);
-                LayerUpstream { preactivations: through(&norm), norm }
-            }
-        }
-    }
-
-    fn gradient(&self, upstream: &LayerUpstream, wanted: &LayerDirection) -> LayerDirection {
-        let linear = gradient_of_layer(&self.inputs, upstream.preactivations.clone(), wanted);
-        match &self.norm {
-            None => linear,
-            Some(point) => point.gradient(upstream.norm.clone(), wanted, linear),
-        }
-    }
-
-    /// What becomes of its parameters' gradient, and of what comes to z.
-    fn gradient_along(
-        &self,
-        layer: &HiddenLayer,
-        along: &LayerDirection,
-        upstream: &LayerUpstream,
-        tangent: &LayerTangent,
-        outputs_along: Tensor<2>,
-    ) -> (LayerDirection, Tensor<2>) {
-        let masked = |upstream: Tensor<2>| upstream * self.mask.clone();
-        let handed = match layer.place {
-            Place::After => outputs_along,
-            Place::Before => masked(outputs_along),
-        };
-        let (of_norm, seen) = match (&self.norm, &tangent.norm) {
-            (Some(point), Some(tangent)) => {
-                let (found, seen) = point.gradient_along(along, upstream.norm.clone(), tangent, handed);
-                (found, seen)
-            }
-            _ => (LayerDirection::default(), handed),
-        };
-        let preactivations = match layer.place {
-            Place::After => masked(seen),
-            Place::Before => seen,
-        };
-        let mut found = gradient_of_layer(&self.inputs, preactivations.clone(), along);
-        let through = through_inputs(&tangent.inputs, &upstream.preactivations);
-        found.weight = found.weight.map(|weight| add(weight, through));
-        (LayerDirection { gain: of_norm.gain, shift: of_norm.shift, ..found }, preactivations)
+        self.layers.push(LayerPoint { mask, normalised, outputs });
     }
 }
 
-/// a W. + b. : [n, m], or nothing where neither is named.
-fn along_layer(inputs: &Inputs, along: &LayerDirection, [rows, units]: [usize; 2]) -> Option<Tensor<2>> {
-    match (&along.weight, &along.bias) {
-        (None, None) => None,
-        (None, Some(bias)) => Some(bias.clone().unsqueeze_dim::<2>(0).expand([rows, units])),
-        (Some(weight), bias) => {
-            let none = || Tensor::zeros([units], (&weight.device(), weight.dtype()));
-            Some(inputs.dense(weight.clone(), bias.clone().unwrap_or_else(none)))
+impl PiecePoint {
+    /// What goes into hidden layer `index`, or into the last layer.
+    fn inputs_of(&self, index: usize, dtype: DType) -> Tensor<2> {
+        match index {
+            0 => self.inputs.numbers(dtype),
+            _ => self.layers[index - 1].outputs.clone(),
         }
     }
+}
+
+/// Where a network lies, and in which arithmetic.
+fn place(network: &Network) -> (Device, DType) {
+    let weight = network.output.weight.val();
+    (weight.device(), weight.dtype())
 }
 
 /// The gradient of a dense layer's parameters from what comes to its outputs.
-fn gradient_of_layer(inputs: &Inputs, upstream: Tensor<2>, wanted: &LayerDirection) -> LayerDirection {
+fn gradient_of_layer(inputs: &Tensor<2>, upstream: Tensor<2>, wanted: &LayerDirection) -> LayerDirection {
     match (&wanted.weight, &wanted.bias) {
         (None, None) => LayerDirection::default(),
-        (None, Some(_)) => LayerDirection { bias: Some(norm::sum_of_rows(upstream)), ..Default::default() },
+        (None, Some(_)) => {
+            let bias = norm::sum_of_rows(upstream).squeeze_dim(0);
+            LayerDirection { bias: Some(bias), ..Default::default() }
+        }
         (Some(_), bias) => {
-            let (weight, found) = inputs.gradients(upstream);
+            let (weight, found) = piece::dense_gradients(inputs.clone(), upstream);
             let bias = bias.as_ref().map(|_| found);
             LayerDirection { weight: Some(weight), bias, ..Default::default() }
         }
     }
 }
 
-/// a.^T z- : what becomes of a weight's gradient through what its layer is given.
-fn through_inputs(inputs: &Option<Tensor<2>>, upstream: &Tensor<2>) -> Option<Tensor<2>> {
-    inputs.clone().map(|inputs| dense_gradients(inputs, upstream.clone()).0)
-}
-
-fn sum(a: Option<Tensor<2>>, b: Option<Tensor<2>>) -> Option<Tensor<2>> {
+/// The sum of what there is.
+fn sum<const D: usize>(a: Option<Tensor<D>>, b: Option<Tensor<D>>) -> Option<Tensor<D>> {
     match (a, b) {
-        (Some(a), b) => Some(add(a, b)),
-        (None, b) => b,
-    }
-}
-
-fn add(a: Tensor<2>, b: Option<Tensor<2>>) -> Tensor<2> {
-    match b {
-        Some(b) => a + b,
-        None => a,
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
     }
 }

@@ -159,8 +159,7 @@ fn measured(looked: &Looked<'_>, observer: &dyn Observer) -> Result<Pairs, Probe
     let largest = largest_pairs(hessian, count, observer)?;
     observer.stage("smallest", None);
     let smallest = smallest_pairs_within(hessian, SMALLEST, OF_SMALLEST, observer)?;
-    observer.stage("trace", Some(PROBES));
-    let (trace, error) = estimated_trace(hessian, PROBES, looked.request.seed, observer)?;
+    let trace = trace(looked, observer)?;
     observer.stage("Gauss-Newton", None);
     let gauss_newton = hessian.gauss_newton();
     let images = gauss_newton.product(largest.vectors.as_ref())?;
@@ -173,7 +172,7 @@ fn measured(looked: &Looked<'_>, observer: &dyn Observer) -> Result<Pairs, Probe
         tensors,
         kappa_prime: kappa_prime_of(&largest),
         negative: smallest.beyond_zero,
-        trace: TraceRecord { value: trace, error: error.is_finite().then_some(error) },
+        trace,
         gauss_newton_along: along,
         gauss_newton_lambda_1: largest_pairs(&gauss_newton, 1, observer)?
             .eigenvalues
@@ -186,6 +185,16 @@ fn measured(looked: &Looked<'_>, observer: &dyn Observer) -> Result<Pairs, Probe
         smallest: end(&smallest),
     };
     Ok(Pairs { summary, largest, smallest })
+}
+
+/// The trace in closed form where there is one, or by random vectors.
+fn trace(looked: &Looked<'_>, observer: &dyn Observer) -> Result<TraceRecord, ProbeError> {
+    if let Some(traces) = looked.hessian.traces()? {
+        return Ok(TraceRecord { value: traces.iter().sum(), error: None });
+    }
+    observer.stage("trace", Some(PROBES));
+    let (value, error) = estimated_trace(&looked.hessian, PROBES, looked.request.seed, observer)?;
+    Ok(TraceRecord { value, error: error.is_finite().then_some(error) })
 }
 
 /// lambda_1 / lambda_10, where lambda_10 can be told from zero.
