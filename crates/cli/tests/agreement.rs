@@ -2,13 +2,13 @@
 //! same spectrum. And what the configurations train is as good as it should be.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use std::{ops::ControlFlow, path::Path};
+use std::{num::NonZeroUsize, ops::ControlFlow, path::Path};
 
 use burn::tensor::Device;
 use kappa_data::DataSet;
-use kappa_model::{Initialisation, Network};
-use kappa_probe::{ProbeError, samples};
-use kappa_run::{Backend, Config, EpochMetrics, Precision, Provenance, Request, RunDir};
+use kappa_model::{Initialisation, Network, Statistics};
+use kappa_probe::{ProbeError, Proof, curvature, samples};
+use kappa_run::{Backend, Config, EpochMetrics, Parameters, Precision, Provenance, Request, RunDir};
 use kappa_trainer::{
     DeviceSplit, Machine, Observer, PixelScaling, TrainError, Trainer, load_checkpoint, split_data,
 };
@@ -88,6 +88,41 @@ fn the_same_seed_gives_the_same_losses_on_every_backend() {
                     // steps, +-alpha whatever a gradient's size is, carry it on.
                     assert!((a - b).abs() <= 1e-4 * b.abs(), "{network} on {name}, step {step}: {a} and {b}");
                 }
+            }
+        }
+    }
+}
+
+/// By running statistics, and by those of all images together.
+#[test]
+fn a_whole_network_has_the_same_curvature_on_every_backend() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = DataSet::mnist().unwrap();
+    let more = ["data.train=300", "network.hidden=[20, 10]", "training.epochs=1"];
+    let config = config("fc-bn.toml", &more);
+    let run = train(&config, &set, folder.path());
+    let (_, checkpoint) = run.checkpoint(None).unwrap();
+    let splits = split_data(&set, &config.data, config.seed).unwrap();
+    let scaling = PixelScaling::new(config.data.scaling, &splits.train).unwrap();
+    for statistics in [Statistics::Running, Statistics::Dataset] {
+        let request = Request {
+            parameters: Parameters::All,
+            statistics,
+            top: NonZeroUsize::new(2),
+            ..Request::new(Precision::F32)
+        };
+        let mut reference: Option<Vec<f64>> = None;
+        for (name, device) in backends() {
+            let split = DeviceSplit::new(&splits.train, set.classes, scaling, &device);
+            let network = load_checkpoint(&checkpoint, &device).unwrap();
+            let (summary, evidence) = curvature(&network, &split, &request, Proof::Whole, &()).unwrap();
+            let evidence = evidence.unwrap();
+            assert!(evidence.passed, "{name} {statistics}: {:?}", evidence.checks);
+            let found = [summary.largest.eigenvalues, vec![summary.gradient, summary.trace.value]].concat();
+            let expected = reference.get_or_insert_with(|| found.clone());
+            for (index, (a, b)) in found.iter().zip(expected.iter()).enumerate() {
+                // What the solver stops at, and what single precision makes of some thousand terms.
+                assert!((a - b).abs() <= 1e-4 * b.abs(), "{name} {statistics} {index}: {a} and {b}");
             }
         }
     }
