@@ -208,7 +208,9 @@ impl NetworkHessian {
         self.sum(|batch| {
             let upstreams = (self.curvature == Curvature::Hessian).then_some(&batch.upstreams);
             batch.at.products(directions, upstreams, |piece, logits| {
-                batch.softmax[piece].along(logits).div_scalar(self.samples as f64)
+                // There is one of each piece.
+                let upstream = batch.softmax.get(piece).map(|softmax| softmax.along(logits.clone()));
+                upstream.unwrap_or(logits).div_scalar(self.samples as f64)
             })
         })
     }
