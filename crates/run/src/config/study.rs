@@ -5,7 +5,7 @@ use std::{collections::HashSet, num::NonZeroUsize, path::Path};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{Config, bounds, keys::Configuration, parse};
+use super::{Config, WholeConfig, bounds, keys::Configuration, parse};
 use crate::{RunError, reading::read_configuration, shown};
 
 /// What a study, and not an arm, sets.
@@ -27,6 +27,9 @@ pub struct StudyConfig {
     /// Where the claims are judged besides the chosen point.
     #[serde(default)]
     pub sweep: SweepConfig,
+    /// Of which Hessians of the whole network are taken at the chosen point; of none if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<WholeConfig>,
     /// Accuracies (fractions) of the validation split whose epoch and second are compared.
     #[serde(default)]
     pub accuracies: Vec<f64>,
@@ -145,10 +148,13 @@ impl StudyConfig {
         if let Some(arm) = study.arms.iter().find(|arm| !slugs.insert(arm.slug())) {
             return Err(refuse(format!("two arms are named {:?}, or nearly so", arm.name)));
         }
-        for arm in &study.arms {
-            study.config_of(arm).map_err(|error| refuse(error.to_string()))?;
+        let configs = study.arms.iter().map(|arm| study.config_of(arm)).collect::<Result<Vec<_>, _>>();
+        let configs = configs.map_err(|error| refuse(error.to_string()))?;
+        let problem = study.whole.as_ref().and_then(|whole| whole.problem(&configs, &study.recipe.training));
+        match problem {
+            Some(problem) => Err(refuse(problem)),
+            None => Ok(study),
         }
-        Ok(study)
     }
 
     /// The recipe with the values of `arm`, named by its slug.
@@ -207,6 +213,7 @@ impl Configuration for StudyConfig {
         let recipe = Config::shortest().lines().map(|line| format!("recipe.{line}\n")).collect::<String>();
         format!(
             "name = \"x\"\nseeds = 1\ngrid.learning_rates = [1.0]\ngrid.l2 = [0.0]\n\
+             whole.epochs = [0]\nwhole.parameters = [\"all\"]\nwhole.statistics = [\"running\"]\nwhole.samples = 1\n\
              arms = [{{ name = \"x\" }}]\n{recipe}"
         )
     }

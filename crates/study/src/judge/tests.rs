@@ -1,6 +1,6 @@
 //! Verdicts on made-up runs with known answers.
 
-use kappa_run::{When, Word};
+use kappa_run::{PlainValues, When, Word};
 
 use super::{shape::outlying, *};
 
@@ -35,6 +35,7 @@ fn run(accuracies: [f64; 3], seconds: f64, lambda_1: f64, kappa_prime: f64, zero
                     trace: 1.0,
                     size: 100,
                     rank: 100 - zeros,
+                    plain: Some(PlainValues { lambda_min: 0.0, rank: 100 - zeros }),
                     silent: 0,
                     influence: None,
                     checks: Vec::new(),
@@ -42,7 +43,7 @@ fn run(accuracies: [f64; 3], seconds: f64, lambda_1: f64, kappa_prime: f64, zero
             })
         })
         .collect();
-    RunRecord { metrics, spectra }
+    RunRecord { metrics, spectra, whole: Vec::new() }
 }
 
 /// FC, and FC+BN beside it.
@@ -147,6 +148,7 @@ fn controlled(statistics: Variant, lambdas: [[f64; 5]; 3]) -> SeedRuns {
         trace: 1.0,
         size: 1,
         rank: 1,
+        plain: Some(PlainValues { lambda_min: 0.0, rank: 1 }),
         silent: 0,
         influence: None,
         checks: Vec::new(),
