@@ -181,7 +181,7 @@
 
     element("numbers").tBodies[0].replaceChildren(...shown.map(({ name, values, last, size }) => {
       const row = document.createElement("tr");
-      const cells = [name, digits(values[0], 4), digits(values[9], 4), digits(values[0] / values[9], 4), last === size ? `${values.length} of ${size}` : `the largest of ${size}`];
+      const cells = [name, digits(values[0], 4), digits(values[9], 4), digits(values[0] / values[9], 4), last === size ? `${values.length} of ${size}` : `${values.length} taken of ${size}`];
       row.append(...cells.map((cell) => Object.assign(document.createElement("td"), { textContent: cell })));
       return row;
     }));

@@ -105,3 +105,54 @@ impl RunDir {
         if is_there(&path) { read_json(&path, WHOLE_VERSION).map(Some) } else { Ok(None) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{EndRecord, Parameters, StatisticsKind, TraceRecord};
+
+    use super::*;
+
+    fn row(epoch: usize, statistics: Option<StatisticsKind>) -> WholeRow {
+        let end =
+            || EndRecord { eigenvalues: vec![3.0], residuals: vec![0.0], residual_bound: 1e-5, products: 1 };
+        WholeRow {
+            point: WholePoint { epoch, parameters: Parameters::All, statistics },
+            summary: CurvatureSummary {
+                tensors: vec![],
+                largest: end(),
+                smallest: end(),
+                negative: 0,
+                kappa_prime: None,
+                shares: vec![],
+                trace: TraceRecord { value: 1.0, error: None },
+                gauss_newton_along: vec![],
+                gauss_newton_lambda_1: 1.0,
+                gradient: 0.0,
+                gradient_share: None,
+            },
+            checks: vec![],
+        }
+    }
+
+    #[test]
+    fn rows_are_begun_where_they_are_the_first_that_are_asked_for() {
+        let rows = vec![row(0, None), row(1, None)];
+        let points: Vec<WholePoint> = rows.iter().map(|row| row.point.clone()).collect();
+        let of = |rows: &[WholeRow]| RunWhole {
+            schema_version: WHOLE_VERSION,
+            precision: Precision::F32,
+            samples: 1,
+            seconds: 0.0,
+            rows: rows.to_vec(),
+        };
+        for count in 0..=2 {
+            assert!(of(&rows[..count]).is_begun(&points));
+            assert_eq!(of(&rows[..count]).is_whole(&points), count == 2);
+        }
+        assert!(!of(&rows[1..]).is_begun(&points) && !of(&rows).is_begun(&points[..1]));
+        let other = row(0, Some(StatisticsKind::Dataset));
+        assert!(!of(&[other.clone()]).is_begun(&points));
+        assert_eq!((other.name(), other.variant()), ("all, dataset".to_owned(), Variant::Dataset));
+        assert_eq!((rows[0].name(), rows[0].variant()), ("all".to_owned(), Variant::Plain));
+    }
+}

@@ -316,4 +316,67 @@ learning_rate = 1e-3
         let one = study(TEXT, &["arms=[{ name = \"A\" }]"]).unwrap();
         assert_eq!(one.reference, "A");
     }
+
+    const WHOLE: &str = "whole={ epochs = [0, 2], parameters = [\"all\", \"norm.weight\", \"hidden.weight,norm.bias\"], \
+                         statistics = [\"running\", \"batch\"], samples = 4 }";
+    const BOTH: &str = "arms=[{ name = \"FC\" }, { name = \"FC+BN\", set = { network = { normalisation = { kind = \"batch\" } } } }]";
+
+    #[test]
+    fn a_study_without_hessians_of_the_whole_network_writes_none_of_their_keys() {
+        let study = study(TEXT, &[]).unwrap();
+        assert_eq!(study.whole, None);
+        assert!(!study.to_toml().unwrap().contains("whole"));
+    }
+
+    #[test]
+    fn what_an_arm_lacks_is_left_out_for_it_and_a_network_without_statistics_is_taken_once() {
+        let study = study(TEXT, &[BOTH, WHOLE]).unwrap();
+        let whole = study.whole.clone().unwrap();
+        let points = |arm: usize| -> Vec<String> {
+            let config = study.config_of(&study.arms[arm]).unwrap();
+            let points = whole.points(&config);
+            let told = points.iter().map(|point| {
+                let taken = point.parameters_of(&config).unwrap();
+                let by = point.statistics.map_or("-".to_owned(), |kind| kind.to_string());
+                format!("{} {by} {} {taken}", point.epoch, point.parameters)
+            });
+            told.collect()
+        };
+        assert_eq!(
+            points(0),
+            [
+                "0 - all all",
+                "0 - hidden.weight,norm.bias hidden.weight",
+                "2 - all all",
+                "2 - hidden.weight,norm.bias hidden.weight",
+            ]
+        );
+        assert_eq!(points(1).len(), 2 * 2 * 3);
+        assert_eq!(points(1)[4], "0 batch norm.weight norm.weight");
+        let written = study.to_toml().unwrap();
+        assert_eq!(StudyConfig::parse("x.toml", &written, &[]).unwrap(), study);
+        let none = super::tests::study(TEXT, &[BOTH, WHOLE, "whole.epochs=[]"]).unwrap();
+        assert!(none.whole.unwrap().points(&none.recipe).is_empty());
+    }
+
+    #[test]
+    fn what_no_network_of_the_study_has_is_refused_with_what_there_is() {
+        for (setting, told) in [
+            ("whole.epochs=[0, 3]", "`whole.epochs` has 3, and the training ends with epoch 2"),
+            ("whole.epochs=[2, 0]", "not in ascending order"),
+            ("whole.epochs=[0, 0]", "each once"),
+            (
+                "whole.parameters=[\"norm.gamma\"]",
+                "\"norm.gamma\", which no arm has; there are all, hidden.weight, hidden.bias",
+            ),
+            ("whole.parameters=[]", "no parameters"),
+            ("whole.statistics=[]", "no statistics"),
+            ("whole.statistics=[\"folded\"]", "unknown variant `folded`"),
+            ("whole.parameters=[\"all,x\"]", "names no parameters"),
+            ("whole.samples=0", "nonzero"),
+        ] {
+            let message = study(TEXT, &[BOTH, WHOLE, setting]).unwrap_err().to_string();
+            assert!(message.contains(told), "{setting}: {message}");
+        }
+    }
 }
