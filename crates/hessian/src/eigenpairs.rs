@@ -103,6 +103,31 @@ impl Hessian {
         Ok(Eigenpairs { spectrum, vectors, null_space })
     }
 
+    /// All eigenvalues alone, those that its structure makes zero being zero, as in
+    /// [`Self::eigenpairs`]: of a smaller matrix than [`Self::spectrum`] decomposes.
+    ///
+    /// ```
+    /// use kappa_hessian::{Samples, burn::tensor::Device};
+    ///
+    /// let (features, probabilities) = ([1.0, 0.5, 0.0, 2.0, 3.0, 1.0], [0.2, 0.3, 0.5, 0.6, 0.2, 0.2, 0.4, 0.4, 0.2]);
+    /// let hessian = Samples::from_slices(2, 3, &features, &probabilities, &Device::flex())?.hessian()?;
+    /// assert_eq!(hessian.eigenvalues()?.eigenvalues()[4..], [0.0, 0.0]);
+    /// # Ok::<(), kappa_hessian::HessianError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::NoConvergence`].
+    pub fn eigenvalues(&self) -> Result<Spectrum, HessianError> {
+        let subspace = Subspace::of(self, f64::EPSILON)?;
+        let (size, dimension) = (self.size(), subspace.dimension());
+        let restricted = subspace.restrict(self);
+        let restricted = MatRef::from_column_major_slice(&restricted, dimension, dimension);
+        let mut values = decomposition::eigenvalues(restricted)?;
+        values.resize(size, 0.0);
+        Ok(Spectrum::from_eigenvalues(values, self.epsilon()))
+    }
+
     /// Why so many of this Hessian's eigenvalues are zero.
     fn null_space(&self, spectrum: &Spectrum, subspace: &Subspace, nullity: usize) -> NullSpace {
         let m = self.features();

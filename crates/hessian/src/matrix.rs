@@ -193,7 +193,7 @@ impl Hessian {
     }
 
     /// All eigenvalues, by faer's symmetric eigensolver in f64, which makes rounding
-    /// errors of zeros; [`Self::eigenpairs`] makes zeros of zeros.
+    /// errors of zeros; [`Self::eigenvalues`] and [`Self::eigenpairs`] make zeros of zeros.
     ///
     /// # Errors
     ///

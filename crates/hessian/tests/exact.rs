@@ -47,6 +47,33 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
     assert_eq!(alone, on_threads(9));
 }
 
+#[test]
+fn eigenvalues_alone_are_those_of_the_eigenpairs_and_their_zeros_are_zeros() {
+    for [n, m, k] in SHAPES {
+        let hessian = Samples::new(n, m, k, 3).hessian(&Device::flex(), DType::F64, n);
+        let (values, pairs) = (hessian.eigenvalues().unwrap(), hessian.eigenpairs().unwrap());
+        let plain = hessian.spectrum().unwrap();
+        let lambda_1 = plain.eigenvalues()[0];
+        assert_eq!(values.eigenvalues().len(), m * k);
+        let triples = values.eigenvalues().iter().zip(pairs.spectrum.eigenvalues()).zip(plain.eigenvalues());
+        for ((alone, paired), plain) in triples {
+            // Decompositions of f64: a unit for each row.
+            let bound = 4.0 * (m * k) as f64 * f64::EPSILON * lambda_1;
+            assert!(
+                (alone - paired).abs() <= bound && (alone - plain).abs() <= bound,
+                "{alone} {paired} {plain}"
+            );
+        }
+        let zeros = values.eigenvalues().iter().filter(|value| **value == 0.0).count();
+        let below = plain.eigenvalues().iter().filter(|value| value.abs() < f64::EPSILON).count();
+        assert!(
+            zeros >= pairs.null_space.explained().min(m),
+            "{zeros} exact ones of {below} in [{n}, {m}, {k}]"
+        );
+        assert_eq!(values.rank(), plain.rank(), "[{n}, {m}, {k}]");
+    }
+}
+
 /// Of a matrix of 366 rows that does depend on it where faer is told the number of threads: the
 /// eigenvalues were 7e-16 apart.
 #[test]

@@ -7,8 +7,8 @@
 
 use kappa_hessian::Spectrum;
 use kappa_run::{
-    CheckRecord, CurvatureRecord, MatrixFreeRecord, Mismatch, Precision, SpectraRow, SpectrumRecord,
-    SpectrumSummary, kappa_prime, mismatches,
+    CheckRecord, CurvatureRecord, CurvatureSummary, MatrixFreeRecord, Mismatch, Precision, SpectraRow,
+    SpectrumRecord, SpectrumSummary, WholeRow, kappa_prime, mismatches,
 };
 
 use crate::{
@@ -158,32 +158,7 @@ pub fn matrix_free_mismatches(record: &MatrixFreeRecord) -> Vec<Mismatch> {
 
 /// What in a record of a network's Hessian contradicts itself.
 pub fn curvature_mismatches(record: &CurvatureRecord) -> Vec<Mismatch> {
-    let summary = &record.curvature;
-    let mut found = Vec::new();
-    let (largest, smallest) = (&summary.largest, &summary.smallest);
-    if !largest.eigenvalues.is_sorted_by(|a, b| a >= b) {
-        found.push(mismatch("curvature.largest.eigenvalues", "in another order", "from the largest down"));
-    }
-    if !smallest.eigenvalues.is_sorted_by(|a, b| a <= b) {
-        found.push(mismatch("curvature.smallest.eigenvalues", "in another order", "from the smallest up"));
-    }
-    for (key, end) in [("largest", largest), ("smallest", smallest)] {
-        if end.residuals.len() != end.eigenvalues.len() {
-            let key = format!("curvature.{key}.residuals");
-            found.push(mismatch(&key, end.residuals.len(), end.eigenvalues.len()));
-        }
-    }
-    // Where the tenth cannot be told from zero there is none.
-    let follows = kappa_prime(&largest.eigenvalues).filter(|_| summary.kappa_prime.is_some());
-    found.extend(under("curvature.kappa_prime", mismatches(&summary.kappa_prime, &follows, 0.0, |_| false)));
-    for (index, shares) in summary.shares.iter().enumerate() {
-        // Of a vector of length one, whose squares are n terms.
-        let (sum, bound) = (shares.iter().sum::<f64>(), summary.size() as f64 * f64::EPSILON);
-        let is_whole = (sum - 1.0).abs() <= bound && shares.len() == summary.tensors.len();
-        if !is_whole {
-            found.push(mismatch(&format!("curvature.shares[{index}]"), sum, "shares of one"));
-        }
-    }
+    let mut found = under("curvature.", curvature_summary_mismatches(&record.curvature));
     if let Some(blocks) = &record.blocks {
         let follows = of_all_blocks(&blocks.blocks);
         found.extend(under("blocks.largest", mismatches(&blocks.largest, &follows, 0.0, |_| false)));
@@ -198,6 +173,42 @@ pub fn curvature_mismatches(record: &CurvatureRecord) -> Vec<Mismatch> {
         let passed = evidence.checks.iter().all(|check| check.passed);
         if evidence.passed != passed {
             found.push(mismatch("evidence.passed", evidence.passed, passed));
+        }
+    }
+    found
+}
+
+/// What in a row of a study's Hessians of more than the last layer contradicts itself.
+pub fn network_row_mismatches(row: &WholeRow) -> Vec<Mismatch> {
+    let mut found = under("summary.", curvature_summary_mismatches(&row.summary));
+    found.extend(check_mismatches("checks", &row.checks));
+    found
+}
+
+fn curvature_summary_mismatches(summary: &CurvatureSummary) -> Vec<Mismatch> {
+    let mut found = Vec::new();
+    let (largest, smallest) = (&summary.largest, &summary.smallest);
+    if !largest.eigenvalues.is_sorted_by(|a, b| a >= b) {
+        found.push(mismatch("largest.eigenvalues", "in another order", "from the largest down"));
+    }
+    if !smallest.eigenvalues.is_sorted_by(|a, b| a <= b) {
+        found.push(mismatch("smallest.eigenvalues", "in another order", "from the smallest up"));
+    }
+    for (key, end) in [("largest", largest), ("smallest", smallest)] {
+        if end.residuals.len() != end.eigenvalues.len() {
+            let key = format!("{key}.residuals");
+            found.push(mismatch(&key, end.residuals.len(), end.eigenvalues.len()));
+        }
+    }
+    // Where the tenth cannot be told from zero there is none.
+    let follows = kappa_prime(&largest.eigenvalues).filter(|_| summary.kappa_prime.is_some());
+    found.extend(under("kappa_prime", mismatches(&summary.kappa_prime, &follows, 0.0, |_| false)));
+    for (index, shares) in summary.shares.iter().enumerate() {
+        // Of a vector of length one, whose squares are n terms.
+        let (sum, bound) = (shares.iter().sum::<f64>(), summary.size() as f64 * f64::EPSILON);
+        let is_whole = (sum - 1.0).abs() <= bound && shares.len() == summary.tensors.len();
+        if !is_whole {
+            found.push(mismatch(&format!("shares[{index}]"), sum, "shares of one"));
         }
     }
     found

@@ -31,6 +31,7 @@
 //! whole        the curvature of a whole network, in any of its parameters, as an operator
 //! curvature    both ends of its spectrum, what is read off them, and their evidence
 //! variants     all spectra of one epoch of a study's run
+//! network_rows what a study takes of a whole network's Hessian
 //! follows      what a record says against the eigenvalues beside it
 //! memory       what is free, asked before it is taken
 //! observer     how far it is, told to whoever watches
@@ -56,6 +57,7 @@ mod matrix_free;
 mod measure;
 mod memory;
 mod network;
+mod network_rows;
 mod observer;
 mod samples;
 mod statistics;
@@ -66,10 +68,13 @@ pub use arrays::LayerArrays;
 pub use curvature::{NetworkPoint, Proof, chosen, curvature};
 pub use error::ProbeError;
 pub use fold::{Folded, fold};
-pub use follows::{curvature_mismatches, matrix_free_mismatches, row_mismatches, spectrum_mismatches};
+pub use follows::{
+    curvature_mismatches, matrix_free_mismatches, network_row_mismatches, row_mismatches, spectrum_mismatches,
+};
 pub use layer::Layer;
 pub use measure::{Measured, Subject, check_record, measure};
 pub use network::TrainedNetwork;
+pub use network_rows::{network_row, recompute_network_row};
 pub use observer::Observer;
 pub use samples::samples;
 pub use variants::{EpochSpectra, recompute, variants};

@@ -10,7 +10,7 @@ use burn::{module::Module, tensor::Tensor};
 use kappa_data::DataSet;
 use kappa_hessian::{AccumulatorWithConstant, FeatureMap, Hessian, Spectrum, verify_values};
 use kappa_model::{Network, Pass, Place, Statistics};
-use kappa_run::{BatchSize, Influence, Precision, RunDir, SpectraRow, TrainingConfig, Variant};
+use kappa_run::{BatchSize, Influence, PlainValues, Precision, RunDir, SpectraRow, TrainingConfig, Variant};
 use kappa_trainer::{DeviceSplit, Machine, TrainError, load_checkpoint, other_file, training_split};
 
 use crate::{
@@ -43,6 +43,8 @@ struct Epoch<'a> {
     silent: usize,
     epoch: usize,
     precision: Precision,
+    /// Whether all of H is decomposed too, of the network as it is.
+    plain: bool,
 }
 
 /// By which statistics the networks of a study are probed that have any. A full batch is the
@@ -55,7 +57,8 @@ fn statistics(training: &TrainingConfig) -> Vec<Statistics> {
     statistics
 }
 
-/// The spectra of `network`, which must not record gradients, after `epoch` of a training.
+/// The spectra of `network`, which must not record gradients, after `epoch` of a training; with
+/// `plain`, of the network as it is, the end of a decomposition that knows nothing of H's structure.
 ///
 /// # Errors
 ///
@@ -66,13 +69,14 @@ pub fn variants(
     epoch: usize,
     precision: Precision,
     training: &TrainingConfig,
+    plain: bool,
 ) -> Result<Vec<EpochSpectra>, ProbeError> {
     let statistics = statistics(training);
     let granularity = statistics.iter().map(|statistics| statistics.granularity()).max().unwrap_or(1);
     let preactivations: Vec<_> = preactivations(network, split, granularity).collect();
     let silent = silent(network, &preactivations)?;
     let samples = split.samples();
-    let probed = Epoch { network, preactivations, samples, silent, epoch, precision };
+    let probed = Epoch { network, preactivations, samples, silent, epoch, precision, plain };
     if !network.shape().normalisation.has_statistics() {
         return probed.with_controls();
     }
@@ -83,7 +87,7 @@ pub fn variants(
     Ok(spectra)
 }
 
-/// The same of `run` after `epoch`, from its checkpoint and the images of `set`.
+/// The same of `run` after `epoch`, `plain` as it was, from its checkpoint and the images of `set`.
 ///
 /// # Errors
 ///
@@ -92,6 +96,7 @@ pub fn recompute(
     run: &RunDir,
     epoch: usize,
     precision: Precision,
+    plain: bool,
     set: &DataSet,
     machine: &Machine,
 ) -> Result<Vec<EpochSpectra>, ProbeError> {
@@ -103,7 +108,7 @@ pub fn recompute(
     let (_, checkpoint) = run.checkpoint(Some(epoch))?;
     let split = training_split(set, &manifest.config, &machine.device)?;
     let network = load_checkpoint(&checkpoint, &machine.device)?.valid();
-    variants(&network, &split, epoch, precision, &manifest.config.training)
+    variants(&network, &split, epoch, precision, &manifest.config.training, plain)
 }
 
 impl Epoch<'_> {
@@ -120,6 +125,9 @@ impl Epoch<'_> {
         }
         let hessian = sums.finish_mapped(&FeatureMap { shift: vec![0.0; m], scale: vec![1.0; m] })?;
         let mut spectra = vec![self.spectra(&hessian, statistics.into())?];
+        if statistics == Statistics::Running {
+            self.add_plain(&mut spectra, &hessian)?;
+        }
         self.add_influence(&mut spectra, &network, statistics, &hessian)?;
         if let Some(map) = folding(&network)?.filter(|_| statistics == Statistics::Running) {
             spectra.push(self.spectra(&sums.finish_mapped(&map)?, Variant::Folded)?);
@@ -154,6 +162,7 @@ impl Epoch<'_> {
         let (zeros, ones) = (vec![0.0; m], vec![1.0; m]);
         let plain = sums.finish_mapped(&FeatureMap { shift: zeros.clone(), scale: ones.clone() })?;
         let mut spectra = vec![self.spectra(&plain, Variant::Plain)?];
+        self.add_plain(&mut spectra, &plain)?;
         self.add_influence(&mut spectra, self.network, statistics, &plain)?;
         for (variant, shift, scale) in [
             (Variant::Centred, mean.clone(), ones),
@@ -171,7 +180,7 @@ impl Epoch<'_> {
     }
 
     fn spectra(&self, hessian: &Hessian, variant: Variant) -> Result<EpochSpectra, ProbeError> {
-        let spectrum = hessian.spectrum()?;
+        let spectrum = hessian.eigenvalues()?;
         let row = SpectraRow {
             epoch: self.epoch,
             variant,
@@ -180,11 +189,22 @@ impl Epoch<'_> {
             trace: hessian.trace(),
             size: hessian.size(),
             rank: spectrum.rank(),
+            plain: None,
             silent: self.silent,
             influence: None,
             checks: verify_values(hessian, &spectrum).iter().map(check_record).collect(),
         };
         Ok(EpochSpectra { row, eigenvalues: spectrum.eigenvalues().to_vec() })
+    }
+
+    /// Adds to the first of `spectra` what a decomposition of all of H says, if it is asked for.
+    fn add_plain(&self, spectra: &mut [EpochSpectra], hessian: &Hessian) -> Result<(), ProbeError> {
+        if let Some(first) = spectra.first_mut().filter(|_| self.plain) {
+            let spectrum = hessian.spectrum()?;
+            let (lambda_min, rank) = (spectrum.lambda_min().unwrap_or(0.0), spectrum.rank());
+            first.row.plain = Some(PlainValues { lambda_min, rank });
+        }
+        Ok(())
     }
 
     /// Adds to the first of `spectra` the sample that carries the most of lambda_1, and the
@@ -217,7 +237,7 @@ impl Epoch<'_> {
         if let Some(inputs) = its_inputs.filter(|_| most.share >= INFLUENTIAL && self.samples > 1) {
             let [features, probabilities] = inputs;
             let rest = hessian.without(&numbers(features)?, &numbers(probabilities)?)?;
-            most.top_without = Some(top(&rest.spectrum()?));
+            most.top_without = Some(top(&rest.eigenvalues()?));
         }
         row.checks.push(check_record(&hessian.shares_check(direction.lambda(), whole)));
         row.influence = Some(most);

@@ -5,7 +5,7 @@ use kappa_run::Variant;
 
 use crate::{
     ReportError,
-    figures::Figure,
+    figures::{Figure, parameters_label},
     lead, paper,
     results::{Arms, Point, Run, StudyResults},
     spectrum::SpectrumView,
@@ -32,6 +32,8 @@ struct Head {
     seeds: usize,
     epochs: usize,
     hessians: usize,
+    /// What was taken of more than the last layer, if anything was.
+    whole: Option<String>,
     machine: String,
     version: String,
     cost: String,
@@ -85,6 +87,7 @@ impl Head {
             seeds: results.chosen.seeds.len(),
             epochs: recipe.training.epochs.get(),
             hessians: results.chosen.all_runs().map(probed).sum(),
+            whole: whole(results),
             machine: with.map_or_else(String::new, |with| format!("{} on {}", with.backend, with.device)),
             version: with.map_or_else(String::new, version),
             cost: cost(results),
@@ -98,6 +101,21 @@ impl Head {
                 .collect(),
         }
     }
+}
+
+/// "210 more with respect to all parameters, ..".
+fn whole(results: &StudyResults) -> Option<String> {
+    let samples = results.whole_samples()?;
+    let count: usize = results.chosen.all_runs().map(|run| run.whole.len()).sum();
+    let parameters: Vec<String> = results.parameters().iter().map(parameters_label).collect();
+    let epochs = results.config.whole.as_ref().map(|whole| whole.epochs.clone()).unwrap_or_default();
+    let epochs: Vec<String> = epochs.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "{count} more Hessians are with respect to {}, over the first {samples} images of the training split, after \
+         epochs {}: both ends of their spectra, by exact products",
+        parameters.join("; "),
+        epochs.join(", ")
+    ))
 }
 
 /// "100", or "100, 50" of two layers.
@@ -122,6 +140,13 @@ fn checked(results: &StudyResults) -> String {
             let bad = row.checks.iter().filter(|check| !check.passed);
             failed.extend(bad.map(|check| format!("{} of {}, epoch {}", check.name, run.name, row.epoch)));
         }
+        for row in &run.whole {
+            spectra += 1;
+            checks += row.checks.len();
+            let bad = row.checks.iter().filter(|check| !check.passed);
+            let of = format!("{} of {}, epoch {}", row.name(), run.name, row.point.epoch);
+            failed.extend(bad.map(|check| format!("{} of {of}", check.name)));
+        }
     }
     let verdict = match failed.is_empty() {
         true => "all of them passed".to_owned(),
@@ -140,9 +165,12 @@ fn cost(results: &StudyResults) -> String {
     };
     let (training, spectra) = of(&results.chosen);
     let sweep = results.sweep.iter().map(of).fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let whole: f64 =
+        results.chosen.all_runs().filter_map(|run| run.whole_cost).map(|(_, seconds)| seconds).sum();
+    let whole = if whole > 0.0 { format!(", {whole:.0} s for the whole network") } else { String::new() };
     format!(
-        "at the chosen point {training:.0} s for training and evaluation and {spectra:.0} s for the spectra; along the \
-         sweeps {:.0} s and {:.0} s",
+        "at the chosen point {training:.0} s for training and evaluation and {spectra:.0} s for the spectra{whole}; \
+         along the sweeps {:.0} s and {:.0} s",
         sweep.0, sweep.1
     )
 }
@@ -168,6 +196,8 @@ struct Html<'a> {
     /// Each with its variants.
     arms: Vec<(&'a str, Vec<Variant>)>,
     last_epoch: usize,
+    /// What else than the last layer's weights the view can show.
+    parameters: Vec<String>,
 }
 
 /// report.md.
@@ -187,6 +217,7 @@ pub fn html(results: &StudyResults, tables: &Tables, figures: &[Figure]) -> Resu
         seeds: view.seeds.clone(),
         arms: in_order(&results.arms, &results.chosen),
         last_epoch: view.epochs.len().saturating_sub(1),
+        parameters: view.parameters.clone(),
         // In a script element a `<` could end it.
         view: serde_json::to_string(&view).map_err(failed)?.replace('<', "\\u003c"),
     };

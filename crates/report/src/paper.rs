@@ -63,6 +63,19 @@ pub fn claims(other: &str) -> [String; 8] {
     ]
 }
 
+/// What the paper says of the last layer, asked of the whole network; numbered behind [`claims`].
+pub fn claims_of_whole(other: &str) -> [String; 5] {
+    [
+        format!(
+            "the last layer represents the whole network: its λ₁ and κ′ say of {other} what those of all parameters say, and the leading eigenvector lies in it"
+        ),
+        "H is block-diagonal by layers, in λ₁".to_owned(),
+        "the first layer is flat and the last one steep: λ₁ of W₁ is below that of W₂".to_owned(),
+        format!("λ₁ of all parameters of {other} is smaller"),
+        format!("κ′ of all parameters of {other} is smaller"),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use kappa_run::{Config, FileChecksum, MANIFEST_VERSION};

@@ -1,8 +1,8 @@
 //! What the runs left, read into memory.
 
 use kappa_run::{
-    EpochMetrics, Findings, Manifest, PointFindings, RunDir, RunNames, SpectraRow, StudyConfig, StudyDir,
-    Variant,
+    EpochMetrics, Findings, Manifest, Parameters, PointFindings, RunDir, RunNames, SpectraRow, StudyConfig,
+    StudyDir, Variant, WholeRow,
 };
 
 use crate::{ReportError, band::Band};
@@ -21,6 +21,10 @@ pub struct Run {
     pub spectra: Vec<SpectraRow>,
     /// Seconds that the spectra took.
     pub spectra_seconds: f64,
+    /// Of more than the last layer: a row for each epoch, statistics and parameters.
+    pub whole: Vec<WholeRow>,
+    /// Images that those are of, and seconds that they took, if there are any.
+    pub whole_cost: Option<(usize, f64)>,
 }
 
 /// The runs of all arms with one seed.
@@ -120,6 +124,17 @@ impl StudyResults {
         Ok(Self { config, arms, findings, chosen, sweep: points.collect(), widths, manifest })
     }
 
+    /// What Hessians of more than the last layer are with respect to.
+    pub fn parameters(&self) -> &[Parameters] {
+        let taken = self.config.whole.as_ref().filter(|whole| !whole.epochs.is_empty());
+        taken.map_or(&[], |whole| &whole.parameters)
+    }
+
+    /// Images that they are of.
+    pub fn whole_samples(&self) -> Option<usize> {
+        self.chosen.all_runs().find_map(|run| run.whole_cost).map(|(samples, _)| samples)
+    }
+
     /// The chosen point, and those of the sweeps that have runs.
     pub fn points(&self) -> impl Iterator<Item = &Point> {
         std::iter::once(&self.chosen).chain(&self.sweep).filter(|point| !point.seeds.is_empty())
@@ -140,7 +155,10 @@ fn seeds(study: &StudyDir, arms: &Arms, names: &[RunNames]) -> Result<Vec<SeedRu
 fn run(study: &StudyDir, name: &str) -> Result<Run, ReportError> {
     let directory = study.run(name)?;
     let spectra = directory.spectra()?.ok_or_else(|| ReportError::NoSpectra(directory.path().to_owned()))?;
+    let whole = directory.whole()?;
     Ok(Run {
+        whole_cost: whole.as_ref().map(|whole| (whole.samples, whole.seconds)),
+        whole: whole.map(|whole| whole.rows).unwrap_or_default(),
         name: name.to_owned(),
         manifest: directory.manifest()?,
         metrics: directory.metrics()?,
@@ -226,6 +244,32 @@ impl Point {
             self.runs(arm).map(|run| run.spectra_of(variant).cloned().collect()).collect();
         let rows: Vec<_> = rows.iter().map(Vec::as_slice).collect();
         over_seeds(&rows, |row| row.epoch, number)
+    }
+
+    /// The statistics by which more than an arm's last layer was taken.
+    pub fn whole_variants(&self, arm: usize) -> Vec<Variant> {
+        let mut variants = Vec::new();
+        for variant in self.runs(arm).flat_map(|run| run.whole.iter().map(WholeRow::variant)) {
+            if !variants.contains(&variant) {
+                variants.push(variant);
+            }
+        }
+        variants
+    }
+
+    /// Epoch by epoch, a number of the Hessians with respect to what was `asked` over the seeds.
+    pub fn whole(
+        &self,
+        arm: usize,
+        asked: &Parameters,
+        variant: Variant,
+        number: &dyn Fn(&WholeRow) -> Option<f64>,
+    ) -> Vec<(usize, Band)> {
+        let is_it = |row: &&WholeRow| row.point.parameters == *asked && row.variant() == variant;
+        let of_run = |run: &'_ Run| run.whole.iter().filter(is_it).cloned().collect();
+        let rows: Vec<Vec<WholeRow>> = self.runs(arm).map(of_run).collect();
+        let rows: Vec<_> = rows.iter().map(Vec::as_slice).collect();
+        over_seeds(&rows, |row| row.point.epoch, number)
     }
 
     /// A number of the last spectrum of `variant` over the seeds.

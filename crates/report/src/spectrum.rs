@@ -20,12 +20,12 @@ use std::io::Write;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use flate2::{Compression, write::ZlibEncoder};
-use kappa_run::{SpectraRow, Variant};
+use kappa_run::{Parameters, SpectraRow, Variant};
 use serde::Serialize;
 
 use crate::{
     ReportError,
-    figures::{Marker, Stroke, looks},
+    figures::{Marker, Stroke, looks, parameters_label},
     results::StudyResults,
 };
 
@@ -47,6 +47,10 @@ pub struct SpectrumView {
     pub epochs: Vec<usize>,
     /// [`STEPS_A_DECADE`].
     pub steps_a_decade: f64,
+    /// What else than the last layer's weights can be shown: the largest eigenvalues with respect to it.
+    pub parameters: Vec<String>,
+    /// Those.
+    pub whole: Vec<WholeView>,
     /// The bytes that this module's description is of, compressed, in base64.
     pub spectra: String,
 }
@@ -62,6 +66,25 @@ pub struct ArmView {
     pub stroke: Stroke,
     /// "disc", "square", "triangle" or "cross".
     pub marker: Marker,
+}
+
+/// The largest eigenvalues with respect to some parameters after one epoch.
+#[derive(Debug, Serialize)]
+pub struct WholeView {
+    /// Which of the seeds.
+    pub seed: usize,
+    /// Which of the arms.
+    pub arm: usize,
+    /// "plain", "running", ..
+    pub name: Variant,
+    /// Which of the parameters.
+    pub parameters: usize,
+    /// Epochs of training.
+    pub epoch: usize,
+    /// Eigenvalues of the whole spectrum.
+    pub size: usize,
+    /// The largest, from the largest down, those above zero.
+    pub values: Vec<f32>,
 }
 
 /// One thing that was probed.
@@ -107,6 +130,28 @@ impl SpectrumView {
                 }
             }
         }
+        // Of the last layer there is the whole spectrum.
+        let mut parameters = results.parameters().to_vec();
+        parameters.retain(|asked| *asked != Parameters::LastLayer);
+        let mut whole = Vec::new();
+        for (seed, runs) in chosen.seeds.iter().enumerate() {
+            for (index, &arm) in order.iter().enumerate() {
+                let rows = runs.runs.get(arm).map_or(&[][..], |run| &run.whole);
+                whole.extend(rows.iter().filter_map(|row| {
+                    let parameters = parameters.iter().position(|asked| *asked == row.point.parameters)?;
+                    let values = row.summary.largest.eigenvalues.iter().filter(|value| **value > 0.0);
+                    Some(WholeView {
+                        seed,
+                        arm: index,
+                        name: row.variant(),
+                        parameters,
+                        epoch: row.point.epoch,
+                        size: row.summary.size(),
+                        values: values.map(|&value| value as f32).collect(),
+                    })
+                }));
+            }
+        }
         let failed = |error: std::io::Error| ReportError::Page(error.to_string());
         Ok(Self {
             arms: order.iter().enumerate().map(|(place, &arm)| arm_view(arms.name(arm), place)).collect(),
@@ -114,6 +159,8 @@ impl SpectrumView {
             variants,
             epochs,
             steps_a_decade: STEPS_A_DECADE,
+            parameters: parameters.iter().map(parameters_label).collect(),
+            whole,
             spectra: STANDARD.encode(packed.compressed().map_err(failed)?),
         })
     }

@@ -67,27 +67,44 @@
     return ranges.get(key);
   };
 
+  // What is shown of an arm: all eigenvalues of the last layer, or the largest of other parameters after
+  // the last epoch up to the slider's that was taken.
+  const ofLastLayer = (seed, arm, name, epoch) => {
+    const variant = view.variants.findIndex((variant) => variant.arm === arm && variant.name === name);
+    if (variant < 0) return null;
+    const { size } = view.variants[variant];
+    return { values: spectrum(seed, variant, epoch), range: rangeOf(seed, variant), last: size, size, epoch: view.epochs[epoch] };
+  };
+  const ofParameters = (seed, arm, name, epoch, parameters) => {
+    const all = view.whole.filter((one) => one.seed === seed && one.arm === arm && one.name === name && one.parameters === parameters);
+    const taken = all.filter((one) => one.epoch <= view.epochs[epoch]).at(-1);
+    if (!taken) return null;
+    const values = all.flatMap((one) => one.values);
+    return { values: taken.values, range: [Math.min(...values), Math.max(...values)], last: 10, size: taken.size, epoch: taken.epoch };
+  };
+
   const margin = { left: 62, right: 14, top: 10, bottom: 46 };
   let hovered = () => null;
   const draw = () => {
     const epoch = Number(element("epoch").value);
     const seed = Number(element("seed").value);
     const logarithmic = element("ranks").value === "log";
-    element("epoch-shown").textContent = view.epochs[epoch];
+    const parameters = element("parameters")?.value ?? "";
     const shown = view.arms.map((look, arm) => {
       const name = element(`arm-${arm}`).value;
-      const variant = view.variants.findIndex((variant) => variant.arm === arm && variant.name === name);
-      return { look, variant, name: `${look.name}, ${name}` };
-    }).filter(({ variant }) => variant >= 0);
-    for (const one of shown) one.values = spectrum(seed, one.variant, epoch);
+      const found = parameters === "" ? ofLastLayer(seed, arm, name, epoch) : ofParameters(seed, arm, name, epoch, Number(parameters));
+      return found && { look, name: `${look.name}, ${name}`, ...found };
+    }).filter((one) => one);
+    const told = shown[0]?.epoch ?? view.epochs[epoch];
+    element("epoch-shown").textContent = told;
 
     // Where a rank and an eigenvalue are drawn.
     const plot = element("plot");
     const [width, height] = [plot.clientWidth, plot.clientHeight];
-    const ends = shown.map(({ variant }) => rangeOf(seed, variant));
+    const ends = shown.map(({ range }) => range);
     const low = Math.min(...ends.map((end) => end[0])), high = Math.max(...ends.map((end) => end[1]));
     const y = high > 0 && low < Infinity ? [Math.log10(low) - 0.3, Math.log10(high) + 0.5] : [-1, 1];
-    const last = Math.max(2, ...shown.map(({ variant }) => view.variants[variant].size));
+    const last = Math.max(2, ...shown.map((one) => one.last));
     const scaled = (rank) => (logarithmic ? Math.log10(rank) : rank);
     const room = 0.04 * (scaled(last) - scaled(1));
     const x = [scaled(1) - room, scaled(last) + room];
@@ -98,7 +115,7 @@
 
     // Axes.
     const picture = svg("svg", { role: "img", width, height, "aria-label":
-      `Eigenvalues by rank after epoch ${view.epochs[epoch]} with seed ${view.seeds[seed]}: ${shown.map((one) => one.name).join("; ")}` });
+      `Eigenvalues by rank after epoch ${told} with seed ${view.seeds[seed]}: ${shown.map((one) => one.name).join("; ")}` });
     const bottom = height - margin.bottom;
     const text = (content, at, anchor, more = {}) => svg("text", { x: at[0], y: at[1], "text-anchor": anchor, ...more }, content);
     const decades = Math.max(1, Math.ceil((y[1] - y[0]) / 8));
@@ -162,16 +179,16 @@
       label.before(svg("rect", { x: box.x - 4, y: box.y - 2, width: box.width + 8, height: box.height + 4, rx: 3 }));
     };
 
-    element("numbers").tBodies[0].replaceChildren(...shown.map(({ name, variant, values }) => {
+    element("numbers").tBodies[0].replaceChildren(...shown.map(({ name, values, last, size }) => {
       const row = document.createElement("tr");
-      const cells = [name, digits(values[0], 4), digits(values[9], 4), digits(values[0] / values[9], 4), `${values.length} of ${view.variants[variant].size}`];
+      const cells = [name, digits(values[0], 4), digits(values[9], 4), digits(values[0] / values[9], 4), last === size ? `${values.length} of ${size}` : `${values.length} taken of ${size}`];
       row.append(...cells.map((cell) => Object.assign(document.createElement("td"), { textContent: cell })));
       return row;
     }));
   };
 
-  const controls = ["epoch", "seed", "ranks", ...view.arms.map((_, arm) => `arm-${arm}`)];
-  for (const id of controls) element(id).addEventListener("input", draw);
+  const controls = ["epoch", "parameters", "seed", "ranks", ...view.arms.map((_, arm) => `arm-${arm}`)];
+  for (const id of controls) element(id)?.addEventListener("input", draw);
   element("plot").addEventListener("pointermove", (event) => {
     const box = element("plot").getBoundingClientRect();
     hovered([event.clientX - box.left, event.clientY - box.top]);

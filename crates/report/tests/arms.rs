@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use kappa_report::{ReportError, write_report};
 use kappa_run::{
     Comparison, EpochMetrics, Estimate, FINDINGS_VERSION, FileChecksum, Findings, MANIFEST_VERSION, Manifest,
-    PointFindings, Precision, Quantity, RunDir, RunNames, RunSpectra, SPECTRA_VERSION, SpectraRow,
-    StudyConfig, StudyDir, Variant, Verdict, When, Word,
+    PlainValues, PointFindings, Precision, Quantity, RunDir, RunNames, RunSpectra, SPECTRA_VERSION,
+    SpectraRow, StudyConfig, StudyDir, Variant, Verdict, When, Word,
 };
 
 const ARMS: [&str; 3] = [
@@ -138,6 +138,7 @@ fn write_run(run: &RunDir, lambda_1: f64) {
         trace: 1.0,
         size: 18,
         rank: 12,
+        plain: Some(PlainValues { lambda_min: 0.0, rank: 12 }),
         silent: 0,
         influence: None,
         checks: vec![],

@@ -55,12 +55,13 @@ mod study;
 mod sums;
 mod tensors;
 mod verify;
+mod whole;
 mod write;
 
 pub use checksum::{file_checksum, read_from_anywhere, read_sealed, write_sealed};
 pub use config::{
     AdamConfig, Arm, BatchSize, Config, DataConfig, GridConfig, NetworkConfig, Order, Reduction, Scaling,
-    StudyConfig, SweepConfig, TrainingConfig, UnknownKey,
+    StudyConfig, SweepConfig, TrainingConfig, UnknownKey, WholeConfig, WholePoint,
 };
 pub use curvature::{
     BlockRecord, BlocksRecord, CURVATURE_VERSION, CurvatureEvidence, CurvatureRecord, CurvatureSummary,
@@ -79,7 +80,7 @@ pub use matrix_free::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopR
 pub use memory::{free_memory, limit_memory, refuse_beyond_memory};
 pub use metrics::EpochMetrics;
 pub use mismatch::{Mismatch, mismatches};
-pub use names::{Backend, Precision, Quantity, Scores, Split, Variant, When};
+pub use names::{Backend, Precision, Quantity, Scores, Split, StatisticsKind, Variant, When};
 pub use over_epochs::{EpochSpectrum, spectra_over_epochs, write_over_epochs};
 pub use parameters::{NoParameters, Parameters};
 pub use place::{Difference, Place, claim, short_of};
@@ -91,7 +92,8 @@ pub use spectrum::{
     OverlapRecord, SPECTRUM_VERSION, SpectrumRecord, SpectrumSettings, SpectrumSummary, SpectrumTimings,
     SubsetRecord, write_spectrum,
 };
-pub use study::{Influence, RunSpectra, SPECTRA_VERSION, SpectraRow, StudyDir, kappa_prime};
+pub use study::{Influence, PlainValues, RunSpectra, SPECTRA_VERSION, SpectraRow, StudyDir, kappa_prime};
 pub use sums::Checksums;
 pub use tensors::{SavedTensor, write_tensors};
 pub use verify::{CheckedFiles, Unfinished};
+pub use whole::{RunWhole, WHOLE_VERSION, WholeRow};

@@ -5,6 +5,8 @@ use std::fmt;
 use kappa_model::Statistics;
 use serde::{Deserialize, Serialize};
 
+use crate::BatchSize;
+
 /// The arithmetic of the sums over samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
@@ -86,6 +88,40 @@ pub enum Variant {
     Folded,
 }
 
+/// By which of its own kinds of statistics a study looks at a network that has any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatisticsKind {
+    /// The running ones, as at inference.
+    Running,
+    /// Those of all samples that are looked at.
+    Dataset,
+    /// Those of mini-batches, as in training.
+    Batch,
+}
+
+impl StatisticsKind {
+    /// The statistics of a network that was trained on batches of `size`. A full batch is the data
+    /// set.
+    pub fn of_batches(self, size: BatchSize) -> Statistics {
+        match (self, size) {
+            (Self::Running, _) => Statistics::Running,
+            (Self::Batch, BatchSize::Samples(size)) => Statistics::Batch(size),
+            (Self::Dataset, _) | (Self::Batch, BatchSize::Full) => Statistics::Dataset,
+        }
+    }
+}
+
+impl From<StatisticsKind> for Variant {
+    fn from(kind: StatisticsKind) -> Self {
+        match kind {
+            StatisticsKind::Running => Self::Running,
+            StatisticsKind::Dataset => Self::Dataset,
+            StatisticsKind::Batch => Self::Batch,
+        }
+    }
+}
+
 impl From<Statistics> for Variant {
     fn from(statistics: Statistics) -> Self {
         match statistics {
@@ -153,6 +189,12 @@ impl fmt::Display for Scores {
 }
 
 impl fmt::Display for Backend {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
+}
+
+impl fmt::Display for StatisticsKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(formatter)
     }

@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     CURVATURE_VERSION, CurvatureRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, Precision, RunDir, RunError,
-    SPECTRUM_VERSION, SpectraRow, SpectrumRecord, SpectrumSettings, epochs::HESSIAN, json::read_json,
-    reading::is_there, tensors::read_doubles,
+    SPECTRUM_VERSION, SpectraRow, SpectrumRecord, SpectrumSettings, WholeRow, epochs::HESSIAN,
+    json::read_json, reading::is_there, tensors::read_doubles, whole::WHOLE,
 };
 
 const SPECTRUM: &str = "spectrum.json";
@@ -27,6 +27,15 @@ pub enum Saved {
         precision: Precision,
         /// All eigenvalues, largest first.
         eigenvalues: Vec<f64>,
+    },
+    /// A row of a study's Hessians of more than the last layer.
+    Whole {
+        /// What the row says.
+        row: Box<WholeRow>,
+        /// The arithmetic.
+        precision: Precision,
+        /// Images that the loss is the mean over.
+        samples: usize,
     },
     /// A whole spectrum by `kappa hessian`.
     Spectrum {
@@ -86,10 +95,11 @@ impl Saved {
         Ok(saved)
     }
 
-    /// The variant of a study's row, or the name of its folder.
+    /// What a study's row is of, or the name of its folder.
     pub fn name(&self) -> String {
         match self {
             Self::Row { row, .. } => row.variant.to_string(),
+            Self::Whole { row, .. } => row.name(),
             Self::Spectrum { folder, .. }
             | Self::MatrixFree { folder, .. }
             | Self::Curvature { folder, .. } => {
@@ -102,6 +112,7 @@ impl Saved {
     pub fn epoch(&self) -> Option<usize> {
         match self {
             Self::Row { row, .. } => Some(row.epoch),
+            Self::Whole { row, .. } => Some(row.point.epoch),
             Self::Spectrum { record, .. } => record.settings.epoch,
             Self::MatrixFree { record, .. } => record.settings.epoch,
             Self::Curvature { record, .. } => record.settings.epoch,
@@ -111,7 +122,7 @@ impl Saved {
     /// How `kappa hessian` took it; none of a study's.
     pub fn settings(&self) -> Option<&SpectrumSettings> {
         match self {
-            Self::Row { .. } => None,
+            Self::Row { .. } | Self::Whole { .. } => None,
             Self::Spectrum { record, .. } => Some(&record.settings),
             Self::MatrixFree { record, .. } => Some(&record.settings),
             Self::Curvature { record, .. } => Some(&record.settings),
@@ -122,6 +133,7 @@ impl Saved {
     pub fn file(&self, run: &Path) -> PathBuf {
         match self {
             Self::Row { .. } => run.join("spectra.json"),
+            Self::Whole { .. } => run.join(WHOLE),
             Self::Spectrum { folder, .. } => folder.join(SPECTRUM),
             Self::MatrixFree { folder, .. } => folder.join(MATRIX_FREE),
             Self::Curvature { folder, .. } => folder.join(CURVATURE),
@@ -141,6 +153,11 @@ impl RunDir {
             let precision = spectra.precision;
             let rows = spectra.rows.into_iter().zip(self.eigenvalues()?);
             saved.extend(rows.map(|(row, eigenvalues)| Saved::Row { row, precision, eigenvalues }));
+        }
+        if let Some(whole) = self.whole()? {
+            let (precision, samples) = (whole.precision, whole.samples);
+            let rows = whole.rows.into_iter().map(Box::new);
+            saved.extend(rows.map(|row| Saved::Whole { row, precision, samples }));
         }
         let folder = self.path().join(HESSIAN);
         if !folder.is_dir() {

@@ -6,6 +6,7 @@
 //!   runs/fc_lr3e-4_l2-0e0_m100_s0/  RunDir, named by what it is
 //!     spectra.json               RunSpectra: a row for each epoch and variant
 //!     spectra.safetensors        eigenvalues [rows, K m] f64, largest first, in the rows' order
+//!     whole.json                 RunWhole: a row for each epoch, statistics and parameters, if asked for
 //!   findings.json                Findings: what the numbers say of each claim
 //!   report/                      what `kappa report` draws and writes of all this
 //! ```
@@ -31,7 +32,7 @@ use crate::{
 };
 
 /// The version of `spectra.json`'s schema.
-pub const SPECTRA_VERSION: u32 = 5;
+pub const SPECTRA_VERSION: u32 = 6;
 
 const CONFIG: &str = "study.toml";
 const RUNS: &str = "runs";
@@ -64,7 +65,7 @@ pub struct SpectraRow {
     pub variant: Variant,
     /// lambda_1 .. lambda_20, or as many as there are.
     pub top: Vec<f64>,
-    /// The smallest eigenvalue.
+    /// The smallest eigenvalue; what the structure of H makes zero is zero.
     pub lambda_min: f64,
     /// The sum of the eigenvalues.
     pub trace: f64,
@@ -72,12 +73,25 @@ pub struct SpectraRow {
     pub size: usize,
     /// How many are above rounding.
     pub rank: usize,
+    /// What a decomposition of all of H says, which knows nothing of its structure: of the network as
+    /// it is, at the first and the last epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plain: Option<PlainValues>,
     /// Hidden units that never fire on the split.
     pub silent: usize,
     /// The most influential sample, where it was looked for.
     pub influence: Option<Influence>,
     /// What was checked.
     pub checks: Vec<CheckRecord>,
+}
+
+/// The end of the spectrum by a decomposition of all of H.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PlainValues {
+    /// The smallest eigenvalue: rounding, of either sign.
+    pub lambda_min: f64,
+    /// How many are above rounding.
+    pub rank: usize,
 }
 
 /// The sample that carries the largest share of lambda_1.
@@ -107,6 +121,12 @@ impl SpectraRow {
     /// lambda_1 / lambda_10, if there are ten and the tenth is not zero.
     pub fn kappa_prime(&self) -> Option<f64> {
         kappa_prime(&self.top)
+    }
+
+    /// How many eigenvalues are zero up to rounding, by a decomposition that knows nothing of H's
+    /// structure, if there was one.
+    pub fn zeros(&self) -> Option<usize> {
+        self.plain.map(|plain| self.size.saturating_sub(plain.rank))
     }
 
     /// The number that claims are about.

@@ -9,14 +9,15 @@ use safetensors::SafeTensors;
 
 use crate::{
     CURVATURE_VERSION, Config, CurvatureRecord, Exit, FINDINGS_VERSION, Findings, MANIFEST_VERSION,
-    MATRIX_FREE_VERSION, Manifest, MatrixFreeRecord, RunDir, RunError, RunSpectra, SPECTRA_VERSION,
-    SPECTRUM_VERSION, SpectrumRecord, StudyConfig, StudyDir,
+    MATRIX_FREE_VERSION, Manifest, MatrixFreeRecord, RunDir, RunError, RunSpectra, RunWhole, SPECTRA_VERSION,
+    SPECTRUM_VERSION, SpectrumRecord, StudyConfig, StudyDir, WHOLE_VERSION,
     checksum::read_sealed,
     json::read_json,
     lock::LOCK,
     reading::refuse_other_kinds,
     shown,
     sums::{Checksums, Listed, SUMS},
+    whole::WHOLE,
     write::PARTIAL,
 };
 
@@ -144,6 +145,7 @@ fn checked(path: &Path) -> Option<Result<(), RunError>> {
     Some(match name {
         "run.json" => read_json::<Manifest>(path, MANIFEST_VERSION).map(drop),
         "spectra.json" => read_json::<RunSpectra>(path, SPECTRA_VERSION).map(drop),
+        WHOLE => read_json::<RunWhole>(path, WHOLE_VERSION).map(drop),
         "spectrum.json" => read_json::<SpectrumRecord>(path, SPECTRUM_VERSION).map(drop),
         "matrix-free.json" => read_json::<MatrixFreeRecord>(path, MATRIX_FREE_VERSION).map(drop),
         "curvature.json" => read_json::<CurvatureRecord>(path, CURVATURE_VERSION).map(drop),

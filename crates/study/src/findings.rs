@@ -27,7 +27,8 @@ pub fn find(study: &StudyConfig, directory: &StudyDir, kappa_version: &str) -> R
     let seeds = |point: Point| plan::seeds(study).map(move |seed| Point { seed, ..point });
     let classes = directory.run(&arms.name(chosen))?.manifest()?.classes;
 
-    let at_chosen = runs.all(seeds(chosen))?;
+    let mut at_chosen = runs.all(seeds(chosen))?;
+    runs.add_whole(chosen, &mut at_chosen)?;
     let widths = plan::widths(study, &arms, chosen);
     let at_widths = runs.all(widths.iter().copied())?;
     let judged = |seeds: &[SeedRuns], widths: &[SeedRuns], found: PointFindings| PointFindings {
@@ -158,7 +159,25 @@ impl Runs<'_> {
     fn record(&self, point: Point) -> Result<RunRecord, Untrained> {
         let run = self.trained(point)?;
         let spectra = run.spectra()?.ok_or_else(|| self.unfinished())?;
-        Ok(RunRecord { metrics: run.metrics()?, spectra: spectra.rows })
+        Ok(RunRecord { metrics: run.metrics()?, spectra: spectra.rows, whole: Vec::new() })
+    }
+
+    /// Adds what was taken of more than the last layer to the runs of the `chosen` point.
+    fn add_whole(&self, chosen: Point, records: &mut [SeedRuns]) -> Result<(), StudyError> {
+        let Some(whole) = &self.study.whole else { return Ok(()) };
+        for seed in records {
+            for (point, record) in self.arms.all(Point { seed: seed.seed, ..chosen }).zip(&mut seed.runs) {
+                let rows = self.directory.run(&self.arms.name(point))?.whole()?;
+                let points = whole.points(&self.arms.config(point));
+                let found = rows.filter(|rows| rows.is_whole(&points));
+                record.whole = match found {
+                    Some(found) => found.rows,
+                    None if points.is_empty() => Vec::new(),
+                    None => return Err(self.unfinished().into()),
+                };
+            }
+        }
+        Ok(())
     }
 
     fn last_metrics(&self, point: Point) -> Result<EpochMetrics, Untrained> {

@@ -13,12 +13,14 @@ use std::{
 
 use burn::module::Module;
 use kappa_data::DataSet;
-use kappa_probe::{ProbeError, variants};
+use kappa_probe::{ProbeError, network_row, variants};
 use kappa_run::{
-    EpochMetrics, Findings, Precision, RunDir, RunError, RunSpectra, SPECTRA_VERSION, StudyConfig, StudyDir,
-    shown,
+    CheckRecord, EpochMetrics, Findings, Precision, RunDir, RunError, RunSpectra, RunWhole, SPECTRA_VERSION,
+    StudyConfig, StudyDir, shown,
 };
-use kappa_trainer::{CheckpointError, Machine, Observer, TrainError, load_checkpoint, train, training_split};
+use kappa_trainer::{
+    CheckpointError, Machine, Observer, TrainError, load_checkpoint, train, training_images, training_split,
+};
 
 use crate::{
     findings::{choose, find},
@@ -99,13 +101,21 @@ pub struct Checked {
 impl Checked {
     fn add(&mut self, run: &str, spectra: &RunSpectra) {
         for row in &spectra.rows {
-            self.spectra += 1;
-            self.checks += row.checks.len();
-            let failed = row.checks.iter().filter(|check| !check.passed);
-            self.failed.extend(
-                failed.map(|check| format!("{run}, epoch {}, {}: {}", row.epoch, row.variant, check.name)),
-            );
+            self.add_row(&row.checks, || format!("{run}, epoch {}, {}", row.epoch, row.variant));
         }
+    }
+
+    fn add_whole(&mut self, run: &str, whole: &RunWhole) {
+        for row in &whole.rows {
+            self.add_row(&row.checks, || format!("{run}, epoch {}, {}", row.point.epoch, row.name()));
+        }
+    }
+
+    fn add_row(&mut self, checks: &[CheckRecord], of: impl Fn() -> String) {
+        self.spectra += 1;
+        self.checks += checks.len();
+        let failed = checks.iter().filter(|check| !check.passed);
+        self.failed.extend(failed.map(|check| format!("{}: {}", of(), check.name)));
     }
 }
 
@@ -120,6 +130,8 @@ enum Probed {
 
 /// What the spectra of one epoch cost, in epochs of training: about, for the bar.
 const SPECTRA_WORK: usize = 3;
+/// The same of a Hessian of more than the last layer.
+const WHOLE_WORK: usize = 8;
 
 struct Runner<'a> {
     study: &'a StudyConfig,
@@ -172,6 +184,16 @@ pub fn run_study(
     }
     timed("paired seeds", start);
 
+    if study.whole.is_some() {
+        let start = Instant::now();
+        runner.observer.stage("whole network", count * study.seeds.get());
+        for seed in plan::seeds(study) {
+            let points = runner.arms.all(Point { seed, ..chosen });
+            points.map(|point| runner.take_whole(point)).collect::<Result<(), _>>()?;
+        }
+        timed("whole network", start);
+    }
+
     let start = Instant::now();
     let widths = plan::widths(study, &runner.arms, chosen);
     runner.observer.stage("widths", count * widths.len());
@@ -220,7 +242,10 @@ impl Runner<'_> {
             let most = work.entry(self.arms.name(point)).or_default();
             *most = (*most).max(self.work_left(point, probed));
         }
-        self.observer.planned(work.values().sum());
+        let of_whole =
+            seeds(chosen).flat_map(|point| self.arms.all(point)).map(|point| self.whole_left(point));
+        let of_whole: usize = of_whole.sum();
+        self.observer.planned(work.values().sum::<usize>() + WHOLE_WORK * of_whole);
     }
 
     /// What training and probing `point` still takes.
@@ -235,6 +260,16 @@ impl Runner<'_> {
             Probed::No => 0,
         };
         if trained { SPECTRA_WORK * spectra } else { epochs + SPECTRA_WORK * spectra }
+    }
+
+    /// How many Hessians of more than the last layer are still to be taken of `point`.
+    fn whole_left(&self, point: Point) -> usize {
+        let Some(whole) = &self.study.whole else { return 0 };
+        let points = whole.points(&self.arms.config(point));
+        let run = RunDir::open(&self.directory.runs().join(self.arms.name(point)));
+        let found = run.ok().and_then(|run| run.whole().ok().flatten());
+        let done = found.filter(|found| found.is_begun(&points)).map_or(0, |found| found.rows.len());
+        points.len() - done
     }
 
     /// Trains the reference along the grid. Some points of it may diverge.
@@ -302,11 +337,19 @@ impl Runner<'_> {
         if probed == Probed::LastEpoch {
             epochs = epochs.split_off(epochs.len().saturating_sub(1));
         }
+        let ends = [epochs.first().copied(), epochs.last().copied()];
         let (mut rows, mut eigenvalues) = (Vec::new(), Vec::new());
         for &epoch in &epochs {
             let network = load_checkpoint(&run.checkpoint_path(epoch), device)?.valid();
-            let found = variants(&network, &split, epoch, self.precision, &config.training)
-                .map_err(|source| StudyError::Probe { run: run.path().to_owned(), epoch, source })?;
+            let found = variants(
+                &network,
+                &split,
+                epoch,
+                self.precision,
+                &config.training,
+                ends.contains(&Some(epoch)),
+            )
+            .map_err(|source| StudyError::Probe { run: run.path().to_owned(), epoch, source })?;
             for spectrum in found {
                 rows.push(spectrum.row);
                 eigenvalues.extend(spectrum.eigenvalues);
@@ -321,6 +364,43 @@ impl Runner<'_> {
         let spectra = RunSpectra { schema_version, precision, seconds, rows };
         run.write_spectra(&spectra, &eigenvalues)?;
         Ok(spectra)
+    }
+}
+
+impl Runner<'_> {
+    /// Takes the Hessians of more than the last layer of the run of `point`, those that are not there
+    /// yet, each written when it is there.
+    fn take_whole(&mut self, point: Point) -> Result<(), StudyError> {
+        let Some(whole) = &self.study.whole else { return Ok(()) };
+        let (name, config, device) = (self.arms.name(point), self.arms.config(point), &self.machine.device);
+        let points = whole.points(&config);
+        let run = self.directory.run(&name)?;
+        let none = RunWhole::new(whole, config.data.train.get());
+        let mut found = run.whole()?.filter(|found| found.is_begun(&points)).unwrap_or(none);
+        if !found.is_whole(&points) {
+            let _lock = run.lock()?;
+            let split = training_images(self.set, &config, found.samples, device)?;
+            let mut network = None;
+            for point in points.iter().skip(found.rows.len()) {
+                let (start, epoch) = (Instant::now(), point.epoch);
+                let of_epoch = match network.take() {
+                    Some((of, network)) if of == epoch => network,
+                    _ => load_checkpoint(&run.checkpoint_path(epoch), device)?.valid(),
+                };
+                let row = network_row(&of_epoch, &split, &config, point, found.precision, &())
+                    .map_err(|source| StudyError::Probe { run: run.path().to_owned(), epoch, source })?;
+                found.rows.extend(row);
+                found.seconds += start.elapsed().as_secs_f64();
+                run.write_whole(&found)?;
+                network = Some((epoch, of_epoch));
+                self.observer.worked(WHOLE_WORK);
+                if self.observer.go_on().is_break() {
+                    return Err(TrainError::Stopped.into());
+                }
+            }
+        }
+        self.checked.add_whole(&name, &found);
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! A tiny study, end to end, on the CPU; and its spectra against direct ones.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::path::Path;
+use std::{ops::ControlFlow, path::Path};
 
 use burn::{
     module::Module,
@@ -11,10 +11,11 @@ use kappa_data::{DataSet, LabelledImages};
 use kappa_hessian::Accumulator;
 use kappa_model::Pass;
 use kappa_run::{
-    EpochMetrics, Exit, Findings, Precision, RunDir, SpectraRow, StudyConfig, StudyDir, Variant,
+    EpochMetrics, Exit, Findings, Parameters, Precision, RunDir, SpectraRow, StatisticsKind, StudyConfig,
+    StudyDir, Variant,
 };
-use kappa_study::{StudyObserver, find, run_study};
-use kappa_trainer::{Machine, load_checkpoint};
+use kappa_study::{StudyError, StudyObserver, find, run_study};
+use kappa_trainer::{Machine, TrainError, load_checkpoint};
 
 const STUDY: &str = r#"
 name = "tiny"
@@ -191,6 +192,97 @@ fn what_a_study_found_is_found_again_in_what_its_runs_left() {
     // What is missing is not judged.
     std::fs::remove_dir_all(reference.path()).unwrap();
     assert!(find(&study, &directory, &found.kappa_version).is_err());
+}
+
+/// A short study that takes more than the last layer.
+fn short_whole() -> String {
+    let whole = "[whole]\nepochs = [0, 1, 3]\nparameters = [\"all\", \"norm.weight\", \"output.weight\"]\n\
+                 statistics = [\"running\", \"batch\"]\nprecision = \"f64\"\n[[arms]]\nname = \"FC\"\n";
+    short().replacen("[[arms]]\nname = \"FC\"\n", whole, 1)
+}
+
+/// Stops a study after so many rows, which are 8 of the bar's units each.
+#[derive(Default)]
+struct Stops {
+    rows: usize,
+    seen: usize,
+}
+
+impl StudyObserver for Stops {
+    fn planned(&mut self, _: usize) {}
+    fn worked(&mut self, work: usize) {
+        self.seen += usize::from(work == 8);
+    }
+    fn stage(&mut self, _: &'static str, _: usize) {}
+    fn run_done(&mut self, _: &str, _: &EpochMetrics, _: bool) {}
+    fn go_on(&mut self) -> ControlFlow<()> {
+        if self.seen == self.rows { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+#[test]
+fn hessians_of_the_whole_network_are_taken_row_by_row_and_go_on_where_they_stopped() {
+    let root = tempfile::tempdir().unwrap();
+    let study = config(root.path(), &short_whole());
+    let machine = Machine { device: Device::flex(), provenance: kappa_run::Provenance::default() };
+    // Of FC there are 3 x 2 rows, so that this stops in FC+BN.
+    let mut stops = Stops { rows: 8, seen: 0 };
+    let stopped = run_study(&study, &set(), &machine, Precision::F64, root.path(), &mut stops);
+    assert!(matches!(stopped, Err(StudyError::Train(TrainError::Stopped))));
+    let (directory, _) = StudyDir::open(&root.path().join("tiny")).unwrap();
+    let rows = |arm: &str| -> Option<kappa_run::RunWhole> {
+        let name = directory.names().unwrap().into_iter().find(|name| {
+            name.starts_with(&format!("{arm}_")) && directory.run(name).unwrap().whole().unwrap().is_some()
+        });
+        directory.run(&name?).unwrap().whole().unwrap()
+    };
+    let before = rows("fc-bn").unwrap();
+    assert_eq!((rows("fc").unwrap().rows.len(), before.rows.len()), (6, 2));
+
+    let mut counted = Counted::default();
+    let (_, found) = run(&study, root.path(), &mut counted);
+    let after = rows("fc-bn").unwrap();
+    assert_eq!(after.rows.len(), 3 * 2 * 3);
+    assert_eq!(after.rows[..2], before.rows, "what was there stays");
+    assert_eq!(after.samples, 60);
+    // Without the stop they are the same.
+    let other = tempfile::tempdir().unwrap();
+    let result =
+        run_study(&study, &set(), &machine, Precision::F64, other.path(), &mut Counted::default()).unwrap();
+    let names: Vec<_> = result.findings.points[0].seeds[0].runs.clone();
+    let straight = result.directory.run(&names[1]).unwrap().whole().unwrap().unwrap();
+    assert_eq!(straight.rows, after.rows);
+    let all = result.checked.checks;
+    assert!(result.checked.failed.is_empty() && all > 0, "{:?}", result.checked.failed);
+
+    // The last layer's come from products, its spectra from class pairs: another code. Both are f64 from
+    // the logits on; up to there the network of the spectra is f32, whose unit is 6e-8.
+    for (arm, variant, kind) in [
+        (0, Variant::Plain, None),
+        (1, Variant::Running, Some(StatisticsKind::Running)),
+        (1, Variant::Batch, Some(StatisticsKind::Batch)),
+    ] {
+        let run = result.directory.run(&names[arm]).unwrap();
+        for row in run.whole().unwrap().unwrap().rows {
+            if row.point.parameters != Parameters::LastLayer || row.point.statistics != kind {
+                continue;
+            }
+            let spectra = run.spectra().unwrap().unwrap().rows;
+            let dense =
+                spectra.iter().find(|dense| (dense.epoch, dense.variant) == (row.point.epoch, variant));
+            let (found, dense) = (row.summary.lambda_1().unwrap(), dense.unwrap().top[0]);
+            assert!((found / dense - 1.0).abs() < 1e-5, "{variant} {}: {found} {dense}", row.point.epoch);
+        }
+    }
+    let claims: Vec<u8> = found.points[0].verdicts.iter().map(|verdict| verdict.claim).collect();
+    // No tenth eigenvalue of norm.weight, and no W1 alone.
+    for (claim, is_judged) in [(9, true), (10, false), (11, false), (12, true), (13, true)] {
+        assert_eq!(claims.contains(&claim), is_judged, "{claim}");
+    }
+    // What is missing is not judged, and is found missing.
+    let bn = directory.run(&found.points[0].seeds[0].runs[1]).unwrap();
+    bn.write_whole(&before).unwrap();
+    assert!(find(&study, &directory, "").is_err());
 }
 
 #[test]

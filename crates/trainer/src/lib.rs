@@ -29,6 +29,8 @@ pub use checkpoint::{CheckpointError, load_checkpoint, save_checkpoint};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, evaluate};
 pub use import::{Reading, import_checkpoint};
-pub use run::{Machine, Observer, other_file, prolong, resume, split_data, train, training_split};
+pub use run::{
+    Machine, Observer, other_file, prolong, resume, split_data, train, training_images, training_split,
+};
 pub use split::{Chunk, DeviceSplit, Images, PixelScaling};
 pub use trainer::Trainer;

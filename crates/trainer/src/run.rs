@@ -334,9 +334,23 @@ pub fn split_data(set: &DataSet, config: &DataConfig, seed: u64) -> Result<Split
 ///
 /// As [`split_data`], and [`TrainError::ConstantPixels`].
 pub fn training_split(set: &DataSet, config: &Config, device: &Device) -> Result<DeviceSplit, TrainError> {
+    training_images(set, config, usize::MAX, device)
+}
+
+/// The first `count` images of the training split, or all if there are not so many, scaled as all are.
+///
+/// # Errors
+///
+/// As [`training_split`].
+pub fn training_images(
+    set: &DataSet,
+    config: &Config,
+    count: usize,
+    device: &Device,
+) -> Result<DeviceSplit, TrainError> {
     let splits = split_data(set, &config.data, config.seed)?;
     let scaling = PixelScaling::new(config.data.scaling, &splits.train)?;
-    Ok(DeviceSplit::new(&splits.train, set.classes, scaling, device))
+    Ok(DeviceSplit::new(&splits.train.truncated(count), set.classes, scaling, device))
 }
 
 fn manifest(config: &Config, set: &DataSet, machine: &Machine) -> Manifest {

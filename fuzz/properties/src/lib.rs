@@ -45,7 +45,7 @@ pub enum Reader {
     Set,
     /// `metrics.csv`.
     Csv,
-    /// `run.json`, `spectra.json` or `findings.json`, without the `}` that ends it. The first
+    /// `run.json`, `spectra.json`, `findings.json` or `whole.json`, without the `}` that ends it. The first
     /// byte chooses.
     Json,
 }

@@ -43,9 +43,10 @@ pub fn check_csv(folder: &Path, input: &[u8]) {
     }
 }
 
-/// The same of manifests and findings; spectra are read.
+/// The same of manifests, findings and Hessians of whole networks; spectra are read.
 pub fn check_json(folder: &Path, input: &[u8]) {
-    let Some((name, bytes)) = choose(&["run.json", "spectra.json", "findings.json"], input) else { return };
+    let names = ["run.json", "spectra.json", "findings.json", "whole.json"];
+    let Some((name, bytes)) = choose(&names, input) else { return };
     let study = folder.join(STUDY);
     let path = if name == "findings.json" { study.join(name) } else { folder.join(name) };
     put(&path, &[bytes, b"\n}\n"].concat());
@@ -56,6 +57,11 @@ pub fn check_json(folder: &Path, input: &[u8]) {
             assert_eq!(run.manifest().unwrap(), manifest);
         }),
         "spectra.json" => run.spectra().map(|_| ()),
+        "whole.json" => run.whole().map(|whole| {
+            let Some(whole) = whole else { return };
+            run.write_whole(&whole).unwrap();
+            assert_eq!(run.whole().unwrap(), Some(whole));
+        }),
         _ => StudyDir::open(&study).and_then(|(study, _)| {
             let findings = study.findings()?;
             study.write_findings(&findings).unwrap();

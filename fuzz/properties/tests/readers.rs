@@ -57,6 +57,8 @@ fn the_corpus_has_results_that_are_read() {
     }
     write_sealed(&folder.path().join("spectra.json"), &input("spectra")).unwrap();
     run.spectra().unwrap();
+    write_sealed(&folder.path().join("whole.json"), &input("whole")).unwrap();
+    assert_eq!(run.whole().unwrap().unwrap().rows.len(), 2);
     let (study, _) = StudyDir::open(&folder.path().join("study")).unwrap();
     write_sealed(&folder.path().join("study/findings.json"), &input("findings")).unwrap();
     study.findings().unwrap();

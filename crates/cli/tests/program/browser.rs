@@ -81,14 +81,18 @@ fn the_page_works_offline_and_on_a_narrow_screen() {
         assert_eq!(seen["asked"], Value::Array(vec![]), "{width} pixels: nothing is asked of a network");
         assert_eq!(seen["cut"], Value::Array(vec![]), "{width} pixels: nothing is cut off");
         assert_eq!(seen["pageIsWider"], false, "{width} pixels");
-        assert_eq!(seen["figures"], 11);
+        assert_eq!(seen["figures"], 14);
         // Each control changes what is drawn and what is told.
-        let steps = ["last", "first", "seed", "centred", "dataset"];
+        let steps = ["last", "first", "seed", "centred", "dataset", "whole"];
         for pair in steps.windows(2) {
             assert_ne!(seen[pair[0]]["drawn"], seen[pair[1]]["drawn"], "{width} pixels: {pair:?}");
             assert_ne!(seen[pair[0]]["numbers"], seen[pair[1]]["numbers"], "{width} pixels: {pair:?}");
         }
         assert_eq!(seen["first"]["epoch"], "0");
+        // Of all parameters epochs 0 and 2 were taken.
+        assert_eq!((&seen["whole"]["epoch"], &seen["whole_1"]["epoch"]), (&"0".into(), &"0".into()));
+        assert_eq!(seen["whole_2"]["epoch"], "2");
+        assert!(seen["whole_2"]["numbers"][0][4].as_str().unwrap().contains(" of "));
         // What is told of FC before training, first seed, is what the run left.
         let findings = json(&study.join("findings.json"));
         let fc = findings["points"][0]["seeds"][0]["runs"][0].as_str().unwrap();

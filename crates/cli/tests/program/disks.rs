@@ -63,7 +63,7 @@ fn with_ever_more_room(kappa: &Kappa, before: &str, command: &str) -> Option<BTr
 const STUDY: &str = "--data tiny --backend flex --quiet --set seeds=1 --set grid.learning_rates=[0.001] \
      --set grid.l2=[0] --set sweep.widths=[3] --set sweep.learning_rates=[] --set sweep.l2=[] \
      --set recipe.data.train=20 --set recipe.data.validation=10 --set recipe.data.test=9 \
-     --set recipe.training.epochs=2 --set recipe.network.hidden=30";
+     --set recipe.training.epochs=2 --set recipe.network.hidden=30 --set whole.epochs=[0,2]";
 
 #[test]
 fn a_study_on_a_disk_that_is_full_again_and_again_ends_as_if_there_had_been_room() {
@@ -80,6 +80,7 @@ fn a_study_on_a_disk_that_is_full_again_and_again_ends_as_if_there_had_been_room
         "epoch-0001.adam.safetensors",
         "spectra.safetensors",
         "spectra.json",
+        "whole.json",
         "findings.json",
         "report.html",
     ] {
@@ -100,7 +101,7 @@ fn a_hessian_without_room_costs_nothing_that_was_there() {
     let settings = STUDY.replace("recipe.", "").replace("--set seeds=1", "");
     let settings: String = settings
         .split("--set ")
-        .filter(|setting| !setting.contains("grid.") && !setting.contains("sweep."))
+        .filter(|setting| !["grid.", "sweep.", "whole."].iter().any(|of| setting.contains(of)))
         .collect::<Vec<_>>()
         .join("--set ");
     let before = format!("$KAPPA train {} {settings} --out disk", config("fc-bn.toml"));

@@ -26,6 +26,11 @@ const look = async (width) => {
   seen.seed = await set("seed", "1");
   seen.centred = await set("arm-0", "centred");
   seen.dataset = await set("arm-1", "dataset");
+  await set("arm-0", "plain");
+  seen.whole = await set("parameters", "0");
+  seen.whole_1 = await set("epoch", "1");
+  seen.whole_2 = await set("epoch", "2");
+  await set("parameters", "");
   await set("epoch", find("epoch").max);
   // What sticks out: of the page, of its plot, of its figures. Wide tables scroll in their own boxes.
   const root = inside.documentElement;

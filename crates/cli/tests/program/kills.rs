@@ -142,7 +142,9 @@ fn a_study_killed_inside_each_kind_of_write_ends_in_the_same_findings() {
     let kappa = Kappa::new();
     write_idx(&kappa.folder.path().join("tiny"), 30, 9);
     assert!(spawn(&kappa, &study("reference")).wait().unwrap().success());
-    for name in ["study.toml", "spectra.safetensors", "spectra.json", "findings.json", "report.html"] {
+    for name in
+        ["study.toml", "spectra.safetensors", "spectra.json", "whole.json", "findings.json", "report.html"]
+    {
         let out = format!("killed-in-{name}");
         let root = kappa.folder.path().join(&out);
         let begin = || {

@@ -26,7 +26,10 @@ fn mistakes_are_told_and_leave_nothing_behind() {
             "did you mean `--set training.adam.learning_rate=..`?",
         ),
         (&["study", &paper, "--set", "hidden=50"], "did you mean `recipe.network.hidden`?"),
-        (&["study", &paper, "--epochs=3"], "did you mean `--set recipe.training.epochs=..`?"),
+        (
+            &["study", &paper, "--epochs=3"],
+            "did you mean `--set recipe.training.epochs=..` or `--set whole.epochs=..`?",
+        ),
         (&["train", &smoke, "--set", "data.train=60000"], "the set has 60000"),
         (&["train", &smoke, "--data", "nowhere"], "no file `train-images-idx3-ubyte`"),
         (&["hessian"], "just train-cpu"),

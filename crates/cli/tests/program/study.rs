@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{Kappa, config, write_idx};
 
 /// What makes a study of `paper.toml` a matter of a second, on 20 images.
-pub const TINY: [&str; 8] = [
+pub const TINY: [&str; 9] = [
     "seeds=2",
     "recipe.data.train=20",
     "recipe.data.validation=10",
@@ -20,6 +20,7 @@ pub const TINY: [&str; 8] = [
     "recipe.network.hidden=6",
     "sweep.widths=[3, 9]",
     "sweep.learning_rates=[0.1]",
+    "whole.epochs=[0, 2]",
 ];
 
 /// Runs a study of `paper.toml` on 20 images of three classes, two epochs, six hidden units.
@@ -131,8 +132,9 @@ fn a_report_is_written_again_from_what_the_runs_left_alone() {
         paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
     };
     let before = files(&study.join("report"));
-    // Eight figures of the paper's and three of ours, in three formats; two pages, a table, and checksums.
-    assert_eq!(before.len(), 11 * 3 + 4);
+    // Eight figures of the paper's, three of ours and three of the whole network, in three formats; two
+    // pages, a table, and checksums.
+    assert_eq!(before.len(), 14 * 3 + 4);
     std::fs::remove_dir_all(study.join("report")).unwrap();
     for run in std::fs::read_dir(study.join("runs")).unwrap() {
         std::fs::remove_dir_all(run.unwrap().path().join("checkpoints")).unwrap();

@@ -1,4 +1,5 @@
-//! The paper's eight figures, and three of ours; with more than two arms, two for each more.
+//! The paper's eight figures, and three of ours; with more than two arms, two for each more; three of the
+//! whole network where a study has it.
 //!
 //! The reference is blue, solid and marked by discs; the next arm is vermilion, dashed and
 //! marked by squares, and so on: told apart without colour too, and the same everywhere
@@ -10,6 +11,7 @@ mod chart;
 mod raster;
 pub mod single;
 mod study;
+mod whole;
 
 use plotters::style::RGBColor;
 
@@ -17,6 +19,7 @@ use self::chart::Panel;
 pub use self::{
     chart::{Marker, Stroke},
     study::all,
+    whole::label as parameters_label,
 };
 use crate::ReportError;
 

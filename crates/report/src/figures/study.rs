@@ -7,7 +7,7 @@ use super::{
     Drawing, Figure,
     axis::Axis,
     chart::{Line, Marker, Panel, Stroke},
-    looks,
+    looks, whole,
 };
 use crate::{
     ReportError,
@@ -22,16 +22,16 @@ const NUMBERS: [(&str, Quantity); 2] = [("λ₁", Quantity::Lambda1), ("κ′ = 
 
 /// An arm as it is drawn.
 #[derive(Clone, Copy)]
-struct Drawn<'a> {
+pub(super) struct Drawn<'a> {
     /// Its place in the study.
-    arm: usize,
+    pub(super) arm: usize,
     /// Its place among what is drawn: the reference first.
     place: usize,
-    name: &'a str,
+    pub(super) name: &'a str,
 }
 
 /// All arms, the reference first.
-fn drawn(results: &StudyResults) -> impl Iterator<Item = Drawn<'_>> {
+pub(super) fn drawn(results: &StudyResults) -> impl Iterator<Item = Drawn<'_>> {
     let order = results.arms.in_order().enumerate();
     order.map(|(place, arm)| Drawn { arm, place, name: results.arms.name(arm) })
 }
@@ -49,6 +49,8 @@ pub fn all(results: &StudyResults) -> Result<Vec<Figure>, ReportError> {
     drawings.extend(drawn(results).take(2).flat_map(|arm| by_splits(arm, 4 + 2 * arm.place)));
     drawings.extend([ten_largest(results), controls(results), along_learning_rate(results), widths(results)]);
     drawings.extend(drawn(results).skip(2).flat_map(|arm| by_splits(arm, BEYOND + 2 * (arm.place - 2))));
+    let more = drawn(results).count().saturating_sub(2);
+    drawings.extend(whole::drawings(results, BEYOND + 2 * more));
     // A sweep that was left out leaves nothing to draw.
     let drawable = |drawing: &Drawing| {
         drawing.panels.iter().any(|panel| panel.lines.iter().any(|line| !line.points.is_empty()))
@@ -58,17 +60,17 @@ pub fn all(results: &StudyResults) -> Result<Vec<Figure>, ReportError> {
 }
 
 /// The line of an arm: its colour, stroke and marker.
-fn line(arm: Drawn<'_>, label: &str, points: Vec<(f64, Band)>) -> Line {
+pub(super) fn line(arm: Drawn<'_>, label: &str, points: Vec<(f64, Band)>) -> Line {
     let (colour, stroke, marker) = looks(arm.place);
     Line { label: label.to_owned(), colour, stroke, marker, width: 2, shaded: true, points }
 }
 
-fn by_epoch(points: Vec<(usize, Band)>) -> Vec<(f64, Band)> {
+pub(super) fn by_epoch(points: Vec<(usize, Band)>) -> Vec<(f64, Band)> {
     points.into_iter().map(|(epoch, band)| (epoch as f64, band)).collect()
 }
 
 /// "the median of 5 seeds, the band from the smallest to the largest"
-fn seeds(point: &Point) -> String {
+pub(super) fn seeds(point: &Point) -> String {
     match point.seeds.len() {
         1 => "one seed".to_owned(),
         count => format!("the median of {count} seeds, and a band from the smallest to the largest"),
@@ -226,7 +228,7 @@ fn ten_largest(results: &StudyResults) -> Drawing {
 }
 
 /// Panels that are to be compared have the same range.
-fn with_common_range(mut panels: Vec<Panel>) -> Vec<Panel> {
+pub(super) fn with_common_range(mut panels: Vec<Panel>) -> Vec<Panel> {
     let bands = panels.iter().flat_map(|panel| &panel.lines).flat_map(|line| &line.points);
     let all = Band::of(bands.flat_map(|(_, band)| [band.low, band.high]).filter(|value| *value > 0.0));
     for panel in &mut panels {
@@ -348,14 +350,14 @@ fn widths(results: &StudyResults) -> Drawing {
         let points = results.widths.iter().filter_map(|seed| {
             let run = seed.runs.get(arm.arm)?;
             let row = run.last_spectrum(*run.variants().first()?)?;
-            Some((seed.hidden as f64, Band::of([(row.size - row.rank) as f64])?))
+            Some((seed.hidden as f64, Band::of([row.zeros()? as f64])?))
         });
         line(arm, arm.name, points.collect())
     });
     Drawing {
         number: 11,
         caption: "Eigenvalues that are zero up to rounding, after the last epoch, against the number of hidden units; \
-                  one seed. From size - rank in spectra.json."
+                  one seed. From size - plain.rank in spectra.json."
             .to_owned(),
         panels: vec![Panel {
             title: String::new(),

@@ -1,11 +1,13 @@
 //! The numbers of the report's tables, as text. Both pages show the same.
 
 mod points;
+mod whole;
 
 use kappa_run::{Estimate, Explanation, Quantity, Variant, Verdict, When, Word};
 
 pub use self::points::short;
 use self::points::{AtPoint, Influential, Singular, at_points, grid, influential, singularities};
+use self::whole::{OfParameters, of_parameters};
 use crate::{
     ReportError, paper,
     results::{Run, StudyResults},
@@ -30,6 +32,8 @@ pub struct Tables {
     pub influences: Vec<Influential>,
     /// How singular, and why.
     pub singularities: Vec<Singular>,
+    /// Hessians of more than the last layer.
+    pub whole: Vec<OfParameters>,
     /// The grid.
     pub grid: Vec<[String; 4]>,
 }
@@ -110,6 +114,7 @@ impl Tables {
             points: at_points(results),
             influences: results.points().flat_map(|point| influential(results, point)).collect(),
             singularities: singularities(results),
+            whole: of_parameters(results),
             grid: grid(results),
         }
     }
@@ -148,7 +153,9 @@ fn in_words(count: usize) -> String {
 
 fn claims(results: &StudyResults) -> Vec<Claim> {
     let findings = &results.chosen.findings;
-    let numbered = paper::claims(results.arms.other()).into_iter().zip(1..);
+    let other = results.arms.other();
+    let of_whole = (!results.parameters().is_empty()).then(|| paper::claims_of_whole(other));
+    let numbered = paper::claims(other).into_iter().chain(of_whole.into_iter().flatten()).zip(1..);
     numbered
         .map(|(text, number)| {
             let of_claim = || findings.verdicts.iter().filter(move |verdict| verdict.claim == number);

@@ -61,7 +61,7 @@ pub struct Singular {
 }
 
 /// "4.12 (3.9 to 4.4)".
-fn banded(band: Option<Band>) -> String {
+pub(super) fn banded(band: Option<Band>) -> String {
     match band {
         Some(band) if band.low == band.high => short(band.median),
         Some(band) => format!("{} ({} to {})", short(band.median), short(band.low), short(band.high)),
@@ -122,7 +122,7 @@ fn at_point(results: &StudyResults, point: &Point, arm: usize) -> AtPoint {
 }
 
 /// "FC", "FC+BN, running"
-fn label(name: &str, variant: Variant) -> String {
+pub(super) fn label(name: &str, variant: Variant) -> String {
     if variant == Variant::Plain { name.to_owned() } else { format!("{name}, {variant}") }
 }
 
@@ -193,7 +193,8 @@ pub(super) fn singularities(results: &StudyResults) -> Vec<Singular> {
                 continue;
             };
             let classes = run.manifest.classes;
-            let (zeros, softmax) = (row.size - row.rank, run.hidden());
+            let Some(zeros) = row.zeros() else { continue };
+            let softmax = run.hidden();
             let from_silent = (classes - 1) * lost(&run.manifest.config.network, row.silent);
             rows.push(Singular {
                 network: results.arms.name(arm).to_owned(),

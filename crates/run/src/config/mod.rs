@@ -10,6 +10,7 @@ mod hidden;
 mod keys;
 mod set;
 mod study;
+mod whole;
 
 use std::{
     fmt,
@@ -25,6 +26,7 @@ pub use self::{
     batch_size::BatchSize,
     keys::UnknownKey,
     study::{Arm, GridConfig, StudyConfig, SweepConfig},
+    whole::{WholeConfig, WholePoint},
 };
 use self::{
     bounds::{decay, file_name, non_negative, positive},

@@ -5,7 +5,7 @@ use std::{collections::HashSet, num::NonZeroUsize, path::Path};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{Config, bounds, keys::Configuration, parse};
+use super::{Config, WholeConfig, bounds, keys::Configuration, parse};
 use crate::{RunError, reading::read_configuration, shown};
 
 /// What a study, and not an arm, sets.
@@ -27,6 +27,9 @@ pub struct StudyConfig {
     /// Where the claims are judged besides the chosen point.
     #[serde(default)]
     pub sweep: SweepConfig,
+    /// Of which Hessians of the whole network are taken at the chosen point; of none if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<WholeConfig>,
     /// Accuracies (fractions) of the validation split whose epoch and second are compared.
     #[serde(default)]
     pub accuracies: Vec<f64>,
@@ -145,10 +148,13 @@ impl StudyConfig {
         if let Some(arm) = study.arms.iter().find(|arm| !slugs.insert(arm.slug())) {
             return Err(refuse(format!("two arms are named {:?}, or nearly so", arm.name)));
         }
-        for arm in &study.arms {
-            study.config_of(arm).map_err(|error| refuse(error.to_string()))?;
+        let configs = study.arms.iter().map(|arm| study.config_of(arm)).collect::<Result<Vec<_>, _>>();
+        let configs = configs.map_err(|error| refuse(error.to_string()))?;
+        let problem = study.whole.as_ref().and_then(|whole| whole.problem(&configs, &study.recipe.training));
+        match problem {
+            Some(problem) => Err(refuse(problem)),
+            None => Ok(study),
         }
-        Ok(study)
     }
 
     /// The recipe with the values of `arm`, named by its slug.
@@ -207,6 +213,7 @@ impl Configuration for StudyConfig {
         let recipe = Config::shortest().lines().map(|line| format!("recipe.{line}\n")).collect::<String>();
         format!(
             "name = \"x\"\nseeds = 1\ngrid.learning_rates = [1.0]\ngrid.l2 = [0.0]\n\
+             whole.epochs = [0]\nwhole.parameters = [\"all\"]\nwhole.statistics = [\"running\"]\nwhole.samples = 1\n\
              arms = [{{ name = \"x\" }}]\n{recipe}"
         )
     }
@@ -308,5 +315,68 @@ learning_rate = 1e-3
         assert!(message.contains("`arms` is a value, not a section"), "{message}");
         let one = study(TEXT, &["arms=[{ name = \"A\" }]"]).unwrap();
         assert_eq!(one.reference, "A");
+    }
+
+    const WHOLE: &str = "whole={ epochs = [0, 2], parameters = [\"all\", \"norm.weight\", \"hidden.weight,norm.bias\"], \
+                         statistics = [\"running\", \"batch\"], samples = 4 }";
+    const BOTH: &str = "arms=[{ name = \"FC\" }, { name = \"FC+BN\", set = { network = { normalisation = { kind = \"batch\" } } } }]";
+
+    #[test]
+    fn a_study_without_hessians_of_the_whole_network_writes_none_of_their_keys() {
+        let study = study(TEXT, &[]).unwrap();
+        assert_eq!(study.whole, None);
+        assert!(!study.to_toml().unwrap().contains("whole"));
+    }
+
+    #[test]
+    fn what_an_arm_lacks_is_left_out_for_it_and_a_network_without_statistics_is_taken_once() {
+        let study = study(TEXT, &[BOTH, WHOLE]).unwrap();
+        let whole = study.whole.clone().unwrap();
+        let points = |arm: usize| -> Vec<String> {
+            let config = study.config_of(&study.arms[arm]).unwrap();
+            let points = whole.points(&config);
+            let told = points.iter().map(|point| {
+                let taken = point.parameters_of(&config).unwrap();
+                let by = point.statistics.map_or("-".to_owned(), |kind| kind.to_string());
+                format!("{} {by} {} {taken}", point.epoch, point.parameters)
+            });
+            told.collect()
+        };
+        assert_eq!(
+            points(0),
+            [
+                "0 - all all",
+                "0 - hidden.weight,norm.bias hidden.weight",
+                "2 - all all",
+                "2 - hidden.weight,norm.bias hidden.weight",
+            ]
+        );
+        assert_eq!(points(1).len(), 2 * 2 * 3);
+        assert_eq!(points(1)[4], "0 batch norm.weight norm.weight");
+        let written = study.to_toml().unwrap();
+        assert_eq!(StudyConfig::parse("x.toml", &written, &[]).unwrap(), study);
+        let none = super::tests::study(TEXT, &[BOTH, WHOLE, "whole.epochs=[]"]).unwrap();
+        assert!(none.whole.unwrap().points(&none.recipe).is_empty());
+    }
+
+    #[test]
+    fn what_no_network_of_the_study_has_is_refused_with_what_there_is() {
+        for (setting, told) in [
+            ("whole.epochs=[0, 3]", "`whole.epochs` has 3, and the training ends with epoch 2"),
+            ("whole.epochs=[2, 0]", "not in ascending order"),
+            ("whole.epochs=[0, 0]", "each once"),
+            (
+                "whole.parameters=[\"norm.gamma\"]",
+                "\"norm.gamma\", which no arm has; there are all, hidden.weight, hidden.bias",
+            ),
+            ("whole.parameters=[]", "no parameters"),
+            ("whole.statistics=[]", "no statistics"),
+            ("whole.statistics=[\"folded\"]", "unknown variant `folded`"),
+            ("whole.parameters=[\"all,x\"]", "names no parameters"),
+            ("whole.samples=0", "nonzero"),
+        ] {
+            let message = study(TEXT, &[BOTH, WHOLE, setting]).unwrap_err().to_string();
+            assert!(message.contains(told), "{setting}: {message}");
+        }
     }
 }

@@ -4,20 +4,23 @@
 //! training     (1) accuracy, (2) epochs and seconds to an accuracy, (3) seconds an epoch
 //! spectrum     (4) lambda_1, (5) kappa'
 //! shape        (6) singularity, (7) outliers, (8) growth with the width
+//! whole        (9) to (13) what of that holds of the whole network
 //! explain      what the effects on lambda_1 and kappa' are made of
 //! ```
 //!
-//! Claims (1) to (5) are of each arm beside the reference, (6) to (8) of each arm.
+//! Claims (1) to (5), (12) and (13) are of each arm beside the reference, (6) to (8), (10) and (11) of
+//! each arm, (9) in its parts of both.
 
 mod explain;
 mod shape;
 mod spectrum;
 mod training;
+mod whole;
 
 #[cfg(test)]
 mod tests;
 
-use kappa_run::{EpochMetrics, Explanation, Quantity, SpectraRow, Variant, Verdict};
+use kappa_run::{EpochMetrics, Explanation, Quantity, SpectraRow, Variant, Verdict, WholeRow};
 
 /// What is judged of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +29,9 @@ pub struct RunRecord {
     pub metrics: Vec<EpochMetrics>,
     /// A row for each epoch and variant.
     pub spectra: Vec<SpectraRow>,
+    /// Of more than the last layer: a row for each epoch, statistics and parameters; none where that was
+    /// not taken.
+    pub whole: Vec<WholeRow>,
 }
 
 /// The runs of all arms from the same start, with the same batches.
@@ -157,10 +163,12 @@ pub fn judge(
         for variant in pair.judged() {
             verdicts.extend(spectrum::eigenvalues(pair, variant));
         }
+        verdicts.extend(whole::compared(pair));
     }
     for arm in each {
         verdicts.extend(shape::singularity(arm));
         verdicts.extend(shape::outliers(arm, classes));
+        verdicts.extend(whole::alone(arm));
     }
     verdicts.extend(arms(widths, names).0.into_iter().filter_map(shape::growth));
     verdicts.sort_by_key(|verdict| verdict.claim);

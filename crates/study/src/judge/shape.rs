@@ -11,10 +11,9 @@ pub(super) fn singularity(arm: Arm<'_>) -> Option<Verdict> {
     verdict(6, arm.name, what, "eigenvalues that are zero up to rounding", arm.each(zeros))
 }
 
-/// Eigenvalues below rounding at the end of a run.
+/// Eigenvalues below rounding at the end of a run, by a decomposition that knows of no zeros.
 fn zeros(run: &RunRecord) -> Option<f64> {
-    let last = run.last_spectrum()?;
-    Some((last.size - last.rank) as f64)
+    run.last_spectrum()?.zeros().map(|zeros| zeros as f64)
 }
 
 /// (7) There are about as many outlying eigenvalues as classes, or one fewer. An

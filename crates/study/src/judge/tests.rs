@@ -1,6 +1,9 @@
 //! Verdicts on made-up runs with known answers.
 
-use kappa_run::{When, Word};
+use kappa_run::{
+    CurvatureSummary, EndRecord, Parameters, PlainValues, StatisticsKind, TensorSize, TraceRecord, When,
+    WholePoint, Word,
+};
 
 use super::{shape::outlying, *};
 
@@ -35,6 +38,7 @@ fn run(accuracies: [f64; 3], seconds: f64, lambda_1: f64, kappa_prime: f64, zero
                     trace: 1.0,
                     size: 100,
                     rank: 100 - zeros,
+                    plain: Some(PlainValues { lambda_min: 0.0, rank: 100 - zeros }),
                     silent: 0,
                     influence: None,
                     checks: Vec::new(),
@@ -42,7 +46,7 @@ fn run(accuracies: [f64; 3], seconds: f64, lambda_1: f64, kappa_prime: f64, zero
             })
         })
         .collect();
-    RunRecord { metrics, spectra }
+    RunRecord { metrics, spectra, whole: Vec::new() }
 }
 
 /// FC, and FC+BN beside it.
@@ -147,6 +151,7 @@ fn controlled(statistics: Variant, lambdas: [[f64; 5]; 3]) -> SeedRuns {
         trace: 1.0,
         size: 1,
         rank: 1,
+        plain: Some(PlainValues { lambda_min: 0.0, rank: 1 }),
         silent: 0,
         influence: None,
         checks: Vec::new(),
@@ -289,4 +294,142 @@ fn arms_that_have_the_same_statistics_are_compared_by_them() {
     let found = verdict(&judged, "(dataset statistics) is smaller at the end");
     assert!((found.estimate.mean - 1.0).abs() < 1e-12, "{}", found.estimate.mean);
     assert_eq!(verdict(&judged, "(running statistics) is smaller at the end").estimate.mean, 0.0);
+}
+
+/// A Hessian with the given lambda_1 and kappa', its leading eigenvector with `share` in W2.
+fn hessian(
+    epoch: usize,
+    parameters: &str,
+    statistics: Option<StatisticsKind>,
+    [lambda_1, kappa_prime, share]: [f64; 3],
+) -> WholeRow {
+    let tensor = |name: &str| TensorSize { name: name.to_owned(), elements: 1 };
+    let (tensors, shares) = match parameters {
+        "all" => (vec![tensor("hidden.weight"), tensor("output.weight")], vec![1.0 - share, share]),
+        name => (vec![tensor(name)], vec![1.0]),
+    };
+    let end = |value: f64| EndRecord {
+        eigenvalues: vec![value],
+        residuals: vec![0.0],
+        residual_bound: 1e-5,
+        products: 1,
+    };
+    let summary = CurvatureSummary {
+        tensors,
+        largest: end(lambda_1),
+        smallest: end(-1.0),
+        negative: 1,
+        kappa_prime: Some(kappa_prime),
+        shares: vec![shares],
+        trace: TraceRecord { value: 1.0, error: None },
+        gauss_newton_along: vec![1.0],
+        gauss_newton_lambda_1: 1.0,
+        gradient: 1.0,
+        gradient_share: None,
+    };
+    let parameters: Parameters = parameters.parse().unwrap();
+    WholeRow { point: WholePoint { epoch, parameters, statistics }, summary, checks: Vec::new() }
+}
+
+/// A run whose Hessians of all, of W1 and of W2 have these numbers at epochs 0, 1 and 2.
+fn whole(statistics: Option<StatisticsKind>, numbers: [[[f64; 3]; 3]; 3]) -> RunRecord {
+    let names = ["all", "hidden.weight", "output.weight"];
+    let rows = numbers.into_iter().enumerate().flat_map(|(epoch, of)| {
+        names.into_iter().zip(of).map(move |(name, numbers)| hessian(epoch, name, statistics, numbers))
+    });
+    RunRecord { whole: rows.collect(), ..run([0.1; 3], 1.0, 1.0, 2.0, 0) }
+}
+
+#[test]
+fn the_whole_network_is_judged_by_each_statistics_at_the_end_and_at_the_worst_epoch() {
+    let at = |all: [f64; 3], first: f64, last: [f64; 3]| [all, [first, 5.0, 0.0], last];
+    // FC: W2 is the steep one, and has most of the leading eigenvector.
+    let fc = whole(
+        None,
+        [
+            at([10.0, 10.0, 0.9], 0.1, [9.9, 20.0, 1.0]),
+            at([10.0, 10.0, 0.6], 0.1, [9.5, 20.0, 1.0]),
+            at([10.0, 10.0, 0.9], 1.0, [10.0, 20.0, 1.0]),
+        ],
+    );
+    // FC+BN: W1 is; lambda_1 is ten times FC's in all, a tenth in W2.
+    let bn = whole(
+        Some(StatisticsKind::Dataset),
+        [
+            at([1.0, 1.0, 0.0], 1.0, [1.0, 1.0, 1.0]),
+            at([100.0, 1.0, 0.1], 50.0, [1.0, 2.0, 1.0]),
+            at([100.0, 1.0, 0.2], 95.0, [1.0, 200.0, 1.0]),
+        ],
+    );
+    let judged = judge(&[SeedRuns { seed: 0, runs: vec![fc, bn] }], &[], &names(), &[], 10);
+    for (claim, what, mean) in [
+        (
+            9,
+            "the effect on lambda_1 of all parameters of FC+BN (dataset statistics) has the sign of that on W2's at the end",
+            -1.0,
+        ),
+        // kappa': a tenth in all; of W2 a tenth after epoch 1, ten times after epoch 2.
+        (
+            9,
+            "the effect on kappa' of all parameters of FC+BN (dataset statistics) has the sign of that on W2's at the end",
+            -1.0,
+        ),
+        (9, "W2 has more than half of the leading eigenvector of all parameters of FC at the end", 0.4),
+        (9, "W2 has more than half of the leading eigenvector of all parameters of FC at every epoch", 0.1),
+        (
+            9,
+            "W2 has more than half of the leading eigenvector of all parameters of FC+BN (dataset statistics) at the end",
+            -0.3,
+        ),
+        (10, "the layers' blocks alone have lambda_1 of FC to a tenth at the end", 0.1),
+        (10, "the layers' blocks alone have lambda_1 of FC to a tenth at every epoch", 0.05),
+        (
+            10,
+            "the layers' blocks alone have lambda_1 of FC+BN (dataset statistics) to a tenth at the end",
+            0.05,
+        ),
+        (
+            10,
+            "the layers' blocks alone have lambda_1 of FC+BN (dataset statistics) to a tenth at every epoch",
+            -0.4,
+        ),
+        (11, "lambda_1 of W1 of FC is below that of W2 at the end", 1.0),
+        (
+            11,
+            "lambda_1 of W1 of FC+BN (dataset statistics) is below that of W2 at the end",
+            -(95.0f64.log10()),
+        ),
+        (12, "lambda_1 of all parameters of FC+BN (dataset statistics) is smaller at the end", -1.0),
+        (12, "lambda_1 of all parameters of FC+BN (dataset statistics) is smaller before training", 1.0),
+        (13, "kappa' of all parameters of FC+BN (dataset statistics) is smaller at every epoch", 1.0),
+    ] {
+        let found = verdict(&judged, what);
+        assert_eq!((found.claim, found.control), (claim, what.ends_with("before training")), "{what}");
+        assert!((found.estimate.mean - mean).abs() < 1e-12, "{what}: {}", found.estimate.mean);
+    }
+    // The eight others are what they are without.
+    let claims_of =
+        |judged: &[Verdict]| judged.iter().filter(|verdict| verdict.claim <= 8).cloned().collect::<Vec<_>>();
+    let plain = || run([0.1; 3], 1.0, 1.0, 2.0, 0);
+    let without = judge(&[SeedRuns { seed: 0, runs: vec![plain(), plain()] }], &[], &names(), &[], 10);
+    assert_eq!(claims_of(&judged), without);
+}
+
+#[test]
+fn at_the_end_is_the_runs_last_epoch_and_no_earlier_one() {
+    let numbers = [[[1.0, 2.0, 0.5]; 3]; 3];
+    let mut cut = [whole(None, numbers), whole(Some(StatisticsKind::Running), numbers)];
+    cut.iter_mut().for_each(|run| run.whole.retain(|row| row.point.epoch < 2));
+    let judged = judge(&[SeedRuns { seed: 0, runs: cut.into() }], &[], &names(), &[], 10);
+    assert!(judged.iter().all(|verdict| verdict.claim <= 8), "{judged:?}");
+}
+
+#[test]
+fn singular_is_what_a_decomposition_says_that_knows_of_no_zeros() {
+    let mut runs = [run([0.1; 3], 1.0, 1.0, 2.0, 10), run([0.1; 3], 1.0, 1.0, 2.0, 10)];
+    for row in runs.iter_mut().flat_map(|run| &mut run.spectra) {
+        row.plain = (row.epoch == 2).then_some(PlainValues { lambda_min: -1e-17, rank: 93 });
+    }
+    let judged = judge(&[SeedRuns { seed: 0, runs: runs.into() }], &[], &names(), &[], 10);
+    assert_eq!(verdict(&judged, "Hessian of FC+BN is singular").estimate.mean, 7.0);
 }

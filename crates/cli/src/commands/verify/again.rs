@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use kappa_probe::{EpochSpectra, Measured, TrainedNetwork, measure, recompute};
+use kappa_probe::{EpochSpectra, Measured, TrainedNetwork, measure, recompute, recompute_network_row};
 use kappa_run::{
-    CurvatureRecord, MatrixFreeRecord, Mismatch, Precision, Request, RunDir, Saved, SpectrumRecord,
-    SpectrumSettings, mismatches, shown,
+    CurvatureRecord, CurvatureSummary, MatrixFreeRecord, Mismatch, Precision, Request, RunDir, Saved,
+    SpectrumRecord, SpectrumSettings, WholeRow, mismatches, shown,
 };
 use kappa_trainer::Machine;
 
@@ -22,6 +22,7 @@ const OF_THE_PLACE: [&str; 8] =
     ["kappa_version", "source", "data", "backend", "device", "seconds", "timings", "request"];
 
 const EIGENVALUES: &str = "eigenvalues";
+const BOTH_ENDS: &str = "eigenvalues of both ends";
 
 /// Computes again what was saved.
 pub struct Again<'a> {
@@ -43,9 +44,13 @@ impl<'a> Again<'a> {
     }
 
     /// Computes the answers of `place` again: of a run those of one epoch, of a study those of the
-    /// first run that has any. Says what agrees, and counts what does not.
+    /// first run that has any, of those with Hessians of more than the last layer if there are any. Says what agrees, and counts what does not.
     pub fn compute(&mut self, place: &Place, holdings: Vec<Holding>) -> Result<usize, CliError> {
-        let first = holdings.into_iter().find(|holding| !holding.saved.is_empty());
+        let has_whole = |saved: &Saved| matches!(saved, Saved::Whole { .. });
+        let (mut with_whole, mut others): (Vec<_>, Vec<_>) =
+            holdings.into_iter().partition(|holding| holding.saved.iter().any(has_whole));
+        with_whole.append(&mut others);
+        let first = with_whole.into_iter().find(|holding| !holding.saved.is_empty());
         match (place, first) {
             (Place::Report | Place::Unusable, _) => Ok(0),
             (_, None) => {
@@ -84,8 +89,9 @@ impl<'a> Again<'a> {
             Saved::Row { precision, .. } => Some(*precision),
             _ => None,
         });
+        let plain = saved.iter().any(|saved| matches!(saved, Saved::Row { row, .. } if row.plain.is_some()));
         let variants = match precision {
-            Some(precision) => self.variants(run, epoch, precision)?,
+            Some(precision) => self.variants(run, epoch, precision, plain)?,
             None => Vec::new(),
         };
         let inputs = run.manifest()?.inputs;
@@ -99,6 +105,15 @@ impl<'a> Again<'a> {
                     let found = again.map(|again| mismatches(row, &again.row, 0.0, |_| false));
                     let file = saved.file(run.path());
                     verdict(&file, [&saved.name(), EIGENVALUES], &agreement, &found.unwrap_or_default())
+                }
+                Saved::Whole { row, precision, samples } => {
+                    let again = self.network_row(run, row, *precision, *samples)?;
+                    let file = saved.file(run.path());
+                    again.map_or(1, |again| {
+                        let agreement = of_both_ends(&row.summary, &again.summary, inputs);
+                        let found = mismatches(&**row, &again, 0.0, |_| false);
+                        verdict(&file, [&saved.name(), BOTH_ENDS], &agreement, &found)
+                    })
                 }
                 _ => self.answer(&Origin::Run(run, epoch), saved)?,
             };
@@ -208,12 +223,27 @@ impl<'a> Again<'a> {
         run: &RunDir,
         epoch: usize,
         precision: Precision,
+        plain: bool,
     ) -> Result<Vec<EpochSpectra>, CliError> {
         self.machine()?;
         let Some(machine) = &self.machine else { return Ok(Vec::new()) };
         let folder = run.manifest()?.config.data.folder;
         let set = self.sets.get(self.arguments.data.as_deref().or(folder.as_deref()))?;
-        Ok(recompute(run, epoch, precision, set, machine)?)
+        Ok(recompute(run, epoch, precision, plain, set, machine)?)
+    }
+
+    fn network_row(
+        &mut self,
+        run: &RunDir,
+        row: &WholeRow,
+        precision: Precision,
+        samples: usize,
+    ) -> Result<Option<WholeRow>, CliError> {
+        self.machine()?;
+        let Some(machine) = &self.machine else { return Ok(None) };
+        let folder = run.manifest()?.config.data.folder;
+        let set = self.sets.get(self.arguments.data.as_deref().or(folder.as_deref()))?;
+        Ok(recompute_network_row(run, &row.point, precision, samples, set, machine)?)
     }
 
     fn machine(&mut self) -> Result<&Machine, CliError> {
@@ -260,14 +290,20 @@ fn curvature(
     again: &CurvatureRecord,
     inputs: usize,
 ) -> usize {
-    let values = |record: &CurvatureRecord| {
-        let ends = [&record.curvature.largest, &record.curvature.smallest];
+    let agreement = of_both_ends(&saved.curvature, &again.curvature, inputs);
+    let found = mismatches(saved, again, 0.0, |key| OF_THE_PLACE.contains(&key));
+    verdict(file, [name, BOTH_ENDS], &agreement, &found)
+}
+
+/// How near both ends of a spectrum come to what was saved.
+fn of_both_ends(saved: &CurvatureSummary, again: &CurvatureSummary, inputs: usize) -> Agreement {
+    let values = |summary: &CurvatureSummary| {
+        let ends = [&summary.largest, &summary.smallest];
         ends.iter().flat_map(|end| end.eigenvalues.iter().copied()).collect::<Vec<f64>>()
     };
-    let residual = saved.curvature.largest.residual_bound.max(again.curvature.largest.residual_bound);
-    let agreement = Agreement::of(&values(saved), &values(again), inputs, residual);
-    let found = mismatches(saved, again, 0.0, |key| OF_THE_PLACE.contains(&key));
-    verdict(file, [name, "eigenvalues of both ends"], &agreement, &found)
+    let bounds =
+        [saved, again].map(|summary| summary.largest.residual_bound.max(summary.smallest.residual_bound));
+    Agreement::of(&values(saved), &values(again), inputs, bounds[0].max(bounds[1]))
 }
 
 /// Says how the numbers of an answer, by its name and theirs, agree; where they do to the last bit, all that was measured beside them

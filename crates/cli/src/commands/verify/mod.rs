@@ -12,7 +12,9 @@ mod place;
 
 use std::{error::Error, path::Path};
 
-use kappa_probe::{curvature_mismatches, matrix_free_mismatches, row_mismatches, spectrum_mismatches};
+use kappa_probe::{
+    curvature_mismatches, matrix_free_mismatches, network_row_mismatches, row_mismatches, spectrum_mismatches,
+};
 use kappa_run::{CheckedFiles, Mismatch, RunDir, Saved, mismatches, shown};
 use kappa_study::find;
 
@@ -78,12 +80,10 @@ fn derived(path: &Path, place: &Place, holdings: &[Holding]) -> usize {
             let file = saved.file(run.as_ref().map_or(path, RunDir::path));
             let found = match saved {
                 Saved::Row { row, precision, eigenvalues } => {
-                    let of = format!("of {} after epoch {}, ", row.variant, row.epoch);
-                    let found = row_mismatches(row, *precision, eigenvalues);
-                    found
-                        .into_iter()
-                        .map(|found| Mismatch { key: format!("{of}{}", found.key), ..found })
-                        .collect()
+                    of_row(&saved.name(), row.epoch, row_mismatches(row, *precision, eigenvalues))
+                }
+                Saved::Whole { row, .. } => {
+                    of_row(&saved.name(), row.point.epoch, network_row_mismatches(row))
                 }
                 Saved::Spectrum { record, eigenvalues, .. } => spectrum_mismatches(record, eigenvalues),
                 Saved::MatrixFree { record, .. } => matrix_free_mismatches(record),
@@ -119,6 +119,12 @@ fn derived(path: &Path, place: &Place, holdings: &[Holding]) -> usize {
         }
     }
     wrong
+}
+
+/// What was found of the row of `name` at an epoch.
+fn of_row(name: &str, epoch: usize, found: Vec<Mismatch>) -> Vec<Mismatch> {
+    let key = |key: &str| format!("of {name} after epoch {epoch}, {key}");
+    found.into_iter().map(|found| Mismatch { key: key(&found.key), ..found }).collect()
 }
 
 /// Says what in `file` does not follow, and counts it.

@@ -165,7 +165,38 @@ fn findings_that_do_not_follow_from_the_runs_and_rows_from_their_eigenvalues_are
         assert!(!right && named, "{pointer}: {said}");
         fs::write(&path, before).unwrap();
     }
+    // The same of the whole network's Hessians; what does not contradict itself is computed again.
+    let run = study.join("runs").join(json(&findings)["points"][0]["seeds"][0]["runs"][1].as_str().unwrap());
+    let path = run.join("whole.json");
+    let before = fs::read(&path).unwrap();
+    for (pointer, more) in [
+        ("/rows/0/summary/kappa_prime", &["--no-spectrum"][..]),
+        ("/rows/1/checks/0/passed", &["--no-spectrum"]),
+        ("/rows/2/summary/shares/0/0", &["--no-spectrum"]),
+        ("/rows/7/summary/gradient", &[]),
+        ("/rows/8/summary/trace/value", &[]),
+    ] {
+        edit(&path, |value| {
+            let place = value.pointer_mut(pointer).unwrap();
+            *place = other(place);
+        });
+        let (right, said) = verify(&kappa, &study, more);
+        let key = pointer.rsplit('/').find(|part| part.parse::<usize>().is_err()).unwrap();
+        let named = said
+            .lines()
+            .any(|line| line.contains("WRONG: ") && line.contains("whole.json: ") && line.contains(key));
+        assert!(!right && named, "{pointer}: {said}");
+        fs::write(&path, &before).unwrap();
+    }
+    // Of a run that has not all of them the study cannot say what it says.
+    edit(&path, |value| {
+        value["rows"].as_array_mut().unwrap().pop();
+    });
+    let (right, said) = verify(&kappa, &study, &["--no-spectrum"]);
+    assert!(!right && said.contains("findings.json does not follow from the runs: "), "{said}");
+    fs::write(&path, &before).unwrap();
     assert!(verify(&kappa, &study, &["--no-spectrum"]).0);
+    let run = study.join("runs/fc-bn_lr1e-4_l2-0e0_m6_s1");
     // Without a run there is nothing to follow from.
     fs::remove_dir_all(&run).unwrap();
     let (right, said) = verify(&kappa, &study, &["--no-spectrum"]);
