@@ -113,7 +113,7 @@ fn whole(results: &StudyResults) -> Option<String> {
     Some(format!(
         "{count} more Hessians are with respect to {}, over the first {samples} images of the training split, after \
          epochs {}: both ends of their spectra, by exact products",
-        parameters.join("; "),
+        parameters.join(", "),
         epochs.join(", ")
     ))
 }

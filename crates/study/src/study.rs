@@ -4,6 +4,8 @@
 //! goes on where it was: a run is finished when its manifest says so, its spectra
 //! when they are all written. A run that is not goes on from its last whole epoch.
 
+mod whole;
+
 use std::{
     collections::HashMap,
     ops::ControlFlow,
@@ -13,14 +15,12 @@ use std::{
 
 use burn::module::Module;
 use kappa_data::DataSet;
-use kappa_probe::{ProbeError, network_row, variants};
+use kappa_probe::{ProbeError, variants};
 use kappa_run::{
     CheckRecord, EpochMetrics, Findings, Precision, RunDir, RunError, RunSpectra, RunWhole, SPECTRA_VERSION,
     StudyConfig, StudyDir, shown,
 };
-use kappa_trainer::{
-    CheckpointError, Machine, Observer, TrainError, load_checkpoint, train, training_images, training_split,
-};
+use kappa_trainer::{CheckpointError, Machine, Observer, TrainError, load_checkpoint, train, training_split};
 
 use crate::{
     findings::{choose, find},
@@ -188,8 +188,8 @@ pub fn run_study(
         let start = Instant::now();
         runner.observer.stage("whole network", count * study.seeds.get());
         for seed in plan::seeds(study) {
-            let points = runner.arms.all(Point { seed, ..chosen });
-            points.map(|point| runner.take_whole(point)).collect::<Result<(), _>>()?;
+            let mut points = runner.arms.all(Point { seed, ..chosen });
+            points.try_for_each(|point| runner.take_whole(point))?;
         }
         timed("whole network", start);
     }
@@ -260,16 +260,6 @@ impl Runner<'_> {
             Probed::No => 0,
         };
         if trained { SPECTRA_WORK * spectra } else { epochs + SPECTRA_WORK * spectra }
-    }
-
-    /// How many Hessians of more than the last layer are still to be taken of `point`.
-    fn whole_left(&self, point: Point) -> usize {
-        let Some(whole) = &self.study.whole else { return 0 };
-        let points = whole.points(&self.arms.config(point));
-        let run = RunDir::open(&self.directory.runs().join(self.arms.name(point)));
-        let found = run.ok().and_then(|run| run.whole().ok().flatten());
-        let done = found.filter(|found| found.is_begun(&points)).map_or(0, |found| found.rows.len());
-        points.len() - done
     }
 
     /// Trains the reference along the grid. Some points of it may diverge.
@@ -364,43 +354,6 @@ impl Runner<'_> {
         let spectra = RunSpectra { schema_version, precision, seconds, rows };
         run.write_spectra(&spectra, &eigenvalues)?;
         Ok(spectra)
-    }
-}
-
-impl Runner<'_> {
-    /// Takes the Hessians of more than the last layer of the run of `point`, those that are not there
-    /// yet, each written when it is there.
-    fn take_whole(&mut self, point: Point) -> Result<(), StudyError> {
-        let Some(whole) = &self.study.whole else { return Ok(()) };
-        let (name, config, device) = (self.arms.name(point), self.arms.config(point), &self.machine.device);
-        let points = whole.points(&config);
-        let run = self.directory.run(&name)?;
-        let none = RunWhole::new(whole, config.data.train.get());
-        let mut found = run.whole()?.filter(|found| found.is_begun(&points)).unwrap_or(none);
-        if !found.is_whole(&points) {
-            let _lock = run.lock()?;
-            let split = training_images(self.set, &config, found.samples, device)?;
-            let mut network = None;
-            for point in points.iter().skip(found.rows.len()) {
-                let (start, epoch) = (Instant::now(), point.epoch);
-                let of_epoch = match network.take() {
-                    Some((of, network)) if of == epoch => network,
-                    _ => load_checkpoint(&run.checkpoint_path(epoch), device)?.valid(),
-                };
-                let row = network_row(&of_epoch, &split, &config, point, found.precision, &())
-                    .map_err(|source| StudyError::Probe { run: run.path().to_owned(), epoch, source })?;
-                found.rows.extend(row);
-                found.seconds += start.elapsed().as_secs_f64();
-                run.write_whole(&found)?;
-                network = Some((epoch, of_epoch));
-                self.observer.worked(WHOLE_WORK);
-                if self.observer.go_on().is_break() {
-                    return Err(TrainError::Stopped.into());
-                }
-            }
-        }
-        self.checked.add_whole(&name, &found);
-        Ok(())
     }
 }
 

@@ -49,8 +49,8 @@ fn of_network(results: &StudyResults, arm: usize, variant: Variant, asked: &Para
         |row| row.summary.kappa_prime,
         |row| row.summary.smallest.eigenvalues.first().copied(),
         |row| Some(row.summary.gauss_newton_lambda_1),
-        |row| row.summary.leading_share("hidden.weight").or(row.summary.leading_share("hidden.0.weight")),
-        |row| row.summary.leading_share("output.weight"),
+        |row| share(row, "hidden.weight").or_else(|| share(row, "hidden.0.weight")),
+        |row| share(row, "output.weight"),
     ];
     let bands = numbers.map(|number| point.whole(arm, asked, variant, &number));
     let at = |bands: &[(usize, Band)], epoch: usize| {
@@ -63,4 +63,9 @@ fn of_network(results: &StudyResults, arm: usize, variant: Variant, asked: &Para
         numbers: [0, 1, 2, 3, 4, 5, 6].map(|number: usize| at(&bands[number], epoch)),
     };
     epochs.map(row).collect()
+}
+
+/// The share of a tensor in the leading eigenvector, where there are others.
+fn share(row: &WholeRow, tensor: &str) -> Option<f64> {
+    row.summary.leading_share(tensor).filter(|_| row.summary.tensors.len() > 1)
 }
