@@ -279,8 +279,10 @@ impl SymmetricOperator for NetworkHessian {
         Ok(product)
     }
 
+    /// The Gauss-Newton matrix is, and H is that matrix in one tensor alone without a batch's statistics,
+    /// where the network is piecewise linear.
     fn is_semi_definite(&self) -> bool {
-        self.curvature == Curvature::GaussNewton
+        self.curvature == Curvature::GaussNewton || (!self.by_batch && self.parameters.len() == 1)
     }
 }
 

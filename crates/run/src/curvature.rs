@@ -45,8 +45,9 @@ pub struct CurvatureSummary {
     pub tensors: Vec<TensorSize>,
     /// The largest eigenvalues.
     pub largest: EndRecord,
-    /// The smallest one: H is indefinite.
-    pub smallest: EndRecord,
+    /// The smallest one: H is indefinite; absent where it is known not to be, in one tensor alone and
+    /// without a batch's statistics, where the network is piecewise linear.
+    pub smallest: Option<EndRecord>,
     /// So many eigenvalues at the least are negative: as many were found (Cauchy's interlacing theorem).
     pub negative: usize,
     /// lambda_1 / lambda_10; absent below ten eigenvalues.
@@ -153,6 +154,16 @@ impl CurvatureSummary {
     /// n, the number of rows of H.
     pub fn size(&self) -> usize {
         self.tensors.iter().map(|tensor| tensor.elements).fold(0, usize::saturating_add)
+    }
+
+    /// The ends of the spectrum that were looked for.
+    pub fn ends(&self) -> impl Iterator<Item = &EndRecord> {
+        [&self.largest].into_iter().chain(&self.smallest)
+    }
+
+    /// The smallest eigenvalue, if it was looked for.
+    pub fn lambda_min(&self) -> Option<f64> {
+        self.smallest.as_ref()?.eigenvalues.first().copied()
     }
 
     /// lambda_1, if there is one.

@@ -58,7 +58,7 @@ impl EpochSpectrum {
             trace: curvature.trace.value,
             rank: None,
             digits: record.evidence.as_ref().map(|evidence| evidence.known_digits_of_lambda_1),
-            lambda_min: curvature.smallest.eigenvalues.first().copied(),
+            lambda_min: curvature.lambda_min(),
         }
     }
 }

@@ -120,7 +120,7 @@ mod tests {
             summary: CurvatureSummary {
                 tensors: vec![],
                 largest: end(),
-                smallest: end(),
+                smallest: Some(end()),
                 negative: 0,
                 kappa_prime: None,
                 shares: vec![],

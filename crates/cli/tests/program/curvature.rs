@@ -57,10 +57,8 @@ fn a_whole_network_is_measured_proven_and_verified() {
     }
     // Over the epochs a row each.
     let said = asked(&["hidden.0.weight", "--epoch", "all"]);
-    assert!(
-        said.contains("lambda_min") && said.lines().filter(|line| line.contains("e-")).count() >= 1,
-        "{said}"
-    );
+    assert!(said.contains("lambda_min") && !said.contains("Gauss-Newton"), "{said}");
+    assert!(asked(&["norm.0.bias"]).contains("none is negative"));
     let table = std::fs::read_to_string(folder.join("spectra-hidden.0.weight-limit300.csv")).unwrap();
     assert_eq!(table.lines().count(), 4, "a head and three epochs: {table}");
     let (right, said) = verify(&kappa, &kappa.folder.path().join(&run), &[]);

@@ -41,7 +41,8 @@ pub(super) fn evidence(
 ) -> Result<CurvatureEvidence, ProbeError> {
     let start = Instant::now();
     let mut checks = Vec::new();
-    for (pairs, of) in [(&measured.largest, "largest"), (&measured.smallest, "smallest")] {
+    let smallest = measured.smallest.iter().map(|pairs| (pairs, "smallest"));
+    for (pairs, of) in [(&measured.largest, "largest")].into_iter().chain(smallest) {
         let found = verify_pairs(&looked.hessian, pairs, observer)?;
         let named = |check| {
             let record = check_record(check);
@@ -62,7 +63,7 @@ pub(super) fn evidence(
     };
     let exact = Exact {
         looked: double.as_ref().unwrap_or(looked),
-        scale: measured.largest.scale.max(measured.smallest.scale),
+        scale: measured.smallest.iter().fold(measured.largest.scale, |scale, pairs| scale.max(pairs.scale)),
     };
     let (error, residual) = exact.error(&measured.largest)?;
     if proof == Proof::Whole && exact.epsilon() == f64::EPSILON {

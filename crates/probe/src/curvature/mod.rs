@@ -135,7 +135,7 @@ pub fn curvature(
 struct Pairs {
     summary: CurvatureSummary,
     largest: ExtremePairs,
-    smallest: ExtremePairs,
+    smallest: Option<ExtremePairs>,
 }
 
 fn evidence_if_asked(
@@ -158,31 +158,36 @@ fn measured(looked: &Looked<'_>, observer: &dyn Observer) -> Result<Pairs, Probe
     observer.stage("largest", None);
     let largest = largest_pairs(hessian, count, observer)?;
     observer.stage("smallest", None);
-    let smallest = smallest_pairs_within(hessian, SMALLEST, OF_SMALLEST, observer)?;
+    let smallest = match hessian.is_semi_definite() {
+        true => None,
+        false => Some(smallest_pairs_within(hessian, SMALLEST, OF_SMALLEST, observer)?),
+    };
     let trace = trace(looked, observer)?;
     observer.stage("Gauss-Newton", None);
     let gauss_newton = hessian.gauss_newton();
     let images = gauss_newton.product(largest.vectors.as_ref())?;
     let along = images.col_iter().zip(largest.vectors.col_iter());
     let along = along.map(|(image, vector)| dot(image.iter(), vector.iter())).collect();
+    let gauss_newton_lambda_1 = match smallest {
+        Some(_) => largest_pairs(&gauss_newton, 1, observer)?.eigenvalues.first().copied(),
+        // It is the same matrix.
+        None => largest.eigenvalues.first().copied(),
+    };
+    let gauss_newton_lambda_1 = gauss_newton_lambda_1.unwrap_or(0.0);
     let gradient = hessian.gradient()?;
     let tensors = looked.sizes();
     let summary = CurvatureSummary {
         shares: shares(largest.vectors.as_ref(), &tensors),
         tensors,
         kappa_prime: kappa_prime_of(&largest),
-        negative: smallest.beyond_zero,
+        negative: smallest.as_ref().map_or(0, |smallest| smallest.beyond_zero),
         trace,
         gauss_newton_along: along,
-        gauss_newton_lambda_1: largest_pairs(&gauss_newton, 1, observer)?
-            .eigenvalues
-            .first()
-            .copied()
-            .unwrap_or(0.0),
+        gauss_newton_lambda_1,
         gradient: dot(gradient.iter(), gradient.iter()).sqrt(),
         gradient_share: share(largest.vectors.as_ref(), &gradient),
         largest: end(&largest),
-        smallest: end(&smallest),
+        smallest: smallest.as_ref().map(end),
     };
     Ok(Pairs { summary, largest, smallest })
 }

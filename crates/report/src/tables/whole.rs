@@ -47,7 +47,7 @@ fn of_network(results: &StudyResults, arm: usize, variant: Variant, asked: &Para
         |row| row.summary.lambda_1(),
         |row| row.summary.largest.eigenvalues.get(9).copied(),
         |row| row.summary.kappa_prime,
-        |row| row.summary.smallest.eigenvalues.first().copied(),
+        |row| row.summary.lambda_min(),
         |row| Some(row.summary.gauss_newton_lambda_1),
         |row| share(row, "hidden.weight").or_else(|| share(row, "hidden.0.weight")),
         |row| share(row, "output.weight"),

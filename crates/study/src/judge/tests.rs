@@ -317,7 +317,7 @@ fn hessian(
     let summary = CurvatureSummary {
         tensors,
         largest: end(lambda_1),
-        smallest: end(-1.0),
+        smallest: Some(end(-1.0)),
         negative: 1,
         kappa_prime: Some(kappa_prime),
         shares: vec![shares],

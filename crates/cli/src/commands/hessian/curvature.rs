@@ -50,12 +50,17 @@ fn ends(summary: &CurvatureSummary, full: bool) {
     if last >= shown {
         line(format!("lambda_{}", last + 1), largest, last, &shares(summary, last));
     }
-    line("lambda_min".to_owned(), &summary.smallest, 0, "");
-    say(format_args!(
-        "at least {} eigenvalues are negative; {} products with H",
-        summary.negative,
-        largest.products + summary.smallest.products
-    ));
+    match &summary.smallest {
+        Some(smallest) => {
+            line("lambda_min".to_owned(), smallest, 0, "");
+            say(format_args!("at least {} eigenvalues are negative", summary.negative));
+        }
+        None => {
+            say(format_args!("none is negative: with these parameters alone the network is piecewise linear"))
+        }
+    }
+    let products: usize = summary.ends().map(|end| end.products).sum();
+    say(format_args!("{products} products with H"));
 }
 
 /// "93 % hidden.weight, 6 % norm.weight"

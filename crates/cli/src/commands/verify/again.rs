@@ -298,12 +298,10 @@ fn curvature(
 /// How near both ends of a spectrum come to what was saved.
 fn of_both_ends(saved: &CurvatureSummary, again: &CurvatureSummary, inputs: usize) -> Agreement {
     let values = |summary: &CurvatureSummary| {
-        let ends = [&summary.largest, &summary.smallest];
-        ends.iter().flat_map(|end| end.eigenvalues.iter().copied()).collect::<Vec<f64>>()
+        summary.ends().flat_map(|end| end.eigenvalues.iter().copied()).collect::<Vec<f64>>()
     };
-    let bounds =
-        [saved, again].map(|summary| summary.largest.residual_bound.max(summary.smallest.residual_bound));
-    Agreement::of(&values(saved), &values(again), inputs, bounds[0].max(bounds[1]))
+    let bounds = saved.ends().chain(again.ends()).map(|end| end.residual_bound);
+    Agreement::of(&values(saved), &values(again), inputs, bounds.fold(0.0, f64::max))
 }
 
 /// Says how the numbers of an answer, by its name and theirs, agree; where they do to the last bit, all that was measured beside them
