@@ -205,7 +205,8 @@ mod tests {
             lambda_10,
             kappa_prime: None,
             trace: 1.0,
-            rank: 3,
+            rank: Some(3),
+            lambda_min: None,
             digits: None,
         };
         let svg = epochs_plot("FC of mnist", &[row(0, Some(0.1)), row(5, Some(0.0)), row(10, None)]).unwrap();
