@@ -38,8 +38,11 @@ fn a_whole_network_is_measured_proven_and_verified() {
         let found = &record["curvature"];
         assert_eq!(record["evidence"]["passed"], true, "{name}");
         assert_eq!(record["evidence"]["checks"].as_array().unwrap().len(), checks, "{name}");
-        let [trace, error] = ["value", "error"].map(|key| number(&found["trace"][key]));
-        assert!((trace - number(&record["density"]["trace"])).abs() < 8.0 * error, "{name}");
+        // By the density's random vectors, and in closed form or by others.
+        let density = &record["density"];
+        let error = number(&density["trace_error"]) + found["trace"]["error"].as_f64().unwrap_or(0.0);
+        let apart = (number(&found["trace"]["value"]) - number(&density["trace"])).abs();
+        assert!(apart < 5.0 * error, "{name}: {apart} {error}");
         assert!(folder.join(&name).join("density.svg").is_file());
         let largest = &found["largest"]["eigenvalues"];
         assert!(number(&largest[0]) >= number(&record["blocks"]["largest"][0]) - 1e-6 * number(&largest[0]));
