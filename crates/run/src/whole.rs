@@ -151,7 +151,7 @@ mod tests {
         }
         assert!(!of(&rows[1..]).is_begun(&points) && !of(&rows).is_begun(&points[..1]));
         let other = row(0, Some(StatisticsKind::Dataset));
-        assert!(!of(&[other.clone()]).is_begun(&points));
+        assert!(!of(std::slice::from_ref(&other)).is_begun(&points));
         assert_eq!((other.name(), other.variant()), ("all, dataset".to_owned(), Variant::Dataset));
         assert_eq!((rows[0].name(), rows[0].variant()), ("all".to_owned(), Variant::Plain));
     }

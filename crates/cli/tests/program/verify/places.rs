@@ -86,8 +86,8 @@ fn every_folder_that_kappa_writes_is_verified() {
 
     let study = finished_study(&kappa);
     let said = again(&study.join("report"), 0);
-    // Eleven figures have a PNG.
-    let files = if cfg!(feature = "png") { 37 } else { 26 };
+    // Fourteen figures have a PNG.
+    let files = if cfg!(feature = "png") { 46 } else { 32 };
     assert!(said.contains(&format!("{files} files are as they were written")), "{said}");
     fs::write(study.join("report/report.md"), "other").unwrap();
     let (right, said) = verify(&kappa, &study.join("report"), &[]);
