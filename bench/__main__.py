@@ -82,6 +82,7 @@ class Benchmark:
         name += "-gpu" if given.gpu and not name.endswith("-gpu") else ""
         path = given.results / f"{name}.json"
         self.report = Report(path, given.gpu, given.threads, given.repeats)
+        self.report.keep_others(self.chosen)
 
     def run(self) -> None:
         complete = False

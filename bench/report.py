@@ -18,6 +18,8 @@ class Report:
 
     def __init__(self, path: Path, gpu: bool, threads: int, repeats: int) -> None:
         self.path = path
+        # Whether what is kept of an earlier run is all that was asked for then.
+        self.was_complete = True
         self.content: dict[str, Any] = {
             "complete": False,
             "date": datetime.date.today().isoformat(),
@@ -33,6 +35,20 @@ class Report:
             "works": {},
         }
 
+    def keep_others(self, groups: list[str]) -> None:
+        """Takes over what an earlier run left of other groups, with the day and the version it is of."""
+        earlier = json.loads(self.path.read_text()) if self.path.exists() else {"works": {}}
+        others = {name: work for name, work in earlier["works"].items() if work["group"] not in groups}
+        if not others:
+            return
+        same = [earlier[name] == self.content[name] for name in ("gpu", "threads")]
+        same += [earlier["machine"][name] == self.content["machine"][name] for name in ("cpu", "cores")]
+        if not all(same):
+            raise BenchError(f"{self.path.name} is of another machine, or of other threads: --machine")
+        of = {"date": earlier["date"], "kappa": earlier.get("kappa", {})}
+        self.content["works"] = {name: {"of": of} | work for name, work in others.items()}
+        self.was_complete = earlier["complete"]
+
     def introduce(self, kappa: Side, python: Side) -> None:
         for name, side in (("kappa", kappa), ("peers", python)):
             said = side.hello.items()
@@ -42,7 +58,7 @@ class Report:
         """At once or not at all; and not over an older file before there is anything to say."""
         if not self.content["works"]:
             return False
-        self.content["complete"] = complete
+        self.content["complete"] = complete and self.was_complete
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, json.dumps(self.content, indent=1) + "\n")
         return True

@@ -23,11 +23,13 @@ def of_machine(name: str, content: dict[str, Any]) -> str:
     for group, title in (("memory", "Memory of whole commands"), ("paper", "The paper's study")):
         found = measured.get(group)
         parts.append(f"#### {found['title'] if found else title}")
-        parts.append(of_commands(found["rows"]) if found else "not measured")
+        parts.append(of_commands(found["rows"]) + earlier(found) if found else "not measured")
     for sweep, title in SWEEP_TITLES.items():
         grid = [work for work in works.scaling(gpu, []) if work.name.split()[1] == sweep]
         parts.append(f"#### {title}, {grid[0].precision}")
-        parts.append(of_sweep([(work.title, measured.get(work.name)) for work in grid]))
+        found = [(work.title, measured.get(work.name)) for work in grid]
+        # All of a sweep are of one run.
+        parts.append(of_sweep(found) + next((earlier(work) for _, work in found if work), ""))
     return "\n\n".join(parts)
 
 
@@ -64,7 +66,16 @@ def of_peers(work: dict[str, Any], content: dict[str, Any]) -> str:
         peak = max((row["gflops"] for row in rows if "gflops" in row), default=None)
         if peak and work["group"] != "peak":
             lines += f" The machine's peak in {precision}, as measured: {digits(peak)} GFLOP/s."
-    return lines
+    return lines + earlier(work)
+
+
+def earlier(work: dict[str, Any]) -> str:
+    """Of a work that was measured in another run than the newest."""
+    if "of" not in work:
+        return ""
+    kappa, date = work["of"]["kappa"], work["of"]["date"]
+    commit = f" ({kappa['commit'][:12]})" if kappa.get("commit") else ""
+    return f"\n\nMeasured on {date}, kappa {kappa.get('version', 'of unknown version')}{commit}."
 
 
 def of_peer(row: Row) -> list[str]:
