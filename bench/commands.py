@@ -22,9 +22,17 @@ class Commands:
         self.backend = backend
 
     def paper(self) -> dict[str, Any]:
-        row = self.row("kappa study configs/paper.toml", "study", "configs/paper.toml", out="paper")
+        rows = [self.row("kappa study configs/paper.toml", "study", "configs/paper.toml", out="paper")]
+        whole = (self.root / "configs" / "paper.toml").read_text()
+        alone = without_table(whole, "whole")
+        if alone != whole:
+            self.out.mkdir(parents=True, exist_ok=True)
+            config = self.out / "paper.toml"
+            config.write_text(alone)
+            label = "the same without the whole network's spectra ([whole])"
+            rows.append(self.row(label, "study", config, out="paper-last-layer"))
         title = "The paper's study, from nothing to its report"
-        return {"group": "paper", "title": title, "rows": [row]}
+        return {"group": "paper", "title": title, "rows": rows}
 
     def memory(self) -> dict[str, Any]:
         train = ["train", "configs/fc.toml", "--set", "training.epochs=1", "--quiet"]
@@ -63,6 +71,17 @@ class Commands:
         # The kernel counts in KiB, Darwin's in bytes.
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         return {"peer": label, "seconds": [seconds], "median": seconds, "runs": 1, "peak_bytes": peak}
+
+
+def without_table(toml: str, name: str) -> str:
+    """A configuration without one of its tables, and the tables within it."""
+    kept, keep = [], True
+    for line in toml.splitlines(keepends=True):
+        if line.startswith("["):
+            table = line.strip("[ \n").partition("]")[0].strip()
+            keep = table != name and not table.startswith(f"{name}.")
+        kept += [line] if keep else []
+    return "".join(kept)
 
 
 def wait(process: subprocess.Popen) -> Any:
