@@ -1,7 +1,7 @@
 //! What is asked for and what is answered: a line of JSON each. The names are those that
 //! the other side of the benchmark uses (`bench/works.py`, `bench/peers/digests.py`).
 
-use std::num::NonZeroUsize;
+use std::{borrow::Cow, num::NonZeroUsize};
 
 use burn::tensor::DType;
 use kappa_hessian::Hessian;
@@ -30,6 +30,26 @@ pub enum Work {
     /// One epoch of training; with a full batch it is one step.
     #[serde(alias = "step")]
     Epoch { precision: Precision, network: Network, batch: BatchSize },
+    /// Of a network at its initial weights, all of its parameters and training images.
+    Network {
+        precision: Precision,
+        network: Network,
+        what: OfHessian,
+        #[serde(default = "one")]
+        vectors: NonZeroUsize,
+    },
+    /// Of a last layer, without forming its H.
+    Layer {
+        precision: Precision,
+        inputs: String,
+        what: OfHessian,
+        #[serde(default = "one")]
+        vectors: NonZeroUsize,
+    },
+}
+
+fn one() -> NonZeroUsize {
+    NonZeroUsize::MIN
 }
 
 /// The type that is computed in.
@@ -57,12 +77,36 @@ pub enum What {
     Values,
 }
 
+/// What is wanted of a Hessian that is known by its products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OfHessian {
+    /// Its product with some vectors, the seconds of each.
+    /// Several vectors at once are another work to the other side, which has more ways then.
+    #[serde(alias = "products")]
+    Product,
+    /// Its ten largest eigenpairs.
+    Pairs,
+    /// A step of training on all images, which a product is held against.
+    Step,
+}
+
 /// The paper's networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
     Fc,
     FcBn,
+}
+
+impl Network {
+    /// What its files are called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fc => "fc",
+            Self::FcBn => "fc-bn",
+        }
+    }
 }
 
 /// The first line, before anything is asked.
@@ -93,7 +137,7 @@ pub struct Measured {
     pub digest: Digest,
     /// In what the work differs from what others do under its name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<&'static str>,
+    pub note: Option<Cow<'static, str>>,
 }
 
 impl Measured {
@@ -107,9 +151,30 @@ impl Measured {
 #[serde(untagged)]
 pub enum Digest {
     Nothing {},
-    Matrix { trace: f64, frobenius: f64, elements: Vec<f64> },
-    Spectrum { lambda_1: Option<f64>, lambda_10: Option<f64>, sum: f64 },
-    Loss { loss: f64 },
+    Matrix {
+        trace: f64,
+        frobenius: f64,
+        elements: Vec<f64>,
+    },
+    Spectrum {
+        lambda_1: Option<f64>,
+        lambda_10: Option<f64>,
+        sum: f64,
+    },
+    Loss {
+        loss: f64,
+    },
+    /// |error| / |product|, of several the largest.
+    Product {
+        relative_error: f64,
+    },
+    /// Of eigenpairs, with the largest residual over |A|, by products in f64.
+    Pairs {
+        lambda_1: f64,
+        lambda_10: f64,
+        sum: f64,
+        residual: f64,
+    },
 }
 
 /// Elements of a matrix that its digest shows.
@@ -161,6 +226,18 @@ mod tests {
         let step = json!({ "work": "step", "precision": "f32", "network": "fc-bn", "batch": "full" });
         let full = BatchSize::Full;
         assert_eq!(read(step), Work::Epoch { precision: f32, network: Network::FcBn, batch: full });
+        let product = json!({ "work": "network", "what": "product", "precision": "f64", "network": "fc-bn" });
+        let (fc_bn, what, vectors) = (Network::FcBn, OfHessian::Product, number(1));
+        let of_network = Work::Network { precision: f64, network: fc_bn, what, vectors };
+        assert_eq!(read(product), of_network);
+        let eight = json!({
+            "work": "network", "what": "step", "precision": "f32", "network": "fc", "vectors": 8,
+        });
+        let (fc, what, vectors) = (Network::Fc, OfHessian::Step, number(8));
+        assert_eq!(read(eight), Work::Network { precision: f32, network: fc, what, vectors });
+        let layer = json!({ "work": "layer", "what": "pairs", "precision": "f64", "inputs": "9-3-2" });
+        let (inputs, what, vectors) = ("9-3-2".to_owned(), OfHessian::Pairs, number(1));
+        assert_eq!(read(layer), Work::Layer { precision: f64, inputs, what, vectors });
         for incomplete in [json!({ "work": "hessian", "precision": "f64" }), json!({})] {
             assert!(serde_json::from_value::<Work>(incomplete).is_err());
         }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The eigenvalues that the paper speaks of.
-const LEADING: usize = 10;
+pub(super) const LEADING: usize = 10;
 
 impl Works {
     pub(super) fn hessian(&mut self, precision: Precision, inputs: &str) -> Result<Measured, BenchError> {
@@ -25,11 +25,11 @@ impl Works {
     pub(super) fn ten_largest(&mut self, precision: Precision, inputs: &str) -> Result<Measured, BenchError> {
         let work = |samples: &Samples| largest_pairs(samples, LEADING, &());
         let (pairs, seconds) = self.of_samples(precision, inputs, work)?;
-        let note = Some("without H, from features and probabilities");
+        let note = Some("without H, from features and probabilities".into());
         Ok(Measured { note, ..Measured::new(seconds, Digest::of_eigenvalues(&pairs.eigenvalues)) })
     }
 
-    fn of_samples<T>(
+    pub(super) fn of_samples<T>(
         &mut self,
         precision: Precision,
         inputs: &str,
@@ -47,7 +47,7 @@ impl Works {
             return Err(BenchError::Unavailable("kappa decomposes H in double precision only"));
         }
         let (folder, device) = (&self.folder, &self.place.device);
-        let note = (self.place.backend == Backend::Wgpu).then_some("on the CPU");
+        let note = (self.place.backend == Backend::Wgpu).then(|| "on the CPU".into());
         let load = || Ok(read_samples(folder, MNIST, DType::F64, &Device::flex())?.hessian()?);
         self.kept.with((), load, |hessian| {
             let (spectrum, seconds) = if what == What::Pairs {
@@ -56,7 +56,10 @@ impl Works {
             } else {
                 timed(device, || Ok(hessian.spectrum()?))?
             };
-            Ok(Measured { note, ..Measured::new(seconds, Digest::of_eigenvalues(spectrum.eigenvalues())) })
+            Ok(Measured {
+                note: note.clone(),
+                ..Measured::new(seconds, Digest::of_eigenvalues(spectrum.eigenvalues()))
+            })
         })
     }
 }

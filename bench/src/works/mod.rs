@@ -2,11 +2,14 @@
 
 mod hessian;
 mod kept;
+mod layer;
+mod network;
 mod peak;
 mod training;
 
 use std::path::PathBuf;
 
+pub use network::{directions, parameters, products};
 pub use training::{configuration, trainer};
 
 use crate::{
@@ -37,6 +40,12 @@ impl Works {
             Work::Top10 { precision, inputs } => self.ten_largest(*precision, inputs),
             Work::Eigen { precision, what } => self.eigen(*precision, *what),
             Work::Epoch { precision, network, batch } => self.epoch(*precision, *network, *batch),
+            Work::Network { precision, network, what, vectors } => {
+                self.network(*precision, *network, *what, vectors.get())
+            }
+            Work::Layer { precision, inputs, what, vectors } => {
+                self.layer(*precision, inputs, *what, vectors.get())
+            }
         }
     }
 
@@ -55,16 +64,20 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
+    use crate::protocol::{Network, OfHessian};
 
     #[test]
     fn a_gpu_is_not_timed_for_what_the_cpu_would_do() {
         let place = Place { backend: Backend::Wgpu, ..Backend::Flex.open().unwrap() };
         let mut works = Works::new(PathBuf::from("nowhere"), place);
         let (precision, inputs) = (Precision::F64, "mnist".to_owned());
+        let (what, vectors) = (OfHessian::Product, NonZeroUsize::MIN);
         for work in [
             Work::Peak { precision, n: NonZeroUsize::MIN },
             Work::Hessian { precision, inputs: inputs.clone() },
-            Work::Top10 { precision, inputs },
+            Work::Top10 { precision, inputs: inputs.clone() },
+            Work::Layer { precision, inputs, what, vectors },
+            Work::Network { precision, network: Network::Fc, what, vectors },
         ] {
             assert!(matches!(works.measure(&work), Err(BenchError::Unavailable(_))), "{work:?}");
         }
