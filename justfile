@@ -26,7 +26,7 @@ paper *args:
 report *args:
     {{kappa}} report {{args}}
 
-# kappa beside numpy, torch, laplace-torch and curvlinops -> BENCHMARKS.md, e.g. `just bench --skip paper`
+# kappa beside numpy, torch, laplace-torch, curvlinops and hessian-eigenthings -> BENCHMARKS.md, e.g. `just bench --skip paper`
 bench *args:
     #!/usr/bin/env bash
     set -euo pipefail

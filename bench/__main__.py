@@ -35,9 +35,9 @@ from sides import Side
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-GROUPS = ["peak", "hessian", "eigen", "training", "memory", "paper", "scaling"]
+GROUPS = ["peak", "hessian", "eigen", "training", "network", "memory", "paper", "scaling"]
 # What kappa-bench must have written MNIST's files for.
-OF_MNIST = {"hessian", "eigen", "training"}
+OF_MNIST = {"hessian", "eigen", "training", "network"}
 
 
 def groups(text: str) -> list[str]:
@@ -128,7 +128,9 @@ class Benchmark:
                 for array in "GP":
                     (self.folder / f"{array}-{work.request['inputs']}.npy").unlink()
         else:
-            for work in works.peak(gpu) if group == "peak" else getattr(works, group)():
+            if group == "network":
+                self.write_inputs("--networks", "--layer", *map(str, works.LAYER))
+            for work in works.of_group(group, gpu):
                 yield work.name, measurer.measure(work)
 
     def fastest(self, python: Side) -> list[str]:

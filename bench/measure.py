@@ -71,7 +71,9 @@ class Measurer:
         row.reason = {name: answer[name] for name in ("error", "unavailable") if name in answer}
         if row.checked and not row.reason:
             try:
-                wrong = difference(answer["digest"], self.references.get(work.answer), work.precision)
+                wrong = difference(
+                    answer["digest"], self.references.get(work.answer), work.precision, work.sums
+                )
             except (KeyError, TypeError):
                 wrong = "its digest lacks what the others' have"
             if wrong:

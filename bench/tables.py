@@ -17,7 +17,8 @@ SWEEP_TITLES = {
 def of_machine(name: str, content: dict[str, Any]) -> str:
     measured, gpu = content["works"], content["gpu"]
     parts = [f"### {heading(content)}", provenance(name, content)]
-    for work in [*works.peak(gpu), *works.hessian(), *works.eigen(), *works.training()]:
+    groups = ("peak", "hessian", "eigen", "training", "network")
+    for work in [work for group in groups for work in works.of_group(group, gpu)]:
         found = measured.get(work.name)
         parts += [f"#### {work.title}", of_peers(found, content) if found else "not measured"]
     for group, title in (("memory", "Memory of whole commands"), ("paper", "The paper's study")):

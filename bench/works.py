@@ -26,6 +26,7 @@ class Work:
     peers: list[str] | None = None  # Of the other side; all that there are if not given.
     # Another way of kappa's to part of the answer: (row's name, request).
     beside: tuple[str, Request] | None = None
+    sums: int = 1  # Sums over all samples that the answer goes through, one after the other.
     # Works with one answer, which is kappa's in f64.
     answer: str | None = None
 
@@ -110,6 +111,80 @@ def training() -> Iterator[Work]:
                 formula="N (4 x 784 x 100 + 6 x 100 x 10): the products forward and backward",
                 bytes=IMAGES * 784 * 4,
             )
+
+
+# One product with a network's Hessian, of which two large ones are left while the weights stand still.
+ALONG = float(IMAGES * (4 * 784 * 100 + 12 * 100 * 10))
+STEP = "kappa, a step of training on all images"
+NETWORKS = {"fc": "FC", "fc-bn": "FC+BN, the whole data set's statistics differentiated"}
+
+
+def network() -> Iterator[Work]:
+    one, several_of_fc = [("f32", 1), ("f64", 1)], [("f32", 2), ("f32", 8)]
+    grid = [("fc", *how) for how in one + several_of_fc] + [("fc-bn", *how) for how in one]
+    for name, precision, vectors in grid:
+        several = {2: "Two products", 8: "Eight products"}.get(vectors)
+        of = f"the Hessian of {NETWORKS[name]}, all parameters, 55,000 images, {precision}"
+        request = {"work": "network", "precision": precision, "network": name}
+        what = {"what": "products" if several else "product", "vectors": vectors}
+        step = (STEP, request | {"what": "step"}) if vectors == 1 and precision == "f32" else None
+        yield Work(
+            group="network",
+            name=f"network {what['what']} {vectors} {name} {precision}",
+            title=f"{several or 'A product'} with {of}" + (", the time of each" if several else ""),
+            request=request | what,
+            flop=ALONG,
+            formula="N (4 x 784 x 100 + 12 x 100 x 10): the products along a vector, forward and backward",
+            bytes=IMAGES * 784 * ITEM[precision],
+            beside=step,
+            # With batch norm eight more that all samples share: mean, variance, the two means of the
+            # backward pass, and the tangent of each.
+            sums=9 if name == "fc-bn" else 1,
+        )
+    # f64 comes first: its answer is what the others are held against.
+    for precision, more in (("f64", {"peers": [], "repeats": 1}), ("f32", {"repeats": 3})):
+        yield Work(
+            group="network",
+            name=f"network pairs fc {precision}",
+            title=f"The ten largest eigenpairs of FC's Hessian, all parameters, 55,000 images, {precision}",
+            request={"work": "network", "what": "pairs", "precision": precision, "network": "fc"},
+            answer="network pairs",
+            **more,
+        )
+    yield from layer()
+
+
+LAYER = (2000, 512, 300)
+
+
+def layer() -> Iterator[Work]:
+    N, m, K = LAYER
+    of = f"a last layer's Hessian without forming it, N = {N:,}, m = {m}, K = {K}, f64"
+    request = {"work": "layer", "precision": "f64", "inputs": "-".join(map(str, LAYER))}
+    for vectors, what, title in ((1, "product", "A product"), (8, "products", "Eight products")):
+        yield Work(
+            group="network",
+            name=f"layer {what} {vectors}",
+            title=f"{title} with {of}" + (", the time of each" if vectors > 1 else ""),
+            request=request | {"what": what, "vectors": vectors},
+            flop=4.0 * N * m * K,
+            formula="4 N m K: the logits along a vector, and the sum over samples",
+            bytes=8 * (N * (m + K) + 2 * m * K),
+        )
+    yield Work(
+        group="network",
+        name="layer pairs",
+        title=f"The ten largest eigenpairs of {of}",
+        request=request | {"what": "pairs"},
+        repeats=3,
+        answer="layer pairs",
+    )
+
+
+def of_group(group: str, gpu: bool) -> Iterator[Work]:
+    """All but those of scaling, whose peers follow from what was measured before."""
+    of_groups = {"hessian": hessian, "eigen": eigen, "training": training, "network": network}
+    return peak(gpu) if group == "peak" else of_groups[group]()
 
 
 SWEEPS = {

@@ -14,6 +14,16 @@ TRAINING = {
     "torch (eager, Adam foreach)": "training.eager_foreach",
     "torch.compile, fused Adam": "training.compiled",
 }
+KEPT = "torch: double backward, graph kept"
+PRODUCT = {
+    KEPT: "network.double_backward_kept",
+    "torch: double backward, fresh graph": "network.double_backward_fresh",
+    "torch.func: jvp of the gradient": "network.jvp_of_gradient",
+    "torch.func: linearize of the gradient": "network.linearised_gradient",
+    "torch: written by hand": "network.by_hand",
+    "curvlinops: HessianLinearOperator": "network.curvlinops",
+    "hessian-eigenthings: HessianOperator": "network.eigenthings",
+}
 # Work -> peer -> where it is: module.function in this package. Where the work is done by several
 # peers of one library, the first is what a reader of its manual would write.
 PEERS: dict[str, dict[str, str]] = {
@@ -47,6 +57,21 @@ PEERS: dict[str, dict[str, str]] = {
         "scipy eigh, evr, a subset": "eigen.scipy_subset",
         "torch.lobpcg": "eigen.torch_lobpcg",
     },
+    "network/product": PRODUCT,
+    "network/products": {
+        f"{KEPT}, one after the other": "network.double_backward_kept",
+        f"{KEPT}, vmap": "network.double_backward_batched",
+        "torch: written by hand, one after the other": "network.by_hand",
+        "curvlinops: HessianLinearOperator": "network.curvlinops",
+    },
+    "network/pairs": {
+        # By torch on either device.
+        f"ARPACK (scipy eigsh); {KEPT}": "largest_pairs.network_by_arpack",
+        "hessian-eigenthings: lanczos, HessianOperator": "largest_pairs.network_by_eigenthings",
+    },
+    "layer/product": {"numpy": "layer.by_numpy"},
+    "layer/products": {"numpy, one after the other": "layer.by_numpy"},
+    "layer/pairs": {"scipy eigsh (ARPACK); product by numpy": "largest_pairs.layer_by_arpack"},
     "epoch": TRAINING,
     "step": TRAINING,
 }

@@ -35,3 +35,9 @@ def of_spectrum(values: np.ndarray) -> dict[str, float]:
     """Of eigenvalues in any order; their sum is over those that were asked for."""
     ordered = np.sort(np.float64(values))[::-1]
     return {"lambda_1": float(ordered[0]), "lambda_10": float(ordered[9]), "sum": float(ordered.sum())}
+
+
+def of_products(found: np.ndarray, exact: np.ndarray) -> dict[str, float]:
+    """Of H V [k, n], a row each: the error by each one's length, the largest of them."""
+    errors = np.linalg.norm(found - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    return {"relative_error": float(errors.max())}

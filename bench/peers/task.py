@@ -34,7 +34,8 @@ class Task:
 
     # What is timed; its result is complete once the device is synchronised.
     run: Callable[[], Any]
-    # The numbers of a result by which it is compared with the other peers'.
+    # The numbers of a result by which it is compared with the other peers', and a `note` if there is
+    # something to say beside the time.
     digest: Callable[[Any], dict[str, Any]]
     # How much more the whole work is than what is run, and what that part is.
     scale: float = 1.0
