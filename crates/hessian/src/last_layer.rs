@@ -16,9 +16,11 @@
 //! Softmax ignores a shift of all logits: H maps what all classes share, 1 (x) v for every
 //! v, to zero. That is m of K m dimensions, and taking it out leaves contrasts of the classes.
 
+use std::ops::SubAssign;
+
 use burn::tensor::{Tensor, TensorData};
 use faer::prelude::{Reborrow, ReborrowMut};
-use faer::{Mat, MatMut, MatRef};
+use faer::{Col, Mat, MatMut, MatRef};
 
 use crate::{
     Hessian, HessianError, Samples, SymmetricOperator, classes,
@@ -117,9 +119,9 @@ fn take_out_class_means(block: MatMut<'_, f64>, m: usize, k: usize) {
         return;
     }
     for mut direction in block.col_iter_mut() {
-        for feature in 0..m {
-            let mean = direction.rb().iter().skip(feature).step_by(m).sum::<f64>() / k as f64;
-            direction.rb_mut().iter_mut().skip(feature).step_by(m).for_each(|element| *element -= mean);
-        }
+        let mut mean = Col::<f64>::zeros(m);
+        (0..k).for_each(|class| mean += direction.rb().subrows(class * m, m));
+        mean /= faer::Scale(k as f64);
+        (0..k).for_each(|class| direction.rb_mut().subrows_mut(class * m, m).sub_assign(&mean));
     }
 }

@@ -193,6 +193,22 @@ fn eigenvalues_that_occur_several_times_are_all_found() {
     assert_both_ends(&reflected(&values).known_semi_definite(), values);
 }
 
+/// Ten outliers and a bulk, as of a network: a search that looks for copies by finding the next one to the
+/// last digit takes many more products.
+#[test]
+fn outliers_and_that_they_have_no_copies_are_found_by_few_products() {
+    let outliers = (0..10).map(|i| 7.0 - 0.6 * f64::from(i));
+    let bulk = (0..20_000).map(|i| 0.9 * (f64::from(i) / 20_000.0).powi(8) - 0.1);
+    let values: Vec<f64> = outliers.chain(bulk).collect();
+    let found = largest_pairs(&Diagonal::new(values.clone()), 10, &()).unwrap();
+    assert_pairs(&Diagonal::new(values.clone()), &found, &values[..10]);
+    assert!(found.products < 60, "{}", found.products);
+    // The same where three of them are one.
+    let copies: Vec<f64> = values.iter().enumerate().map(|(i, &x)| if i < 3 { 7.0 } else { x }).collect();
+    let found = largest_pairs(&Diagonal::new(copies.clone()), 10, &()).unwrap();
+    assert_pairs(&Diagonal::new(copies.clone()), &found, &copies[..10]);
+}
+
 #[test]
 fn eigenvalues_in_clusters_are_all_found() {
     // Three about 3, closer to each other than the solver tells apart, and a bulk.

@@ -1,12 +1,13 @@
 //! Eigenpairs at one end of an operator's spectrum, by its products alone.
 //!
-//! Block Lanczos ([`solver`]) finds them in a Krylov space of a few dozen directions. It is given
+//! Lanczos ([`solver`]) finds them in a Krylov space of a few dozen directions. It is given
 //! a number of products: an operator of no more than [`WHOLE`] rows of which it has not found
 //! the end by then, since many eigenvalues lie closely together there, is decomposed whole
 //! ([`SymmetricOperator::eigenvectors`]), which costs no more; a larger one is
 //! [`HessianError::NoConvergence`]. Those not larger than a Krylov space are decomposed at once.
 
 mod solver;
+mod space;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +15,10 @@ use faer::{Mat, MatRef};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use self::solver::{Solver, beside, orthonormal};
+use self::{
+    solver::{Found, Solver},
+    space::{beside, orthonormal},
+};
 use crate::{
     HessianError, Progress, SymmetricOperator, decomposition::eigenpairs, progress::advance,
     subspace::product,
@@ -40,7 +44,8 @@ pub struct ExtremePairs {
     pub eigenvalues: Vec<f64>,
     /// Their eigenvectors, a column each: [n, k].
     pub vectors: Mat<f64>,
-    /// |A v_i - lambda_i v_i| / scale of each: at most so far from it there is an eigenvalue.
+    /// |A v_i - lambda_i v_i| / scale of each: at most so far from it there is an eigenvalue. They follow
+    /// from the products that the pairs were found by; [`crate::verify_pairs`] takes them anew.
     pub residuals: Vec<f64>,
     /// What residuals are measured by, the size of A: an estimate of the norm from below, which
     /// is lambda_1 of the largest of a semi-definite one; 1 if A is zero.
@@ -187,8 +192,8 @@ impl<'a> Search<'a> {
             return self.decomposed_whole(count);
         }
         match self.searched(count) {
-            Ok((vectors, scale, beyond_zero)) => {
-                let pairs = self.finished(vectors.as_ref(), scale)?;
+            Ok((found, scale, beyond_zero)) => {
+                let pairs = self.finished(found.vectors.as_ref(), found.images, scale)?;
                 Ok(ExtremePairs { beyond_zero: pairs.beyond_zero.max(beyond_zero), ..pairs })
             }
             Err(HessianError::NoConvergence { .. }) if size <= WHOLE => self.decomposed_whole(count),
@@ -208,12 +213,12 @@ impl<'a> Search<'a> {
             End::Largest => vectors.as_ref(),
             End::Smallest => vectors.reverse_cols(),
         };
-        self.finished(outermost.subcols(0, count), scale)
+        self.finished(outermost.subcols(0, count), None, scale)
     }
 
     /// The outermost eigenvectors, in any order, [n, count], an estimate of |A| from below, and how many
     /// eigenvalues at the least are beyond zero.
-    fn searched(&self, count: usize) -> Result<(Mat<f64>, f64, usize), HessianError> {
+    fn searched(&self, count: usize) -> Result<(Found, f64, usize), HessianError> {
         let size = self.operator().size();
         let budget = match size {
             // As many as make the whole matrix.
@@ -225,13 +230,18 @@ impl<'a> Search<'a> {
         let is_bounded_by_null = self.end == End::Smallest && self.operator().is_semi_definite();
         let nullity = if is_bounded_by_null { self.operator().known_nullity() } else { 0 };
         let known = nullity.min(count);
-        let null = self.null_vectors(known);
+        let mut null = Found { vectors: self.null_vectors(known), values: vec![0.0; known], images: None };
         if known == count {
             return Ok((null, self.size_of_operator()?, 0));
         }
         let mut solver = if known > 0 { solver.without_null() } else { solver };
         let others = solver.search(count - known)?;
-        Ok((beside(null.as_ref(), others.as_ref()), solver.scale, solver.beyond_zero))
+        if known == 0 {
+            return Ok((others, solver.scale, solver.beyond_zero));
+        }
+        null.vectors = beside(null.vectors.as_ref(), others.vectors.as_ref());
+        null.values.extend(others.values);
+        Ok((null, solver.scale, solver.beyond_zero))
     }
 
     /// Orthonormal directions in the space that is known to be null: [n, count].
@@ -261,13 +271,21 @@ impl<'a> Search<'a> {
         Ok(scale)
     }
 
-    /// Rayleigh and Ritz in the space of `vectors`, and the residuals. `scale` is what else is known of
-    /// |A|.
-    fn finished(&self, vectors: MatRef<f64>, scale: f64) -> Result<ExtremePairs, HessianError> {
+    /// Rayleigh and Ritz in the space of `vectors`, whose images may be known, and the residuals. `scale`
+    /// is what else is known of |A|.
+    fn finished(
+        &self,
+        vectors: MatRef<f64>,
+        images: Option<Mat<f64>>,
+        scale: f64,
+    ) -> Result<ExtremePairs, HessianError> {
         let count = vectors.ncols();
         let vectors = orthonormal(vectors);
         let vectors = vectors.as_ref();
-        let images = self.products.of(vectors)?;
+        let images = match images {
+            Some(images) => images,
+            None => self.products.of(vectors)?,
+        };
         if !images.is_all_finite() {
             return Err(HessianError::NotFiniteProduct);
         }
