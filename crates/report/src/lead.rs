@@ -1,5 +1,6 @@
-//! What was found, in three sentences for each arm beside the reference: what its spectrum
-//! is, what the controls say of that, and what became of the accuracy.
+//! What was found, in a few sentences for each arm beside the reference: what its spectrum
+//! is, what the controls say of that, what the whole network does if it was looked at, and what
+//! became of the accuracy.
 //!
 //! They are written from the verdicts at the chosen point, by rules, and say nothing that
 //! was not judged.
@@ -10,7 +11,10 @@ use crate::results::StudyResults;
 
 const QUANTITIES: [(u8, Quantity, &str); 2] = [(4, Quantity::Lambda1, "λ₁"), (5, Quantity::KappaPrime, "κ′")];
 
-/// A paragraph of three sentences for each arm but the reference.
+/// The claims that λ₁ and κ′ of all parameters are smaller.
+const WHOLE: [u8; 2] = [12, 13];
+
+/// A paragraph for each arm but the reference.
 pub fn paragraphs(results: &StudyResults) -> Vec<String> {
     let (arms, chosen) = (&results.arms, &results.chosen);
     if let Some(problem) = &chosen.findings.diverged {
@@ -40,8 +44,9 @@ struct About<'a> {
 }
 
 impl About<'_> {
-    fn sentences(&self) -> [String; 3] {
-        [self.spectrum(), self.controls(), self.accuracy()]
+    fn sentences(&self) -> Vec<String> {
+        let whole = self.whole();
+        [self.spectrum(), self.controls()].into_iter().chain(whole).chain([self.accuracy()]).collect()
     }
 
     /// The verdict at the end on `variant` beside what of the reference `is_it`.
@@ -131,6 +136,26 @@ impl About<'_> {
         format!("Against the controls {}: {}.", words.join(", and "), told.collect::<Vec<_>>().join("; "))
     }
 
+    /// Claims 12 and 13, by the first of the statistics, at the end; and 9 and 11.
+    fn whole(&self) -> Option<String> {
+        let numbers = WHOLE.into_iter().filter_map(|claim| {
+            let mut verdicts = self.findings.verdicts.iter();
+            let verdict = verdicts.find(|verdict| verdict.claim == claim && verdict.arm == self.arm)?;
+            let (what, times, seeds) = (&verdict.what, factor(verdict), seeds(verdict));
+            Some(format!("{what} in {seeds}, at {times} times (claim {claim} {})", self.word(claim)))
+        });
+        let numbers: Vec<String> = numbers.collect();
+        (!numbers.is_empty()).then(|| {
+            format!(
+                "Of the whole network {}; that its last layer represents it {} (claim 9), and that its first layer is \
+                 flat and its last one steep {} (claim 11).",
+                numbers.join(", and "),
+                self.word(9),
+                self.word(11)
+            )
+        })
+    }
+
     /// Claims 1 and 2.
     fn accuracy(&self) -> String {
         let of_claim = |claim: u8| {
@@ -216,7 +241,7 @@ mod tests {
         }
     }
 
-    fn sentences(verdicts: Vec<Verdict>) -> [String; 3] {
+    fn sentences(verdicts: Vec<Verdict>) -> Vec<String> {
         let findings = PointFindings {
             point: "chosen".to_owned(),
             learning_rate: 0.1,
@@ -256,6 +281,29 @@ mod tests {
                 "LN is more accurate on the test split in 4 of 5 seeds, by 3.1 points in the mean (claim 1 is mixed), and \
                  needs fewer epochs to 50 % in 0 of 5 seeds, by -1.0 points in the mean (claim 2 fails).",
             ]
+        );
+    }
+
+    #[test]
+    fn of_the_whole_network_it_is_told_if_it_was_judged() {
+        let told = sentences(vec![
+            verdict(9, "", -0.3, 0, Word::Mixed),
+            verdict(11, "", -0.5, 0, Word::Fails),
+            verdict(
+                12,
+                "lambda_1 of all parameters of LN is smaller at the end",
+                -f64::log10(2.0),
+                0,
+                Word::Fails,
+            ),
+            verdict(12, "another", 1.0, 5, Word::Holds),
+        ]);
+        assert_eq!(told.len(), 4);
+        assert_eq!(
+            told[2],
+            "Of the whole network lambda_1 of all parameters of LN is smaller at the end in 0 of 5 seeds, at 2.00 times \
+             (claim 12 is mixed); that its last layer represents it is mixed (claim 9), and that its first layer is flat \
+             and its last one steep fails (claim 11)."
         );
     }
 

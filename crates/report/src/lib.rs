@@ -6,7 +6,7 @@
 //! paper      what the paper reports
 //! figures    charts as SVG and CSV, and as PNG with the feature `png`
 //! tables     the numbers of the report's tables, each with the files that it is from
-//! lead       what was found, in three sentences
+//! lead       what was found, in a few sentences
 //! page       report.md and report.html
 //! spectrum   the data of the page's interactive view
 //! save       what a single measurement leaves, with its plots
