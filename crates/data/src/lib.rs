@@ -24,7 +24,8 @@ mod split;
 pub use error::DataError;
 pub use images::{LabelledImage, LabelledImages};
 pub use layer::{
-    Elements, IGNORE_INDEX, Ignored, LastLayer, LastLayerFiles, LayerError, Matrix, Rows, Scores,
+    Elements, HostArray, HostArrays, IGNORE_INDEX, Ignored, LastLayer, LastLayerFiles, LayerError, Matrix,
+    Rows, Scores,
 };
 pub use set::{DataSet, FileDigest};
 pub use split::{SplitOrder, SplitSizes, Splits};

@@ -15,6 +15,7 @@
 //! ```text
 //! source    a file's bytes, in pieces; nothing is read that is not asked for
 //! npy, tensors, npz, bundle    headers: shapes, types, and where the elements lie
+//! host      arrays that somebody else holds in memory
 //! array     what an array is, and whether its shape fits the others'
 //! table     from bytes to numbers, some rows at a time
 //! rows      a matrix in memory, or in its file where it is larger than may be taken
@@ -23,6 +24,7 @@
 mod array;
 mod bundle;
 mod error;
+mod host;
 mod labels;
 mod matrix;
 mod memory;
@@ -36,6 +38,7 @@ mod tensors;
 use std::path::{Path, PathBuf};
 
 pub use error::LayerError;
+pub use host::{HostArray, HostArrays};
 pub use matrix::{Elements, Matrix};
 pub use rows::Rows;
 
@@ -50,6 +53,9 @@ use table::Table;
 
 /// The label that leaves a sample out if no other is named: PyTorch's `ignore_index`.
 pub const IGNORE_INDEX: i64 = -100;
+
+/// Arrays in memory up to this size are read once, which saves reading them again.
+const SMALL_BYTES: u64 = 64 << 20;
 
 /// The files that a last layer is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,47 +161,107 @@ impl LastLayer {
     pub fn from_files(files: &LastLayerFiles, memory_budget_bytes: u64) -> Result<Self, LayerError> {
         let mut budget = Budget::new(memory_budget_bytes);
         let mut inputs = Inputs::open(&files.features, &mut budget)?;
-        let score_role = choose_scores(files, inputs.bundle.as_ref())?;
-        let scores_file = if score_role == Role::Logits { &files.logits } else { &files.probabilities };
-        let features_file = if inputs.bundle.is_some() { None } else { Some(files.features.as_path()) };
-        let mut array = |role, path| inputs.array(role, path, &mut budget);
-        let there = |role: Role, array: Option<Array>| array.ok_or_else(|| missing(files, role));
-        let features = there(Role::Features, array(Role::Features, features_file)?)?.features()?;
-        let scores = there(score_role, array(score_role, scores_file.as_deref())?)?.scores(&features)?;
-        let weights = array(Role::Weights, files.weights.as_deref())?
+        let asked = Asked {
+            file: files.features.display().to_string(),
+            scores: choose_scores(files, inputs.bundle.as_ref())?,
+            logits_are_meant: files.logits_are_meant,
+            ignore_index: files.ignore_index,
+            most_in_memory: u64::MAX,
+        };
+        let is_bundled = inputs.bundle.is_some();
+        let layer = Self::of(&asked, budget, |role, budget| {
+            let path = match role {
+                Role::Features => Some(files.features.as_path()).filter(|_| !is_bundled),
+                Role::Logits => files.logits.as_deref(),
+                Role::Probabilities => files.probabilities.as_deref(),
+                Role::Weights => files.weights.as_deref(),
+                Role::Labels => files.labels.as_deref(),
+            };
+            inputs.array(role, path, budget)
+        })?;
+        Ok(Self { files: inputs.digests()?, ..layer })
+    }
+
+    /// Takes arrays that somebody holds in memory, and checks them as those of files. Features and scores of
+    /// up to 64 MiB are read once; larger ones stay where they are, and are read there in parts whenever the
+    /// samples are gone through: `memory_budget_bytes` is for what is held beside them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_files`].
+    pub fn from_arrays(arrays: &HostArrays, memory_budget_bytes: u64) -> Result<Self, LayerError> {
+        let file = || host::MEMORY.to_owned();
+        let scores = match (&arrays.logits, &arrays.probabilities) {
+            (Some(_), None) => Role::Logits,
+            (None, Some(_)) => Role::Probabilities,
+            (Some(_), Some(_)) => return Err(LayerError::TwoScores { file: file() }),
+            (None, None) => return Err(LayerError::NoScores { file: file() }),
+        };
+        let asked = Asked {
+            file: file(),
+            scores,
+            logits_are_meant: arrays.logits_are_meant,
+            ignore_index: arrays.ignore_index,
+            most_in_memory: SMALL_BYTES,
+        };
+        Self::of(&asked, Budget::new(memory_budget_bytes), |role, _| arrays.array(role))
+    }
+
+    /// A layer of what `array` has for each role.
+    fn of(
+        asked: &Asked,
+        mut budget: Budget,
+        mut array: impl FnMut(Role, &mut Budget) -> Result<Option<Array>, LayerError>,
+    ) -> Result<Self, LayerError> {
+        let there = |role: Role, array: Option<Array>| array.ok_or_else(|| missing(&asked.file, role));
+        let features = there(Role::Features, array(Role::Features, &mut budget)?)?.features()?;
+        let scores = there(asked.scores, array(asked.scores, &mut budget)?)?.scores(&features)?;
+        let weights = array(Role::Weights, &mut budget)?
             .map(|array| array.weights([scores.columns(), features.columns()]))
             .transpose()?;
-        let labels =
-            array(Role::Labels, files.labels.as_deref())?.map(|array| array.labels(&features)).transpose()?;
+        let labels = array(Role::Labels, &mut budget)?.map(|array| array.labels(&features)).transpose()?;
 
         let labels_place = labels.as_ref().map(|labels| labels.place().to_string());
         let classes = scores.columns().max(2);
         let labels = labels
-            .map(|labels| Labels::read(&labels, classes, files.ignore_index, &mut budget))
+            .map(|labels| Labels::read(&labels, classes, asked.ignore_index, &mut budget))
             .transpose()?;
         let weights = weights.map(|weights| whole(weights, &mut budget)).transpose()?;
         let kept = labels.as_ref().and_then(|labels| labels.kept.clone());
         let of_samples = |table, rule| Stored { table, rule, kept: kept.clone() };
-        let rule = match (score_role, scores.columns()) {
+        let rule = match (asked.scores, scores.columns()) {
             (Role::Logits, _) => Rule::Logits,
             (_, 1) => Rule::Probabilities,
             _ => Rule::Distributions,
         };
         let (features, scores) = (of_samples(features, Rule::Finite), of_samples(scores, rule));
-        let in_memory = fit_in_memory([&features, &scores], &budget);
+        let in_memory = fit_in_memory([&features, &scores], &budget, asked.most_in_memory);
         let features = Rows::new(features, in_memory, &budget, |_, _| Ok(()))?;
         let classes_of = labels.as_ref().map(|labels| labels.classes.as_slice());
         let labelled = classes_of.zip(labels_place.as_deref());
-        let scores = read_scores(scores, in_memory, &budget, files.logits_are_meant, labelled)?;
+        let scores = read_scores(scores, in_memory, &budget, asked.logits_are_meant, labelled)?;
         Ok(Self {
             features,
             scores,
             weights,
             ignored: labels.as_ref().map(|labels| labels.ignored),
             labels: labels.map(|labels| labels.classes),
-            files: inputs.digests()?,
+            files: Vec::new(),
         })
     }
+}
+
+/// What is asked of the arrays of a last layer.
+struct Asked {
+    /// What the file of the features is called.
+    file: String,
+    /// Logits or probabilities.
+    scores: Role,
+    logits_are_meant: bool,
+    ignore_index: i64,
+    /// Bytes of features and scores, decoded, above which they are read where they lie though they would fit
+    /// into memory.
+    most_in_memory: u64,
 }
 
 /// Where arrays come from: a file each, or the bundle.
@@ -237,9 +303,8 @@ impl Inputs {
     }
 }
 
-fn missing(files: &LastLayerFiles, role: Role) -> LayerError {
-    let problem = format!("holds no `{}`", role.name());
-    LayerError::Tensors { file: files.features.display().to_string(), problem }
+fn missing(file: &str, role: Role) -> LayerError {
+    LayerError::Tensors { file: file.to_owned(), problem: format!("holds no `{}`", role.name()) }
 }
 
 /// Whether it is logits or probabilities that are read. What has a file of its own
@@ -267,11 +332,11 @@ fn whole(table: Table, budget: &mut Budget) -> Result<Matrix, LayerError> {
     stored.read(0..stored.count())
 }
 
-/// Whether both can be read into memory.
-fn fit_in_memory(matrices: [&Stored; 2], budget: &Budget) -> bool {
+/// Whether both can be read into memory, and are not more than `most` bytes.
+fn fit_in_memory(matrices: [&Stored; 2], budget: &Budget, most: u64) -> bool {
     let held = matrices.iter().fold(0u64, |sum, matrix| sum.saturating_add(matrix.bytes_in_memory()));
     let beside = matrices.iter().map(|matrix| matrix.bytes_to_read()).max().unwrap_or_default();
-    held.saturating_add(beside) <= budget.left()
+    held <= most && held.saturating_add(beside) <= budget.left()
 }
 
 /// Reads scores, and what is to be known of all of them: whether logits are none, and whether a

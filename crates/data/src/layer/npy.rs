@@ -142,7 +142,7 @@ fn header_of(bytes: &[u8]) -> Result<(usize, &[u8]), String> {
 ///
 /// A bfloat16 is no type of numpy's own: as the package ml_dtypes writes it, it is two bytes without
 /// a meaning, in the order of this machine. Without that order they are any two bytes.
-fn kind_of(descr: &str) -> Option<(Kind, bool)> {
+pub(super) fn kind_of(descr: &str) -> Option<(Kind, bool)> {
     if matches!(descr, "<V2" | "bfloat16") {
         return Some((Kind::BF16, false));
     }

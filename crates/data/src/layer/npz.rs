@@ -14,7 +14,7 @@
 //! a member as a stream, where a stored one is to be read at any place, from the file; what is left
 //! of it is what is here.
 
-use std::io::Read as _;
+use std::{io::Read as _, sync::Arc};
 
 use flate2::{Crc, read::DeflateDecoder};
 
@@ -104,7 +104,7 @@ impl Archive {
             let array = place.to_string();
             budget.take(member.length, &array, "compressed, they cannot be read in parts: use `np.savez`")?;
             let bytes = inflated(&packed, member.length).ok_or_else(damaged)?;
-            Source::of_memory(self.source.name(), bytes)
+            Source::of_memory(self.source.name(), Arc::new(bytes))
         } else {
             packed
         };

@@ -1,7 +1,7 @@
 //! Bytes that are read in pieces: those of a file, which stay where they are, or of memory.
 
 use std::{
-    fs,
+    fmt, fs,
     io::{self, Read, Seek, SeekFrom},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -24,11 +24,23 @@ pub(super) struct Source {
     length: u64,
 }
 
-#[derive(Debug, Clone)]
+/// Bytes in memory, whoever owns them.
+pub(super) type Held = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+#[derive(Clone)]
 enum Bytes {
-    Memory(Arc<Vec<u8>>),
+    Memory(Held),
     /// One reader at a time, since it has one position: that is the same on every system.
     File(Arc<Mutex<fs::File>>),
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(bytes) => write!(formatter, "{} bytes", (**bytes).as_ref().len()),
+            Self::File(file) => file.fmt(formatter),
+        }
+    }
 }
 
 impl Source {
@@ -46,13 +58,13 @@ impl Source {
         let mut bytes = Vec::new();
         file.take(budget.left().saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
         budget.take(bytes.len() as u64, &name, "save it as a file, which can be read in parts")?;
-        Ok(Self::of_memory(&name, bytes))
+        Ok(Self::of_memory(&name, Arc::new(bytes)))
     }
 
     /// `bytes`, which messages call `name`.
-    pub fn of_memory(name: &str, bytes: Vec<u8>) -> Self {
-        let length = bytes.len() as u64;
-        Self { name: name.into(), bytes: Bytes::Memory(Arc::new(bytes)), start: 0, length }
+    pub fn of_memory(name: &str, bytes: Held) -> Self {
+        let length = (*bytes).as_ref().len() as u64;
+        Self { name: name.into(), bytes: Bytes::Memory(bytes), start: 0, length }
     }
 
     pub fn name(&self) -> &str {
@@ -84,6 +96,7 @@ impl Source {
         match &self.bytes {
             Bytes::Memory(bytes) => {
                 let start = usize::try_from(part.start).ok();
+                let bytes = (**bytes).as_ref();
                 let there = start.and_then(|start| bytes.get(start..)?.get(..buffer.len()));
                 buffer.copy_from_slice(there.ok_or_else(|| unreadable(io::ErrorKind::UnexpectedEof.into()))?);
                 Ok(())
