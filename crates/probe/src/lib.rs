@@ -72,7 +72,7 @@ pub use follows::{
     curvature_mismatches, matrix_free_mismatches, network_row_mismatches, row_mismatches, spectrum_mismatches,
 };
 pub use layer::Layer;
-pub use measure::{Measured, Subject, check_record, measure};
+pub use measure::{Measured, Subject, WholeSpectrum, check_record, measure};
 pub use network::TrainedNetwork;
 pub use network_rows::{network_row, recompute_network_row};
 pub use observer::Observer;

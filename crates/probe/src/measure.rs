@@ -23,20 +23,26 @@ pub(crate) const LEADING: usize = 10;
 #[derive(Debug, Clone)]
 pub enum Measured {
     /// The whole spectrum.
-    Spectrum {
-        /// In short.
-        record: Box<SpectrumRecord>,
-        /// All eigenvalues, largest first.
-        eigenvalues: Vec<f64>,
-        /// Those by the plain decomposition of the whole matrix.
-        of_whole_matrix: Vec<f64>,
-        /// The eigenvalues, and matrix and samples if they were to be kept.
-        tensors: Vec<SavedTensor>,
-    },
+    Spectrum(Box<WholeSpectrum>),
     /// What needs no matrix.
     MatrixFree(Box<MatrixFreeRecord>),
     /// Both ends of the spectrum of other parameters than a last layer's weights.
     Curvature(Box<CurvatureRecord>),
+}
+
+/// The whole spectrum of a last layer's Hessian.
+#[derive(Debug, Clone)]
+pub struct WholeSpectrum {
+    /// In short.
+    pub record: SpectrumRecord,
+    /// The matrix.
+    pub hessian: Hessian,
+    /// All eigenvalues and eigenvectors.
+    pub pairs: Eigenpairs,
+    /// The eigenvalues by the plain decomposition of the whole matrix, largest first.
+    pub of_whole_matrix: Vec<f64>,
+    /// What is saved: the eigenvalues, and matrix and samples if they were to be kept.
+    pub tensors: Vec<SavedTensor>,
 }
 
 /// What is measured.
@@ -109,21 +115,18 @@ fn measured_layer(
     timings.rest = start.elapsed().as_secs_f64();
     timings.total = timings.features + timings.sums + timings.eigenpairs + timings.evidence + timings.rest;
     let tensors = tensors(&hessian, &pairs.spectrum, request.keep_matrix.then_some(samples))?;
-    Ok(Measured::Spectrum {
-        eigenvalues: pairs.spectrum.eigenvalues().to_vec(),
-        of_whole_matrix: whole.eigenvalues().to_vec(),
-        tensors,
-        record: Box::new(SpectrumRecord {
-            schema_version: SPECTRUM_VERSION,
-            kappa_version: kappa_version.to_owned(),
-            spectrum: summary(&hessian, &pairs, &whole, layer.settings.l2),
-            settings: layer.settings,
-            evidence: evidence.map(evidence_record),
-            directions,
-            subsets,
-            timings,
-        }),
-    })
+    let record = SpectrumRecord {
+        schema_version: SPECTRUM_VERSION,
+        kappa_version: kappa_version.to_owned(),
+        spectrum: summary(&hessian, &pairs, &whole, layer.settings.l2),
+        settings: layer.settings,
+        evidence: evidence.map(evidence_record),
+        directions,
+        subsets,
+        timings,
+    };
+    let of_whole_matrix = whole.eigenvalues().to_vec();
+    Ok(Measured::Spectrum(Box::new(WholeSpectrum { record, hessian, pairs, of_whole_matrix, tensors })))
 }
 
 fn timed<T>(seconds: &mut f64, work: impl FnOnce() -> Result<T, HessianError>) -> Result<T, HessianError> {

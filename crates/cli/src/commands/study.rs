@@ -19,7 +19,7 @@ pub fn run(arguments: &StudyArguments) -> Result<(), CliError> {
     }
     let mut sets = DataSets::default();
     let set = sets.get(study.recipe.data.folder.as_deref())?;
-    let chosen = backend::choose(arguments.common.backend)?;
+    let chosen = backend::choose(arguments.common.backend.named())?;
     let precision = arguments.precision.unwrap_or(chosen.precision);
     let mut progress = StudyProgress::new(arguments.common.quiet);
     let listening = interrupt::listen();

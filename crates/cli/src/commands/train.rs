@@ -30,7 +30,7 @@ pub fn run(arguments: &TrainArguments) -> Result<(), CliError> {
             Ok((config, run))
         })
         .collect::<Result<Vec<_>, CliError>>()?;
-    let chosen = backend::choose(arguments.common.backend)?;
+    let chosen = backend::choose(arguments.common.backend.named())?;
     let quiet = arguments.common.quiet;
     if !quiet {
         say(format_args!("{} on {}", chosen.machine.provenance.backend, chosen.machine.provenance.device));

@@ -28,7 +28,7 @@ use std::{
 
 use kappa_data::{LastLayer, LastLayerFiles};
 use kappa_model::Statistics;
-use kappa_probe::{LayerArrays, Measured, ProbeError, Subject, TrainedNetwork, measure};
+use kappa_probe::{LayerArrays, Measured, ProbeError, Subject, TrainedNetwork, WholeSpectrum, measure};
 use kappa_report::{ReportError, save_curvature, save_matrix_free, save_spectrum};
 use kappa_run::{
     CurvatureRecord, DensityRequest, Parameters, Place, Precision, Request, RunDir, RunError, SpectrumRecord,
@@ -82,7 +82,7 @@ fn measured(arguments: &HessianArguments) -> Result<(), CliError> {
     }
     let files = arguments.layer.features.as_ref().map(|_| layer_files(arguments));
     let targets = if files.is_some() { Vec::new() } else { target::targets(arguments)? };
-    let chosen = backend::choose(arguments.common.backend)?;
+    let chosen = backend::choose(arguments.common.backend.named())?;
     let call = Call {
         machine: &chosen.machine,
         request: request(arguments, arguments.precision.unwrap_or(chosen.precision)),
@@ -184,7 +184,7 @@ struct Found {
 impl Found {
     fn add(&mut self, measured: Measured) {
         match measured {
-            Measured::Spectrum { record, .. } => self.spectra.push(*record),
+            Measured::Spectrum(whole) => self.spectra.push(whole.record),
             Measured::Curvature(record) => self.curvatures.push(*record),
             // It is told by itself.
             Measured::MatrixFree(_) => {}
@@ -326,8 +326,9 @@ impl Call<'_> {
         let version = &self.machine.provenance.kappa_version;
         let measured = self.watched(|watch| measure(subject, version, watch))?;
         match &measured {
-            Measured::Spectrum { record, eigenvalues, of_whole_matrix, tensors } => {
-                save_spectrum(&out, record, eigenvalues, of_whole_matrix, tensors)?;
+            Measured::Spectrum(whole) => {
+                let WholeSpectrum { record, pairs, of_whole_matrix, tensors, .. } = &**whole;
+                save_spectrum(&out, record, pairs.spectrum.eigenvalues(), of_whole_matrix, tensors)?;
                 if told {
                     say(format_args!("{network} -> {}", shown(&out)));
                 }

@@ -163,12 +163,10 @@ impl<'a> Again<'a> {
         let file = saved.file(Path::new(""));
         let name = saved.name();
         match (saved, again) {
-            (
-                Saved::Spectrum { record, eigenvalues, .. },
-                Measured::Spectrum { record: again, eigenvalues: values, .. },
-            ) => {
-                let agreement = Agreement::of(eigenvalues, &values, inputs, 0.0);
-                Ok(verdict(&file, [&name, EIGENVALUES], &agreement, &in_spectrum(record, &again)))
+            (Saved::Spectrum { record, eigenvalues, .. }, Measured::Spectrum(again)) => {
+                let values = again.pairs.spectrum.eigenvalues();
+                let agreement = Agreement::of(eigenvalues, values, inputs, 0.0);
+                Ok(verdict(&file, [&name, EIGENVALUES], &agreement, &in_spectrum(record, &again.record)))
             }
             (Saved::MatrixFree { record, .. }, Measured::MatrixFree(again)) => {
                 Ok(matrix_free(&file, &name, record, &again, inputs))
@@ -249,7 +247,7 @@ impl<'a> Again<'a> {
     fn machine(&mut self) -> Result<&Machine, CliError> {
         let machine = match self.machine.take() {
             Some(machine) => machine,
-            None => backend::choose(self.arguments.backend)?.machine,
+            None => backend::choose(self.arguments.backend.named())?.machine,
         };
         Ok(self.machine.insert(machine))
     }
