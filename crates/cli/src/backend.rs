@@ -3,25 +3,30 @@
 use kappa_run::{Backend, Precision};
 use kappa_trainer::Machine;
 
-use crate::{args::BackendArgument, provenance};
+use crate::provenance;
 
 #[cfg(feature = "wgpu")]
-pub use gpu::adapters;
+pub use gpu::{Adapter, adapters};
 
 /// A backend that is not to be had.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BackendError {
+    /// This build is without it.
     #[error("this build has no backend `{0}`; it has {list}", list = listed())]
     #[allow(dead_code)] // not with all backends compiled in
     NotCompiledIn(Backend),
+    /// The device has failed.
     #[error("the device failed: {0}")]
     Failed(String),
+    /// There is no GPU.
     #[cfg(feature = "wgpu")]
     #[error(
         "no GPU adapter was found: `just train-cpu`, or --backend flex, computes on the CPU. \
          `kappa devices` shows what is found; on Linux a Vulkan driver is needed"
     )]
     NoAdapter,
+    /// There is one that does not start.
     #[cfg(feature = "wgpu")]
     #[error("the GPU could not be initialised: {0}; --backend flex computes on the CPU")]
     Initialisation(String),
@@ -45,14 +50,22 @@ pub fn listed() -> String {
 }
 
 /// A device, and the precision that sums are taken in on it unless told otherwise.
+#[derive(Debug)]
 pub struct Chosen {
+    /// The device, and what it is.
     pub machine: Machine,
+    /// f64 on a CPU, f32 on a GPU.
     pub precision: Precision,
 }
 
-/// Picks the device. What it is goes to stderr.
-pub fn choose(argument: BackendArgument) -> Result<Chosen, BackendError> {
-    match argument.named() {
+/// The device of the backend that was `named`, or of the best one that there is: a GPU that is no program,
+/// else the CPU.
+///
+/// # Errors
+///
+/// [`BackendError`].
+pub fn choose(named: Option<Backend>) -> Result<Chosen, BackendError> {
+    match named {
         None => automatic(),
         Some(Backend::Wgpu) => wgpu(),
         Some(Backend::Flex) => flex(),
@@ -124,8 +137,11 @@ mod gpu {
     use crate::provenance;
 
     /// An adapter, as its driver describes it.
+    #[derive(Debug)]
     pub struct Adapter {
+        /// What it is, and its driver.
         pub info: wgpu::AdapterInfo,
+        /// What it can do.
         pub limits: wgpu::Limits,
     }
 

@@ -70,25 +70,39 @@ const DEVICE_FAILED: &str = "the device failed: ";
 
 /// Prints an error and its causes, each on a line of its own, and what to type then.
 pub fn report(error: &CliError) {
-    let mut text = match error {
+    let text = match error {
         // One line each, but for the names of files in them.
-        CliError::Layer(_) | CliError::Data(_) => escaped(&error.to_string(), |_| false),
-        error => error.to_string(),
+        CliError::Layer(_) | CliError::Data(_) => with_causes(escaped(&error.to_string(), |_| false), error),
+        error => with_causes(error.to_string(), error),
     };
+    eprintln!("error: {}", of_device(&text));
+    if let Some(advice) = advice::on(error) {
+        eprintln!("  {advice}");
+    }
+}
+
+/// What is said of an error of any of kappa's libraries: its causes too, each on a line of its own.
+pub fn message(error: &dyn Error) -> String {
+    of_device(&with_causes(error.to_string(), error))
+}
+
+fn with_causes(mut text: String, error: &dyn Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(&format!("\n  because: {error}"));
         cause = error.source();
     }
+    text
+}
+
+/// Of what a device's driver says, which is long, the cause alone.
+fn of_device(text: &str) -> String {
     match text.split_once(DEVICE_FAILED) {
         Some((before, failure)) => {
-            eprintln!("error: {}", printable(&format!("{before}{DEVICE_FAILED}{}", root(failure))));
             tracing::debug!("all that the device's driver said: {failure}");
+            printable(&format!("{before}{DEVICE_FAILED}{}", root(failure)))
         }
-        None => eprintln!("error: {}", printable(&text)),
-    }
-    if let Some(advice) = advice::on(error) {
-        eprintln!("  {advice}");
+        None => printable(text),
     }
 }
 
