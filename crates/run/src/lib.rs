@@ -94,6 +94,6 @@ pub use spectrum::{
 };
 pub use study::{Influence, PlainValues, RunSpectra, SPECTRA_VERSION, SpectraRow, StudyDir, kappa_prime};
 pub use sums::Checksums;
-pub use tensors::{SavedTensor, write_tensors};
+pub use tensors::{SavedTensor, read_tensors, write_tensors};
 pub use verify::{CheckedFiles, Unfinished};
 pub use whole::{RunWhole, WHOLE_VERSION, WholeRow};

@@ -96,17 +96,32 @@ fn with_metadata(
     Ok([&(header.len() as u64).to_le_bytes()[..], &header, data].concat())
 }
 
+/// Reads all tensors of a file that has its checksum: a checkpoint's, say.
+///
+/// # Errors
+///
+/// [`RunError`] if it cannot be read, was altered, or is no such file.
+pub fn read_tensors(path: &Path) -> Result<Vec<SavedTensor>, RunError> {
+    let bytes = read_sealed(path)?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| RunError::malformed(path, error))?;
+    let saved = |(name, tensor): (String, TensorView<'_>)| SavedTensor {
+        name,
+        shape: tensor.shape().to_vec(),
+        dtype: tensor.dtype(),
+        bytes: tensor.data().to_vec(),
+    };
+    Ok(tensors.tensors().into_iter().map(saved).collect())
+}
+
 /// Reads the tensor `name` of doubles from a sealed file: its shape and elements.
 pub(crate) fn read_doubles(path: &Path, name: &str) -> Result<(Vec<usize>, Vec<f64>), RunError> {
-    let bytes = read_sealed(path)?;
-    let malformed = |error: safetensors::SafeTensorError| RunError::malformed(path, error);
-    let tensors = SafeTensors::deserialize(&bytes).map_err(malformed)?;
-    let tensor = tensors.tensor(name).map_err(malformed)?;
-    if tensor.dtype() != Dtype::F64 {
-        return Err(RunError::malformed(path, format!("{name} are {:?}, not F64", tensor.dtype())));
+    let tensor = read_tensors(path)?.into_iter().find(|tensor| tensor.name == name);
+    let tensor = tensor.ok_or_else(|| RunError::malformed(path, format!("it has no {name}")))?;
+    if tensor.dtype != Dtype::F64 {
+        return Err(RunError::malformed(path, format!("{name} are {:?}, not F64", tensor.dtype)));
     }
-    let values = tensor.data().as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect();
-    Ok((tensor.shape().to_vec(), values))
+    let values = tensor.bytes.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect();
+    Ok((tensor.shape, values))
 }
 
 #[cfg(test)]
