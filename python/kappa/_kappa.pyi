@@ -1,0 +1,85 @@
+"""The engine: what the package calls. For users that package is there."""
+
+from collections.abc import Callable
+from os import PathLike
+from typing import Any, Final, TypedDict, final
+
+__all__ = [
+    "Answer",
+    "KappaError",
+    "LayerOperator",
+    "StoredRun",
+    "VERSION",
+    "backends",
+    "devices",
+    "load",
+    "measure_layer",
+    "measure_network",
+    "program",
+]
+
+VERSION: Final[str]
+
+# Who holds it, address, bytes, type as numpy names it, shape, whether the first index runs fastest.
+_Array = tuple[object, int, int, str, list[int], bool]
+_Progress = Callable[[str, int, int | None], object]
+
+class _Given(TypedDict):
+    features: _Array
+    logits: _Array | None
+    probabilities: _Array | None
+    weights: _Array | None
+    labels: _Array | None
+    logits_are_meant: bool
+    ignore_index: int
+    name: str
+    l2: float
+
+class KappaError(ValueError): ...
+
+@final
+class Answer:
+    @property
+    def kind(self) -> str: ...
+    def record(self) -> str: ...
+    def eigenvalues(self) -> bytes: ...
+    def vectors(self, count: int) -> bytes: ...
+    def matrix(self) -> bytes: ...
+    def save(self, folder: str | PathLike[str]) -> None: ...
+
+@final
+class LayerOperator:
+    def __new__(cls, given: _Given, asked: str, backend: str) -> LayerOperator: ...
+    @property
+    def sizes(self) -> tuple[int, int]: ...
+    @property
+    def samples(self) -> int: ...
+    def product(self, vectors: _Array) -> bytes: ...
+
+@final
+class StoredRun:
+    def __new__(cls, path: str | PathLike[str]) -> StoredRun: ...
+    def manifest(self) -> str: ...
+    def metrics(self) -> str: ...
+    def epochs(self) -> list[int]: ...
+    def checkpoint(self, epoch: int | None) -> list[tuple[str, list[int], str, bytes]]: ...
+    def answers(self) -> list[Answer]: ...
+    def rows(self) -> list[tuple[str, list[float]]]: ...
+
+def backends() -> list[str]: ...
+def devices() -> list[dict[str, Any]]: ...
+def load(folder: str | PathLike[str]) -> Answer: ...
+def measure_layer(
+    given: _Given, asked: str, backend: str, progress: _Progress | None = None
+) -> Answer: ...
+def measure_network(
+    run: str | PathLike[str],
+    epoch: int | None,
+    data: str | PathLike[str] | None,
+    batches: bool,
+    batch_size: int | None,
+    asked: str,
+    backend: str,
+    progress: _Progress | None = None,
+) -> Answer: ...
+def program(arguments: list[str]) -> int: ...

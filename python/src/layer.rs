@@ -1,0 +1,151 @@
+//! A last layer in arrays: its answer, its products.
+
+use std::sync::Arc;
+
+use kappa_data::{HostArrays, LastLayer};
+use kappa_hessian::{SymmetricOperator, faer::MatRef};
+use kappa_probe::{Layer, LayerArrays, Observer, ProbeError, measure};
+use kappa_run::{Request, free_memory};
+use pyo3::{prelude::*, types::PyBytes};
+
+use crate::{
+    answer::Answer,
+    arrays::Array,
+    devices,
+    failure::{KappaError, failure},
+    requests::request,
+    watch::watched,
+};
+
+/// A last layer, as Python gives it.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct Given {
+    features: Array,
+    logits: Option<Array>,
+    probabilities: Option<Array>,
+    weights: Option<Array>,
+    labels: Option<Array>,
+    logits_are_meant: bool,
+    ignore_index: i64,
+    name: String,
+    l2: f64,
+}
+
+/// A last layer whose arrays were looked at.
+struct Read {
+    arrays: Arc<LastLayer>,
+    name: String,
+    l2: f64,
+}
+
+impl Given {
+    fn read(self) -> PyResult<Read> {
+        let borrowed = |array: Option<Array>| array.map(Array::borrowed);
+        let arrays = HostArrays {
+            features: self.features.borrowed(),
+            logits: borrowed(self.logits),
+            probabilities: borrowed(self.probabilities),
+            weights: borrowed(self.weights),
+            labels: borrowed(self.labels),
+            logits_are_meant: self.logits_are_meant,
+            ignore_index: self.ignore_index,
+        };
+        let arrays = LastLayer::from_arrays(&arrays, free_memory()).map_err(|error| failure(&error))?;
+        Ok(Read { arrays: Arc::new(arrays), name: self.name, l2: self.l2 })
+    }
+}
+
+impl Read {
+    fn layer(
+        &self,
+        chosen: &kappa::Chosen,
+        request: &Request,
+        observer: &dyn Observer,
+    ) -> Result<Layer, ProbeError> {
+        let layer = LayerArrays {
+            arrays: self.arrays.clone(),
+            name: self.name.clone(),
+            source: "memory".to_owned(),
+            l2: self.l2,
+            machine: &chosen.machine,
+        };
+        layer.layer(request, observer)
+    }
+}
+
+/// What `asked`, fields of a request as JSON, comes to for a last layer in arrays.
+#[pyfunction]
+#[pyo3(signature = (given, asked, backend, progress=None))]
+pub fn measure_layer(
+    py: Python<'_>,
+    given: Given,
+    asked: String,
+    backend: String,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Answer> {
+    watched(py, progress, move |watch| {
+        let chosen = devices::chosen(&backend)?;
+        let request = request(chosen.precision, &asked)?;
+        let layer = given.read()?.layer(&chosen, &request, watch).map_err(|error| failure(&error))?;
+        let version = &chosen.machine.provenance.kappa_version;
+        let measured = measure(layer.into(), version, watch).map_err(|error| failure(&error))?;
+        Ok(Answer::of(measured))
+    })
+}
+
+/// Products with a last layer's Hessian, which is not formed.
+#[pyclass(frozen, module = "kappa._kappa")]
+pub struct LayerOperator {
+    layer: Arc<Layer>,
+}
+
+#[pymethods]
+impl LayerOperator {
+    #[new]
+    #[pyo3(signature = (given, asked, backend))]
+    fn new(py: Python<'_>, given: Given, asked: String, backend: String) -> PyResult<Self> {
+        watched(py, None, move |watch| {
+            let chosen = devices::chosen(&backend)?;
+            let request = request(chosen.precision, &asked)?;
+            let layer = given.read()?.layer(&chosen, &request, watch).map_err(|error| failure(&error))?;
+            Ok(Self { layer: Arc::new(layer) })
+        })
+    }
+
+    /// Classes K and features m.
+    #[getter]
+    fn sizes(&self) -> (usize, usize) {
+        (self.layer.samples().classes(), self.layer.samples().features())
+    }
+
+    /// Samples N.
+    #[getter]
+    fn samples(&self) -> usize {
+        self.layer.samples().count()
+    }
+
+    /// H V of f64 vectors V [K m, k], column after column, as bytes likewise.
+    fn product(&self, py: Python<'_>, vectors: Array) -> PyResult<Py<PyBytes>> {
+        let layer = self.layer.clone();
+        let bytes = watched(py, None, move |_| {
+            let vectors = vectors.borrowed();
+            let numbers: Vec<f64> =
+                (*vectors.bytes).as_ref().as_chunks().0.iter().map(|&b| f64::from_ne_bytes(b)).collect();
+            let size = layer.samples().size();
+            if size == 0 || !numbers.len().is_multiple_of(size) {
+                return Err(KappaError::new_err(format!(
+                    "{} numbers are no vectors of {size}",
+                    numbers.len()
+                )));
+            }
+            let block = MatRef::from_column_major_slice(&numbers, size, numbers.len() / size);
+            let images = layer.samples().product(block).map_err(|error| failure(&error))?;
+            Ok(images
+                .col_iter()
+                .flat_map(|column| column.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>())
+                .collect::<Vec<u8>>())
+        })?;
+        Ok(PyBytes::new(py, &bytes).unbind())
+    }
+}

@@ -1,0 +1,23 @@
+//! What is asked, from what Python says: a request's fields by their names on disk.
+
+use kappa_run::{Precision, Request};
+use serde_json::{Map, Value};
+
+use pyo3::prelude::*;
+
+use crate::failure::KappaError;
+
+/// The request for a whole spectrum, but for the fields in `changes`, a JSON object.
+pub fn request(precision: Precision, changes: &str) -> PyResult<Request> {
+    let wrong = |error: serde_json::Error| KappaError::new_err(format!("this cannot be asked: {error}"));
+    let changes: Map<String, Value> = serde_json::from_str(changes).map_err(wrong)?;
+    let precision = match changes.get("precision") {
+        Some(given) => serde_json::from_value(given.clone()).map_err(wrong)?,
+        None => precision,
+    };
+    let mut request = serde_json::to_value(Request::new(precision)).map_err(wrong)?;
+    if let Some(fields) = request.as_object_mut() {
+        fields.extend(changes);
+    }
+    serde_json::from_value(request).map_err(wrong)
+}
