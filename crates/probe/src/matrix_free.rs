@@ -23,6 +23,7 @@ pub(crate) fn matrix_free(
             let start = Instant::now();
             observer.stage("products with H", None);
             let pairs = largest_pairs(samples, count, observer)?;
+            let pairs = if request.verify { pairs.measured_anew(samples, observer)? } else { pairs };
             Some(TopRecord {
                 residual_bound: request.verify.then_some(pairs.residual_bound),
                 passed: request.verify.then_some(pairs.passed()),

@@ -45,7 +45,7 @@ pub struct ExtremePairs {
     /// Their eigenvectors, a column each: [n, k].
     pub vectors: Mat<f64>,
     /// |A v_i - lambda_i v_i| / scale of each: at most so far from it there is an eigenvalue. They follow
-    /// from the products that the pairs were found by; [`crate::verify_pairs`] takes them anew.
+    /// from the products that the pairs were found by; [`Self::measured_anew`] multiplies again.
     pub residuals: Vec<f64>,
     /// What residuals are measured by, the size of A: an estimate of the norm from below, which
     /// is lambda_1 of the largest of a semi-definite one; 1 if A is zero.
@@ -63,6 +63,35 @@ pub struct ExtremePairs {
 }
 
 impl ExtremePairs {
+    /// The same with residuals by products of their own with `operator`, one a pair: what went wrong in
+    /// the search is seen in them.
+    ///
+    /// ```
+    /// use kappa_hessian::{DenseMatrix, faer::Mat, largest_pairs};
+    ///
+    /// let matrix = |other: f64| {
+    ///     let elements = Mat::from_fn(90, 90, |i, j| if i == j { other + i as f64 } else { 0.0 });
+    ///     DenseMatrix::new(elements, f64::EPSILON)
+    /// };
+    /// let pairs = largest_pairs(&matrix(0.0)?, 3, &())?.measured_anew(&matrix(0.0)?, &())?;
+    /// assert!(pairs.passed() && !pairs.measured_anew(&matrix(0.1)?, &())?.passed());
+    /// # Ok::<(), kappa_hessian::HessianError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::Stopped`], and as [`SymmetricOperator::product`].
+    pub fn measured_anew(
+        self,
+        operator: &dyn SymmetricOperator,
+        progress: &dyn Progress,
+    ) -> Result<Self, HessianError> {
+        advance(progress, self.vectors.ncols())?;
+        let images = operator.product(self.vectors.as_ref())?;
+        let residuals = residuals(images.as_ref(), self.vectors.as_ref(), &self.eigenvalues, self.scale);
+        Ok(Self { residuals, products: self.products + self.vectors.ncols(), ..self })
+    }
+
     /// Whether no residual is above the bound; what is not a number is.
     pub fn passed(&self) -> bool {
         self.residuals.iter().all(|&residual| residual <= self.residual_bound)
@@ -301,14 +330,7 @@ impl<'a> Search<'a> {
         let images = product(images.as_ref(), rotation.as_ref());
         let scale = eigenvalues.iter().fold(scale, |max, value| max.max(value.abs()));
         let scale = if scale > 0.0 { scale } else { 1.0 };
-        let residuals = eigenvalues
-            .iter()
-            .enumerate()
-            .map(|(i, &lambda)| {
-                let difference = images.col(i) - vectors.col(i) * faer::Scale(lambda);
-                difference.norm_l2() / scale
-            })
-            .collect();
+        let residuals = residuals(images.as_ref(), vectors.as_ref(), &eigenvalues, scale);
         let residual_bound = LEEWAY * self.tolerance;
         let beyond_zero =
             eigenvalues.iter().filter(|value| self.end.is_beyond(**value, self.tolerance * scale));
@@ -316,6 +338,15 @@ impl<'a> Search<'a> {
         let products = self.products.count.load(Ordering::Relaxed);
         Ok(ExtremePairs { eigenvalues, vectors, residuals, scale, residual_bound, beyond_zero, products })
     }
+}
+
+/// |A v_i - lambda_i v_i| / scale of each, from A V and V.
+fn residuals(images: MatRef<f64>, vectors: MatRef<f64>, eigenvalues: &[f64], scale: f64) -> Vec<f64> {
+    let of = |(i, &lambda): (usize, &f64)| {
+        let difference = images.col(i) - vectors.col(i) * faer::Scale(lambda);
+        difference.norm_l2() / scale
+    };
+    eigenvalues.iter().enumerate().map(of).collect()
 }
 
 /// The residual that the solver stops at, over the size of the operator.

@@ -236,7 +236,7 @@ impl<'a> Solver<'a> {
                 return Ok(false);
             }
             coupling = next.as_ref().map_or(0.0, |next| next.coupling);
-            // The vector has nothing along what is left.
+            // What the vector sees ends here, below s.
             if coupling == 0.0 {
                 return Ok(true);
             }

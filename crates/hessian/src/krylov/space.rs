@@ -12,6 +12,7 @@ use crate::{HessianError, subspace::product, sums::zeros};
 
 /// Rows that a thread takes at once.
 const ROWS: usize = 4096;
+
 /// A direction [n, 1] outside of the space.
 pub(super) struct Coupled {
     pub direction: Mat<f64>,
