@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -74,12 +75,14 @@ class LastLayer:
         """A layer as it is, or one of arrays."""
         if not isinstance(features, LastLayer):
             return cls(features, logits, **more)
-        unsaid = {None, False, 0.0, -100, "layer"}
-        given = [name for name, value in more.items() if not (np.isscalar(value) or value is None)]
-        given += [name for name, value in more.items() if name not in given and value not in unsaid]
-        if logits is not None or given:
-            names = ", ".join(["logits"] * (logits is not None) + given)
-            raise KappaError(f"a LastLayer has its arrays already, and {names} came beside it")
+        unsaid = {name: parameter.default for name, parameter in signature(cls).parameters.items()}
+
+        def is_said(name: str, value: Any) -> bool:
+            return value is not unsaid.get(name) and not (np.isscalar(value) and value == unsaid.get(name))
+
+        said = [name for name, value in {"logits": logits, **more}.items() if is_said(name, value)]
+        if said:
+            raise KappaError(f"a LastLayer has its arrays already, and {', '.join(said)} came beside it")
         return features
 
     def given(self) -> _kappa._Given:

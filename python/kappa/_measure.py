@@ -92,8 +92,7 @@ def hessian(
     -----
     Arrays that are contiguous, in C's or Fortran's order, and on the host are read where they lie, as
     memory-mapped and read-only ones are: in parts, and never copied whole beyond 64 MiB; others are
-    copied once. None is written to, and none may be
-    written to meanwhile.
+    copied once. None is written to, and none may be written to meanwhile.
     """
     layer = LastLayer.of(
         features,
@@ -214,5 +213,3 @@ def _expect(kind: type[Kind], found: object) -> Kind:
     assert isinstance(found, kind), "a request is answered in its own way"
     return found
 
-
-__all__ = ["density", "directions", "hessian", "load", "subsets", "top"]

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 
 use kappa_hessian::faer::MatRef;
-use kappa_probe::{Measured, WholeSpectrum};
+use kappa_probe::{Measured, Subject, WholeSpectrum, measure};
 use kappa_report::{save_curvature, save_matrix_free, save_spectrum};
 use kappa_run::{CurvatureRecord, MatrixFreeRecord, Saved, SpectrumRecord};
 use pyo3::{prelude::*, types::PyBytes};
 use serde::Serialize;
 
-use crate::failure::{KappaError, failure};
+use crate::{
+    failure::{KappaError, failure},
+    watch::Watch,
+};
 
 /// An answer: its record, and where it was measured just now the matrix and its eigenvectors.
 #[pyclass(frozen, module = "kappa._kappa")]
@@ -23,12 +26,15 @@ enum Held {
 }
 
 impl Answer {
-    pub fn of(measured: Measured) -> Self {
-        Self(match measured {
+    /// Measures `subject` on the device that was chosen.
+    pub fn of(subject: Subject, chosen: &kappa::Chosen, watch: &Watch) -> PyResult<Self> {
+        let version = &chosen.machine.provenance.kappa_version;
+        let measured = measure(subject, version, watch).map_err(|error| failure(&error))?;
+        Ok(Self(match measured {
             Measured::Spectrum(whole) => Held::Whole(whole),
             Measured::MatrixFree(record) => Held::MatrixFree(record),
             Measured::Curvature(record) => Held::Curvature(record),
-        })
+        }))
     }
 
     /// An answer that was saved; none of a study's rows.
@@ -123,7 +129,8 @@ pub fn load(folder: PathBuf) -> PyResult<Answer> {
     saved.into_iter().find_map(Answer::read).ok_or_else(nothing)
 }
 
-fn columns<'py>(py: Python<'py>, matrix: MatRef<'_, f64>) -> PyResult<Bound<'py, PyBytes>> {
+/// A matrix's columns, one after the other, as bytes.
+pub fn columns<'py>(py: Python<'py>, matrix: MatRef<'_, f64>) -> PyResult<Bound<'py, PyBytes>> {
     let rows = matrix.nrows().max(1);
     bytes(py, matrix.nrows() * matrix.ncols(), |index| matrix[(index % rows, index / rows)])
 }

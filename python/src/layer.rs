@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use kappa_data::{HostArrays, LastLayer};
 use kappa_hessian::{SymmetricOperator, faer::MatRef};
-use kappa_probe::{Layer, LayerArrays, Observer, ProbeError, measure};
+use kappa_probe::{Layer, LayerArrays, Observer, ProbeError};
 use kappa_run::{Request, free_memory};
 use pyo3::{prelude::*, types::PyBytes};
 
 use crate::{
-    answer::Answer,
+    answer::{Answer, columns},
     arrays::Array,
     devices,
     failure::{KappaError, failure},
@@ -88,9 +88,7 @@ pub fn measure_layer(
         let chosen = devices::chosen(&backend)?;
         let request = request(chosen.precision, &asked)?;
         let layer = given.read()?.layer(&chosen, &request, watch).map_err(|error| failure(&error))?;
-        let version = &chosen.machine.provenance.kappa_version;
-        let measured = measure(layer.into(), version, watch).map_err(|error| failure(&error))?;
-        Ok(Answer::of(measured))
+        Answer::of(layer.into(), &chosen, watch)
     })
 }
 
@@ -126,9 +124,9 @@ impl LayerOperator {
     }
 
     /// H V of f64 vectors V [K m, k], column after column, as bytes likewise.
-    fn product(&self, py: Python<'_>, vectors: Array) -> PyResult<Py<PyBytes>> {
+    fn product<'py>(&self, py: Python<'py>, vectors: Array) -> PyResult<Bound<'py, PyBytes>> {
         let layer = self.layer.clone();
-        let bytes = watched(py, None, move |_| {
+        let images = watched(py, None, move |_| {
             let vectors = vectors.borrowed();
             let numbers: Vec<f64> =
                 (*vectors.bytes).as_ref().as_chunks().0.iter().map(|&b| f64::from_ne_bytes(b)).collect();
@@ -140,12 +138,8 @@ impl LayerOperator {
                 )));
             }
             let block = MatRef::from_column_major_slice(&numbers, size, numbers.len() / size);
-            let images = layer.samples().product(block).map_err(|error| failure(&error))?;
-            Ok(images
-                .col_iter()
-                .flat_map(|column| column.iter().flat_map(|x| x.to_ne_bytes()).collect::<Vec<u8>>())
-                .collect::<Vec<u8>>())
+            layer.samples().product(block).map_err(|error| failure(&error))
         })?;
-        Ok(PyBytes::new(py, &bytes).unbind())
+        columns(py, images.as_ref())
     }
 }

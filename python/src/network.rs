@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use kappa_data::DataSet;
-use kappa_probe::{TrainedNetwork, measure};
+use kappa_probe::TrainedNetwork;
 use kappa_run::{Request, RunDir, free_memory};
 use pyo3::prelude::*;
 
@@ -42,7 +42,6 @@ pub fn measure_network(
         };
         let request = Request { statistics, ..request };
         let subject = network.subject(&request, watch).map_err(|error| failure(&error))?;
-        let version = &chosen.machine.provenance.kappa_version;
-        Ok(Answer::of(measure(subject, version, watch).map_err(|error| failure(&error))?))
+        Answer::of(subject, &chosen, watch)
     })
 }

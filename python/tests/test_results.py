@@ -99,11 +99,13 @@ def test_solvers_take_a_layer_as_it_is(layer: kappa.LastLayer, spectrum: kappa.S
 
     matrix = spectrum.matrix()
     V = np.random.default_rng(1).normal(size=(48, 3))
+    # 48 products a row, and sums of 200 samples: some hundred roundings of the largest each.
     bound = 1e-13 * spectrum.eigenvalues[0] * 48
     assert np.abs(layer.matmat(V) - matrix @ V).max() < bound
     assert np.abs(layer @ V[:, 0] - matrix @ V[:, 0]).max() < bound
     assert np.abs(layer.matvec(V[:, :1]) - matrix @ V[:, :1]).max() < bound
     assert aslinearoperator(layer).shape == layer.shape == (48, 48)
+    # ARPACK goes down to rounding, and tells how far it is by less.
     values = eigsh(layer, k=3, which="LA", return_eigenvectors=False)[::-1]
     assert np.abs(values - spectrum.eigenvalues[:3]).max() < 1e-10
     with pytest.raises(kappa.KappaError, match=r"\[48, k\]"):

@@ -196,6 +196,18 @@ impl Products<'_> {
     }
 }
 
+/// What a search has found.
+struct Searched {
+    /// The outermost eigenvectors, in any order: [n, count].
+    vectors: Mat<f64>,
+    /// Their images, where they are known.
+    images: Option<Mat<f64>>,
+    /// An estimate of |A| from below.
+    scale: f64,
+    /// So many eigenvalues at the least are beyond zero.
+    beyond_zero: usize,
+}
+
 /// A search for one end of an operator's spectrum.
 struct Search<'a> {
     products: Products<'a>,
@@ -221,8 +233,8 @@ impl<'a> Search<'a> {
             return self.decomposed_whole(count);
         }
         match self.searched(count) {
-            Ok((found, scale, beyond_zero)) => {
-                let pairs = self.finished(found.vectors.as_ref(), found.images, scale)?;
+            Ok(Searched { vectors, images, scale, beyond_zero }) => {
+                let pairs = self.finished(vectors.as_ref(), images, scale)?;
                 Ok(ExtremePairs { beyond_zero: pairs.beyond_zero.max(beyond_zero), ..pairs })
             }
             Err(HessianError::NoConvergence { .. }) if size <= WHOLE => self.decomposed_whole(count),
@@ -245,9 +257,7 @@ impl<'a> Search<'a> {
         self.finished(outermost.subcols(0, count), None, scale)
     }
 
-    /// The outermost eigenvectors, in any order, [n, count], an estimate of |A| from below, and how many
-    /// eigenvalues at the least are beyond zero.
-    fn searched(&self, count: usize) -> Result<(Found, f64, usize), HessianError> {
+    fn searched(&self, count: usize) -> Result<Searched, HessianError> {
         let size = self.operator().size();
         let budget = match size {
             // As many as make the whole matrix.
@@ -259,18 +269,19 @@ impl<'a> Search<'a> {
         let is_bounded_by_null = self.end == End::Smallest && self.operator().is_semi_definite();
         let nullity = if is_bounded_by_null { self.operator().known_nullity() } else { 0 };
         let known = nullity.min(count);
-        let mut null = Found { vectors: self.null_vectors(known), values: vec![0.0; known], images: None };
+        let null = self.null_vectors(known);
         if known == count {
-            return Ok((null, self.size_of_operator()?, 0));
+            let scale = self.size_of_operator()?;
+            return Ok(Searched { vectors: null, images: None, scale, beyond_zero: 0 });
         }
         let mut solver = if known > 0 { solver.without_null() } else { solver };
-        let others = solver.search(count - known)?;
-        if known == 0 {
-            return Ok((others, solver.scale, solver.beyond_zero));
-        }
-        null.vectors = beside(null.vectors.as_ref(), others.vectors.as_ref());
-        null.values.extend(others.values);
-        Ok((null, solver.scale, solver.beyond_zero))
+        let Found { vectors, images, .. } = solver.search(count - known)?;
+        Ok(Searched {
+            vectors: beside(null.as_ref(), vectors.as_ref()),
+            images: images.filter(|_| known == 0),
+            scale: solver.scale,
+            beyond_zero: solver.beyond_zero,
+        })
     }
 
     /// Orthonormal directions in the space that is known to be null: [n, count].
