@@ -1,24 +1,23 @@
 """Whole commands of kappa, as a user runs them: how long, and how much memory at most."""
 
+import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from sides import environment, without_paths
+from failure import without_paths
 
 
 class Commands:
     """Runs kappa from the project's root, with results in a folder that is thrown away."""
 
-    def __init__(self, program: Path, root: Path, out: Path, threads: int, backend: str) -> None:
+    def __init__(self, program: Path, root: Path, out: Path, backend: str) -> None:
         self.program = program
         self.root = root
         self.out = out
-        self.threads = threads
         self.backend = backend
 
     def paper(self) -> dict[str, Any]:
@@ -50,26 +49,15 @@ class Commands:
     def row(self, label: str, *arguments: str | Path, out: str) -> dict[str, Any]:
         """Run once: these are minutes, or of interest for their memory."""
         command = [self.program, *arguments, "--out", self.out / out, "--backend", self.backend]
-        with tempfile.TemporaryFile("w+") as messages:
-            start = time.perf_counter()
-            process = subprocess.Popen(
-                command,
-                cwd=self.root,
-                env=environment(self.threads),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=messages,
-                start_new_session=True,
-            )
-            usage = wait(process)
-            seconds = time.perf_counter() - start
-            if process.returncode != 0:
-                messages.seek(0)
-                said = [line for line in messages.read().splitlines() if "error" in line.lower()]
-                text = without_paths(said[-1]) if said else f"ended with status {process.returncode}"
-                return {"peer": label, "error": text}
-        # The kernel counts in KiB, Darwin's in bytes.
-        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        # By a process that is small itself: a new one's peak begins with that of who starts it.
+        done = subprocess.run(
+            [sys.executable, __file__, *map(str, command)], cwd=self.root, capture_output=True, text=True
+        )
+        if done.returncode != 0:
+            said = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+            text = without_paths(said[-1]) if said else f"ended with status {done.returncode}"
+            return {"peer": label, "error": text}
+        seconds, peak = json.loads(done.stdout.splitlines()[-1])
         return {"peer": label, "seconds": [seconds], "median": seconds, "runs": 1, "peak_bytes": peak}
 
 
@@ -84,13 +72,17 @@ def without_table(toml: str, name: str) -> str:
     return "".join(kept)
 
 
-def wait(process: subprocess.Popen) -> Any:
-    """Waits for one process, for its own usage; `getrusage` would give the largest of all."""
-    try:
-        _, status, usage = os.wait4(process.pid, 0)
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return usage
+def main(command: list[str]) -> int:
+    """Runs a command, whose output is thrown away; prints its seconds and its peak in bytes."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    # Its own usage; `getrusage` would give the largest of all children.
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    # The kernel counts in KiB, Darwin's in bytes.
+    print(json.dumps([seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)]))
+    return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,7 @@
-"""The Python that the peers run in: made once, from pinned versions, beside this file.
+"""What all is measured in: one process of a Python of its own, with the threads that were asked for.
 
 A comparison is only worth its versions, so they are written down in requirements.txt and
-installed into an environment of their own, which nothing else shares.
+installed into an environment beside this file, once, which nothing else shares.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from failure import BenchError
 
@@ -17,6 +18,32 @@ REQUIREMENTS = HERE / "requirements.txt"
 FOLDER = HERE / ".venv"
 # Which requirements the environment was made from; written last, so that a half-made one has none.
 STAMP = FOLDER / "requirements.sha256"
+ENTERED = "KAPPA_BENCH_ENTERED"
+OPENBLAS_CHOICES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+THREADS = ("OMP", "MKL", "OPENBLAS", "RAYON")
+
+
+def entered() -> bool:
+    return ENTERED in os.environ
+
+
+def enter(program: Path, threads: int) -> NoReturn:
+    """Starts again in `program`, a Python, as this process."""
+    command = [str(program), "-W", "ignore", str(HERE), *sys.argv[1:]]
+    try:
+        os.execve(program, command, variables(threads) | {ENTERED: "1"})
+    except OSError as error:
+        raise BenchError(f"cannot start {program}: {error.strerror}") from error
+
+
+def variables(threads: int) -> dict[str, str]:
+    """This process's, with so many threads for every library that reads them when it starts."""
+    counts = {f"{library}_NUM_THREADS": str(threads) for library in THREADS}
+    counts["VECLIB_MAXIMUM_THREADS"] = str(threads)
+    # OpenBLAS knows best which kernels this processor runs: a choice made outside is not the peers'.
+    inherited = {name: value for name, value in os.environ.items() if name not in OPENBLAS_CHOICES}
+    # Whoever waits for its turn sleeps: by default OpenMP's idle threads keep their cores busy.
+    return inherited | counts | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def ensure() -> Path:

@@ -1,9 +1,14 @@
 """What is said of the machine: enough to judge a time by, and nothing that tells whose it is."""
 
+import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
 from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("numpy", "scipy", "torch", "curvlinops-for-pytorch", "laplace-torch", "hessian-eigenthings")
 
 
 def cores() -> int:
@@ -31,3 +36,32 @@ def file_name(model: str, count: int) -> str:
     words = re.sub(r"\((R|TM)\)|@.*|\b(CPU|Processor|\d+-Core)\b", " ", model, flags=re.IGNORECASE)
     words = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
     return f"{words}-{count}-{'core' if count == 1 else 'cores'}"
+
+
+def peers(gpu: bool) -> dict[str, Any]:
+    """What the peers are made of: versions, the BLAS behind numpy and scipy, torch's device."""
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"versions": versions, "blas": blas(), "device": cuda_device() if gpu else None}
+
+
+def cuda_device() -> str | None:
+    if importlib.util.find_spec("torch") is None:
+        return None
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def blas() -> list[str]:
+    if importlib.util.find_spec("threadpoolctl") is None:
+        return []
+    import numpy  # noqa: F401 - so that its BLAS is loaded when it is looked for.
+    from threadpoolctl import threadpool_info
+
+    found = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return [f"{pool['internal_api']} {pool['version']} ({pool.get('architecture')})" for pool in found]

@@ -10,7 +10,6 @@ from typing import Any
 import machine
 import tables
 from failure import BenchError
-from sides import Side
 
 
 class Report:
@@ -48,11 +47,6 @@ class Report:
         of = {"date": earlier["date"], "kappa": earlier.get("kappa", {})}
         self.content["works"] = {name: {"of": of} | work for name, work in others.items()}
         self.was_complete = earlier["complete"]
-
-    def introduce(self, kappa: Side, python: Side) -> None:
-        for name, side in (("kappa", kappa), ("peers", python)):
-            said = side.hello.items()
-            self.content[name] = {key: value for key, value in said if key != "peers"}
 
     def write(self, complete: bool) -> bool:
         """At once or not at all; and not over an older file before there is anything to say."""

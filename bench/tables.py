@@ -17,16 +17,15 @@ SWEEP_TITLES = {
 def of_machine(name: str, content: dict[str, Any]) -> str:
     measured, gpu = content["works"], content["gpu"]
     parts = [f"### {heading(content)}", provenance(name, content)]
-    groups = ("peak", "hessian", "eigen", "training", "network")
-    for work in [work for group in groups for work in works.of_group(group, gpu)]:
+    for work in [work for of_group in works.OF_GROUP.values() for work in of_group(gpu)]:
         found = measured.get(work.name)
-        parts += [f"#### {work.title}", of_peers(found, content) if found else "not measured"]
+        parts += [f"#### {work.title}", of_peers(work, found, content) if found else "not measured"]
     for group, title in (("memory", "Memory of whole commands"), ("paper", "The paper's study")):
         found = measured.get(group)
         parts.append(f"#### {found['title'] if found else title}")
         parts.append(of_commands(found["rows"]) + earlier(found) if found else "not measured")
     for sweep, title in SWEEP_TITLES.items():
-        grid = [work for work in works.scaling(gpu, []) if work.name.split()[1] == sweep]
+        grid = [work for work in works.scaling(gpu, {}) if work.name.split()[1] == sweep]
         parts.append(f"#### {title}, {grid[0].precision}")
         found = [(work.title, measured.get(work.name)) for work in grid]
         # All of a sweep are of one run.
@@ -57,17 +56,17 @@ def provenance(name: str, content: dict[str, Any]) -> str:
     return "; ".join(part for part in said if part) + "."
 
 
-def of_peers(work: dict[str, Any], content: dict[str, Any]) -> str:
-    lines = table(HEADER, [of_peer(row) for row in work["rows"]])
-    if work["flop"]:
-        lines += f"\n\n{digits(work['flop'] / 1e9)} GFLOP by count: {work['formula']}."
-        lines += f" Inputs and answer: {digits(work['bytes'] / 1e6)} MB."
-        precision = work["request"]["precision"]
+def of_peers(work: works.Work, found: dict[str, Any], content: dict[str, Any]) -> str:
+    lines = table(HEADER, [of_peer(row) for row in found["rows"]])
+    if work.flop:
+        lines += f"\n\n{digits(work.flop / 1e9)} GFLOP by count: {work.formula}."
+        lines += f" Inputs and answer: {digits(work.bytes / 1e6)} MB."
+        precision = work.precision
         rows = content["works"].get(f"peak {precision}", {}).get("rows", [])
         peak = max((row["gflops"] for row in rows if "gflops" in row), default=None)
-        if peak and work["group"] != "peak":
+        if peak and work.group != "peak":
             lines += f" The machine's peak in {precision}, as measured: {digits(peak)} GFLOP/s."
-    return lines + earlier(work)
+    return lines + earlier(found)
 
 
 def earlier(work: dict[str, Any]) -> str:

@@ -1,102 +1,69 @@
-"""The peers: other ways to what kappa computes, by hand and by the libraries that people use.
+"""What is compared: kappa, and other ways to what it computes, by hand and by the libraries that people use.
 
-They are listed here by name, without importing what they are made of: a peer whose library is not
-installed is then a row that says so, and not a row that is missing.
+A peer is a function here that `works` names: from a work to a task, with its inputs in memory.
 """
 
 import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from peers.task import Context, Prepare, Request, Task, Unavailable
-from works import key
-
-TRAINING = {
-    "torch (eager, fused Adam)": "training.eager_fused",
-    "torch (eager, Adam foreach)": "training.eager_foreach",
-    "torch.compile, fused Adam": "training.compiled",
-}
-KEPT = "torch: double backward, graph kept"
-PRODUCT = {
-    KEPT: "network.double_backward_kept",
-    "torch: double backward, fresh graph": "network.double_backward_fresh",
-    "torch.func: jvp of the gradient": "network.jvp_of_gradient",
-    "torch.func: linearize of the gradient": "network.linearised_gradient",
-    "torch: written by hand": "network.by_hand",
-    "curvlinops: HessianLinearOperator": "network.curvlinops",
-    "hessian-eigenthings: HessianOperator": "network.eigenthings",
-}
-# Work -> peer -> where it is: module.function in this package. Where the work is done by several
-# peers of one library, the first is what a reader of its manual would write.
-PEERS: dict[str, dict[str, str]] = {
-    "peak": {"numpy": "products.by_numpy", "torch": "products.by_torch"},
-    "hessian": {
-        "numpy: 45 weighted Grams by syrk, threads over samples": "hessian_numpy.grams_by_syrk",
-        "numpy: pair weights times outer products, threads over samples": "hessian_numpy.outer_products",
-        "numpy: 45 weighted Grams, plain": "hessian_numpy.grams_plain",
-        "numpy: Cholesky staircase of S, by syrk, threads over samples": "hessian_numpy.staircase",
-        "torch: 55 weighted Grams": "hessian_torch.grams_plain",
-        "torch: 45 weighted Grams, one product a chunk": "hessian_torch.grams_in_one_product",
-        "torch: pair weights times outer products": "hessian_torch.outer_products",
-        "laplace-torch: FullLLLaplace, CurvlinopsHessian": "hessian_libraries.laplace",
-        "curvlinops: HessianLinearOperator times identity": "hessian_libraries.curvlinops",
-        "torch.func.hessian": "hessian_libraries.functional",
-    },
-    "eigen/pairs": {
-        "numpy eigh": "eigen.numpy_pairs",
-        "scipy eigh, evd": "eigen.scipy_pairs_evd",
-        "scipy eigh, evr": "eigen.scipy_pairs_evr",
-        "torch.linalg.eigh": "eigen.torch_pairs",
-    },
-    "eigen/values": {
-        "numpy eigvalsh": "eigen.numpy_values",
-        "scipy eigvalsh, evd": "eigen.scipy_values_evd",
-        "scipy eigvalsh, evr": "eigen.scipy_values_evr",
-        "torch.linalg.eigvalsh": "eigen.torch_values",
-    },
-    "top10": {
-        "scipy eigsh (ARPACK)": "eigen.scipy_arpack",
-        "scipy eigh, evr, a subset": "eigen.scipy_subset",
-        "torch.lobpcg": "eigen.torch_lobpcg",
-    },
-    "network/product": PRODUCT,
-    "network/products": {
-        f"{KEPT}, one after the other": "network.double_backward_kept",
-        f"{KEPT}, vmap": "network.double_backward_batched",
-        "torch: written by hand, one after the other": "network.by_hand",
-        "curvlinops: HessianLinearOperator": "network.curvlinops",
-    },
-    "network/pairs": {
-        # By torch on either device.
-        f"ARPACK (scipy eigsh); {KEPT}": "largest_pairs.network_by_arpack",
-        "hessian-eigenthings: lanczos, HessianOperator": "largest_pairs.network_by_eigenthings",
-    },
-    "layer/product": {"numpy": "layer.by_numpy"},
-    "layer/products": {"numpy, one after the other": "layer.by_numpy"},
-    "layer/pairs": {"scipy eigsh (ARPACK); product by numpy": "largest_pairs.layer_by_arpack"},
-    "epoch": TRAINING,
-    "step": TRAINING,
-}
+from works import Work
 
 
-def prepare(context: Context, request: Request) -> Task:
-    """The task that a request asks for, with its inputs in memory."""
-    where = PEERS.get(key(request), {}).get(request["peer"])
-    if where is None:
-        raise Unavailable(f"no peer of that name does {key(request)}")
+class Unavailable(Exception):
+    """Why a peer cannot be measured here. Not an error."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all peers share."""
+
+    threads: int
+    device: str  # Of the peers: "cpu" or "cuda".
+    backend: str  # kappa's: "flex" or "wgpu".
+
+    def synchronise(self) -> None:
+        """Waits until the peers' device has nothing left to do: only then is a time a time."""
+        if self.device == "cuda":
+            import torch
+
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A piece of work with its inputs in memory."""
+
+    # What is timed; its result is complete once the device is synchronised.
+    run: Callable[[], Any]
+    # The numbers of a result by which it is compared with the other peers', and a `note` if there is
+    # something to say beside the time.
+    digest: Callable[[Any], dict[str, Any]]
+    # How much more the whole work is than what is run, and what that part is.
+    scale: float = 1.0
+    scaled_from: str | None = None
+    note: str | None = None
+
+
+Prepare = Callable[[Context, Work], Task]
+
+
+def call(where: str, context: Context, work: Work) -> Any:
+    """What the function `where` makes of a work."""
     module, function = where.split(".")
     try:
-        need_device(context, request["peer"])
-        make: Prepare = getattr(importlib.import_module(f"peers.{module}"), function)
-        return make(context, request)
+        need_device(context, module)
+        return getattr(importlib.import_module(f"peers.{module}"), function)(context, work)
     except ModuleNotFoundError as missing:
         raise Unavailable(f"{missing.name} is not installed") from missing
 
 
-def need_device(context: Context, peer: str) -> None:
-    """numpy and scipy know no GPU; the others are of torch, which may find none."""
-    if context.device == "cpu":
+def need_device(context: Context, module: str) -> None:
+    """The peers but numpy and scipy, which say so themselves, are of torch, which may find none."""
+    if context.device == "cpu" or module == "kappa":
         return
-    if peer.startswith(("numpy", "scipy")):
-        raise Unavailable("runs on a CPU only")
     import torch
 
     if not torch.cuda.is_available():

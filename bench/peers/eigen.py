@@ -8,20 +8,28 @@ import numpy as np
 import scipy.linalg
 from scipy.sparse.linalg import eigsh
 
-from peers import digests, inputs
+import checks
+from peers import Context, Prepare, Task, inputs
 from peers.inputs import Array
-from peers.task import Context, Prepare, Request, Task
+from peers.kappa import in_doubles, matrix
+from works import Work
 
 # H is known to be finite, and is left as it is for the next round.
 eigh = partial(scipy.linalg.eigh, check_finite=False)
 
 
+def hessian(work: Work) -> Array:
+    """A copy of its own, in the work's type."""
+    return matrix(in_doubles(work).hessian()).astype(inputs.dtype(work))
+
+
 def on_cpu(solve: Callable[[Array], Array]) -> Prepare:
     """A peer of numpy or scipy; `solve` gives the eigenvalues, whatever else it computed."""
 
-    def prepare(context: Context, request: Request) -> Task:
-        H = inputs.hessian(context, request)
-        return Task(run=lambda: solve(H), digest=digests.of_spectrum)
+    def prepare(context: Context, work: Work) -> Task:
+        inputs.need_cpu(context)
+        H = hessian(work)
+        return Task(run=lambda: solve(H), digest=checks.of_spectrum)
 
     return prepare
 
@@ -29,13 +37,13 @@ def on_cpu(solve: Callable[[Array], Array]) -> Prepare:
 def by_torch(solve: Callable[[Any, Any], Any]) -> Prepare:
     """A peer of torch; `solve` gives the eigenvalues from the module and H."""
 
-    def prepare(context: Context, request: Request) -> Task:
+    def prepare(context: Context, work: Work) -> Task:
         import torch
 
-        H = torch.from_numpy(inputs.hessian(context, request)).to(context.device)
+        H = torch.from_numpy(hessian(work)).to(context.device)
         return Task(
             run=lambda: solve(torch, H),
-            digest=lambda values: digests.of_spectrum(values.cpu().numpy()),
+            digest=lambda values: checks.of_spectrum(values.cpu().numpy()),
         )
 
     return prepare

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from peers import digests, inputs
-from peers.task import Context, Request, Task
+import checks
+from peers import Context, Task, inputs
+from works import Work
 
 # Of the samples, or of the columns: a part large enough that starting is nothing.
 SAMPLES, COLUMNS = 6000, 100
@@ -52,7 +53,7 @@ class Problem:
     def task(self, run: Callable[[], Tensor], part: int, whole: int, of: str) -> Task:
         return Task(
             run=run,
-            digest=lambda H: digests.of_part(H.detach().cpu().numpy(), self.G, self.P),
+            digest=lambda H: checks.of_part(H.detach().cpu().numpy(), self.G, self.P),
             scale=whole / part,
             scaled_from=f"{part} of {whole} {of}",
         )
@@ -70,8 +71,8 @@ def defaults(like: Tensor) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def problem(context: Context, request: Request, samples: int | None = None) -> Problem:
-    whole = inputs.features_and_probabilities(context, request)
+def problem(context: Context, work: Work, samples: int | None = None) -> Problem:
+    whole = inputs.features_and_probabilities(work)
     G, P = (array[:samples] for array in whole)
     # Logits but for a shift, which no probability knows.
     logits = np.log(np.maximum(P, np.finfo(P.dtype).tiny))
@@ -80,7 +81,7 @@ def problem(context: Context, request: Request, samples: int | None = None) -> P
     return Problem(LastLayer(G.shape[1], P.shape[1]).to(X), X, y, G, P, len(whole[0]))
 
 
-def laplace(context: Context, request: Request) -> Task:
+def laplace(context: Context, work: Work) -> Task:
     """`FullLLLaplace(...).fit`, whose curvature is the sum over samples.
 
     Of its backends, all of which give the Hessian here, the fastest; and so for the batch.
@@ -89,7 +90,7 @@ def laplace(context: Context, request: Request) -> Task:
     from laplace.curvature import CurvlinopsHessian
     from torch.utils.data import DataLoader, TensorDataset
 
-    given = problem(context, request, SAMPLES)
+    given = problem(context, work, SAMPLES)
     data = TensorDataset(given.X, given.y)
 
     def run() -> Tensor:
@@ -103,9 +104,9 @@ def laplace(context: Context, request: Request) -> Task:
     return given.task(run, SAMPLES, given.N, "samples")
 
 
-def functional(context: Context, request: Request) -> Task:
+def functional(context: Context, work: Work) -> Task:
     """`torch.func.hessian` of the loss as a function of W, summed over batches."""
-    given = problem(context, request, SAMPLES)
+    given = problem(context, work, SAMPLES)
     m, K = given.G.shape[1], given.P.shape[1]
     weight = given.X.new_zeros(K, m)
 
@@ -121,11 +122,11 @@ def functional(context: Context, request: Request) -> Task:
     return given.task(run, SAMPLES, given.N, "samples")
 
 
-def curvlinops(context: Context, request: Request) -> Task:
+def curvlinops(context: Context, work: Work) -> Task:
     """`HessianLinearOperator @ identity`, of which some columns, in one product."""
     from curvlinops import HessianLinearOperator
 
-    given = problem(context, request)
+    given = problem(context, work)
     weight = given.layer.linear.weight
     n = weight.numel()
 

@@ -15,9 +15,10 @@ from functools import wraps
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from peers import digests
-from peers.inputs import Array, features_and_probabilities
-from peers.task import Context, Prepare, Request, Task
+import checks
+from peers import Context, Prepare, Task
+from peers.inputs import Array, features_and_probabilities, need_cpu
+from works import Work
 
 BLAS = ThreadpoolController()
 Compute = Callable[[Array, Array, int], Array]
@@ -25,9 +26,10 @@ Compute = Callable[[Array, Array, int], Array]
 
 def peer(compute: Compute) -> Prepare:
     @wraps(compute)
-    def prepare(context: Context, request: Request) -> Task:
-        G, P = features_and_probabilities(context, request)
-        return Task(run=lambda: compute(G, P, context.threads), digest=digests.of_matrix)
+    def prepare(context: Context, work: Work) -> Task:
+        need_cpu(context)
+        G, P = features_and_probabilities(work)
+        return Task(run=lambda: compute(G, P, context.threads), digest=checks.of_matrix)
 
     return prepare
 

@@ -9,22 +9,23 @@ from functools import wraps
 import torch
 from torch import Tensor
 
-from peers import digests
+import checks
+from peers import Context, Prepare, Task
 from peers.inputs import features_and_probabilities
-from peers.task import Context, Prepare, Request, Task
+from works import Work
 
 
 def peer(compute: Callable[[Tensor, Tensor], Tensor]) -> Prepare:
     @wraps(compute)
-    def prepare(context: Context, request: Request) -> Task:
-        arrays = features_and_probabilities(context, request)
+    def prepare(context: Context, work: Work) -> Task:
+        arrays = features_and_probabilities(work)
         G, P = (torch.from_numpy(array).to(context.device) for array in arrays)
 
         def run() -> Tensor:
             with torch.inference_mode():
                 return compute(G, P)
 
-        return Task(run=run, digest=lambda H: digests.of_matrix(H.cpu().numpy()))
+        return Task(run=run, digest=lambda H: checks.of_matrix(H.cpu().numpy()))
 
     return prepare
 

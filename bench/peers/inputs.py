@@ -1,43 +1,77 @@
-"""The inputs that kappa-bench wrote, as the peers want them."""
+"""What all peers compute from. What is random has a seed: the same for everybody, and every time."""
 
 from functools import lru_cache
 from pathlib import Path
 
+import kappa_bench
 import numpy as np
 
-from peers.task import Context, Request
-from works import MNIST
+from peers import Context, Unavailable
+from works import MNIST, Work
 
 DTYPES = {"f32": np.dtype("f4"), "f64": np.dtype("f8")}
 Array = np.ndarray
+CONFIGURATIONS = Path(__file__).resolve().parents[2] / "configs"
+# Vectors that products are made with.
+VECTORS = 8
 
 
-def dtype(request: Request) -> np.dtype:
-    return DTYPES[request["precision"]]
+def configuration(network: str) -> Path:
+    """fc or fc-bn: what kappa ships."""
+    return CONFIGURATIONS / f"{network}.toml"
 
 
-def features_and_probabilities(context: Context, request: Request) -> tuple[Array, Array]:
-    """G [N, m] and P [N, K]."""
-    return _features_and_probabilities(context.inputs, request["inputs"], dtype(request))
+def dtype(work: Work) -> np.dtype:
+    return DTYPES[work.precision]
+
+
+def features_and_probabilities(work: Work) -> tuple[Array, Array]:
+    """G [N, m] and P [N, K] of a work's inputs, in its type."""
+    return _in_type(work.given["inputs"], dtype(work))
 
 
 # As many as one work needs: f32 and f64 of the same samples.
 @lru_cache(maxsize=2)
-def _features_and_probabilities(folder: Path, name: str, kind: np.dtype) -> tuple[Array, Array]:
-    return load(folder / f"G-{name}.npy", kind), load(folder / f"P-{name}.npy", kind)
+def _in_type(name: str, kind: np.dtype) -> tuple[Array, Array]:
+    G, P = last_layer(name)
+    return G.astype(kind, copy=False), P.astype(kind, copy=False)
 
 
-def hessian(context: Context, request: Request) -> Array:
-    """H [K m, K m] of MNIST."""
-    return load(context.inputs / f"H-{MNIST}.npy", dtype(request))
+@lru_cache(maxsize=1)
+def last_layer(name: str) -> tuple[Array, Array]:
+    """In f64: of FC after an epoch, or random of the sizes that the name has."""
+    if name == MNIST:
+        G, P, (N, m, K) = kappa_bench.last_layer(configuration("fc"))
+        return np.frombuffer(G).reshape(N, m), np.frombuffer(P).reshape(N, K)
+    kind, *sizes = name.split("-")
+    N, m, K = map(int, sizes)
+    draw = np.random.default_rng(0)
+    if kind == "random":
+        # As a ReLU leaves them, half of them zero; logits spread out, so that some leave no doubt.
+        return np.maximum(draw.uniform(-1, 1, (N, m)), 0), softmax(draw.uniform(-4, 4, (N, K)))
+    # A layer whose logits are those of its features, as those of a network are.
+    G = np.maximum(draw.standard_normal((N, m)), 0)
+    return G, softmax(2 * G @ draw.standard_normal((m, K)) / np.sqrt(m))
 
 
-def images(context: Context) -> tuple[Array, Array]:
-    """Pixels as f32 in [0, 1] and labels as integers, as torch wants them."""
-    pixels = load(context.inputs / "pixels.npy", np.float32)
-    pixels /= 255
-    return pixels, load(context.inputs / "labels.npy", np.int64)
+def softmax(logits: Array) -> Array:
+    P = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return P / P.sum(axis=1, keepdims=True)
 
 
-def load(path: Path, kind: np.dtype) -> Array:
-    return np.ascontiguousarray(np.load(path), dtype=kind)
+def images(kind: np.dtype = DTYPES["f32"]) -> tuple[Array, Array]:
+    """MNIST's training images: pixels [55000, 784] in [0, 1], labels as integers."""
+    pixels, labels = (np.frombuffer(part, np.uint8) for part in kappa_bench.images(configuration("fc")))
+    return pixels.reshape(len(labels), -1).astype(kind) / kind.type(255), labels.astype(np.int64)
+
+
+def vectors(size: int, count: int) -> Array:
+    """[count, size], the same ones however many are asked for, of numbers that f32 has."""
+    drawn = np.random.default_rng(0).uniform(-1, 1, (VECTORS, size))
+    return drawn[:count].astype(np.float32).astype(np.float64)
+
+
+def need_cpu(context: Context) -> None:
+    """Of numpy and scipy."""
+    if context.device != "cpu":
+        raise Unavailable("runs on a CPU only")

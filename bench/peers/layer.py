@@ -4,15 +4,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from peers import digests, inputs
-from peers.task import Context, Request, Task
+import checks
+from peers import Context, Task, inputs
+from peers.kappa import exact_of_layer
+from works import Work
 
 Product = Callable[[np.ndarray], np.ndarray]
 
 
-def product_of(context: Context, request: Request) -> tuple[Product, int]:
+def product_of(work: Work) -> tuple[Product, int]:
     """H v = S_n G V' summed over samples, by two products, and the size of v."""
-    G, P = inputs.features_and_probabilities(context, request)
+    G, P = inputs.features_and_probabilities(work)
     (N, m), K = G.shape, P.shape[1]
 
     def product(v: np.ndarray) -> np.ndarray:
@@ -25,13 +27,13 @@ def product_of(context: Context, request: Request) -> tuple[Product, int]:
     return product, K * m
 
 
-def by_numpy(context: Context, request: Request) -> Task:
-    product, _ = product_of(context, request)
-    name, count = request["inputs"], request["vectors"]
-    V = inputs.load(context.inputs / f"V-{name}.npy", inputs.dtype(request))[:count]
-    exact = np.load(context.inputs / f"HV-{name}.npy")[:count]
+def by_numpy(context: Context, work: Work) -> Task:
+    inputs.need_cpu(context)
+    product, size = product_of(work)
+    exact, count = exact_of_layer(work), work.given["vectors"]
+    V = inputs.vectors(size, count).astype(inputs.dtype(work))
     return Task(
         run=lambda: np.stack([product(v) for v in V]),
-        digest=lambda HV: digests.of_products(HV, exact),
+        digest=lambda HV: checks.of_products(HV, exact),
         scale=1 / count,
     )

@@ -7,16 +7,15 @@ peer computes once, while the parameters stand still, it does before the clock s
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, wraps
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, linearize
 from torch.nn.functional import cross_entropy
 
-from peers import digests, inputs, training
-from peers.task import Context, Prepare, Request, Task, Unavailable
+import checks
+from peers import Context, Prepare, Task, Unavailable, inputs, kappa, training
+from works import Work
 
 # V [k, n] -> H V [k, n], a row each.
 Multiply = Callable[[Tensor], Tensor]
@@ -65,24 +64,25 @@ class Problem:
         return torch.cat([part.flatten(lead) for part in parts], dim=-1)
 
 
-def problem(context: Context, request: Request) -> Problem:
-    return _problem(context.inputs, context.device, request["network"], inputs.dtype(request))
+def problem(context: Context, work: Work, precision: str | None = None) -> Problem:
+    """In the work's precision, or in another."""
+    return _problem(context.device, work.given["network"], precision or work.precision)
 
 
 # The one that is measured, and the one in f64 that residuals are of.
 @lru_cache(maxsize=2)
-def _problem(folder: Path, device: str, name: str, kind: np.dtype) -> Problem:
+def _problem(device: str, name: str, precision: str) -> Problem:
     model = training.network(name)
     for module in model:
         if isinstance(module, nn.BatchNorm1d):
             # The batch's statistics, and no others to bring up to date.
             module.track_running_stats = False
             module.running_mean = module.running_var = module.num_batches_tracked = None
-    pixels, labels = inputs.load(folder / "pixels.npy", kind), inputs.load(folder / "labels.npy", np.int64)
-    pixels /= 255
-    model.to(device, torch.from_numpy(pixels).dtype)
-    given = Problem(name, model, torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device))
-    theta = torch.from_numpy(inputs.load(folder / f"theta-{name}.npy", kind)).to(device)
+    # Scaled in the precision that is computed in.
+    pixels, labels = (torch.from_numpy(part).to(device) for part in inputs.images(inputs.DTYPES[precision]))
+    model.to(pixels)
+    given = Problem(name, model, pixels, labels)
+    theta = torch.from_numpy(kappa.initial_parameters(name).copy()).to(pixels)
     with torch.no_grad():
         for parameter, values in zip(given.parameters, given.split(theta)):
             parameter.copy_(values)
@@ -91,16 +91,14 @@ def _problem(folder: Path, device: str, name: str, kind: np.dtype) -> Problem:
 
 def peer(make: Callable[[Problem], Multiply]) -> Prepare:
     @wraps(make)
-    def prepare(context: Context, request: Request) -> Task:
-        given, count = problem(context, request), request["vectors"]
-        name = request["network"]
-        V = inputs.load(context.inputs / f"V-{name}.npy", inputs.dtype(request))[:count]
-        exact = np.load(context.inputs / f"HV-{name}.npy")[:count]
-        V = torch.from_numpy(V).to(context.device)
+    def prepare(context: Context, work: Work) -> Task:
+        given, count = problem(context, work), work.given["vectors"]
+        exact = kappa.exact_products(given.name)[:count]
+        V = torch.from_numpy(inputs.vectors(given.size, count)).to(given.X)
         multiply = make(given)
         return Task(
             run=lambda: multiply(V),
-            digest=lambda HV: digests.of_products(HV.detach().cpu().numpy(), exact),
+            digest=lambda HV: checks.of_products(HV.detach().cpu().numpy(), exact),
             scale=1 / count,
         )
 

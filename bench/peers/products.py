@@ -2,24 +2,27 @@
 
 import numpy as np
 
-from peers.inputs import dtype
-from peers.task import Context, Request, Task
+import checks
+from peers import Context, Task
+from peers.inputs import dtype, need_cpu
+from works import Work
 
 
-def square(request: Request) -> np.ndarray:
-    n = request["n"]
-    return np.random.default_rng(0).random((n, n)).astype(dtype(request))
+def square(work: Work) -> np.ndarray:
+    n = work.given["n"]
+    return np.random.default_rng(0).random((n, n)).astype(dtype(work))
 
 
-def by_numpy(context: Context, request: Request) -> Task:
-    A = square(request)
+def by_numpy(context: Context, work: Work) -> Task:
+    need_cpu(context)
+    A = square(work)
     out = np.empty_like(A)
-    return Task(run=lambda: np.matmul(A, A, out=out), digest=lambda _: {})
+    return Task(run=lambda: np.matmul(A, A, out=out), digest=checks.of_nothing)
 
 
-def by_torch(context: Context, request: Request) -> Task:
+def by_torch(context: Context, work: Work) -> Task:
     import torch
 
-    A = torch.from_numpy(square(request)).to(context.device)
+    A = torch.from_numpy(square(work)).to(context.device)
     out = torch.empty_like(A)
-    return Task(run=lambda: torch.mm(A, A, out=out), digest=lambda _: {})
+    return Task(run=lambda: torch.mm(A, A, out=out), digest=checks.of_nothing)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from peers import inputs
-from peers.task import Context, Prepare, Request, Task, Unavailable
+import checks
+from peers import Context, Prepare, Task, Unavailable, inputs
+from works import Work
 
 Step = Callable[[Tensor, Tensor], Tensor]
 
@@ -62,17 +63,17 @@ def epoch(step: Step, images: Tensor, labels: Tensor, size: int) -> Tensor:
 def peer(make_step: Callable[[nn.Module], Step]) -> Prepare:
     """A peer that keeps its network from call to call."""
 
-    def prepare(context: Context, request: Request) -> Task:
+    def prepare(context: Context, work: Work) -> Task:
         torch.manual_seed(0)
-        step = make_step(network(request["network"]).to(context.device))
-        images, labels = (torch.from_numpy(a).to(context.device) for a in inputs.images(context))
+        step = make_step(network(work.given["network"]).to(context.device))
+        images, labels = (torch.from_numpy(a).to(context.device) for a in inputs.images())
 
         def run() -> float:
-            if request["batch"] == "full":
+            if work.given["batch"] == "full":
                 return step(images, labels).item()
-            return epoch(step, images, labels, request["batch"]).item()
+            return epoch(step, images, labels, work.given["batch"]).item()
 
-        return Task(run=run, digest=lambda loss: {"loss": loss})
+        return Task(run=run, digest=checks.of_loss)
 
     return prepare
 

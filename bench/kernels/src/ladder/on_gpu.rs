@@ -10,7 +10,7 @@ use super::{
     case::Case,
     steps::{Kernel, Step},
 };
-use crate::{device::Gpu, error::BenchError};
+use crate::{error::BenchError, gpu::Gpu};
 
 const ADD_PARTS: &str = include_str!("../../ladder/add_parts.wgsl");
 
@@ -33,7 +33,7 @@ impl<'a> OnGpu<'a> {
     pub fn new(gpu: &'a Gpu, case: &'a Case) -> Self {
         let tensor = |values: &[f32], columns| {
             let data = TensorData::new(values.to_vec(), [case.shape.samples, columns]);
-            Tensor::from_data(data, (&gpu.place.device, DType::F32))
+            Tensor::from_data(data, (&gpu.device, DType::F32))
         };
         let buffer = |values: &[f32]| gpu.client.create_from_slice(bytemuck::cast_slice(values));
         let features = tensor(&case.features, case.shape.features);

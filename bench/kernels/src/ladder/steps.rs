@@ -10,14 +10,14 @@ const PARTS_BYTES: usize = 64 << 20;
 pub struct Step {
     /// Its file, from the root.
     pub file: &'static str,
-    /// Of bench/ladder; without one it is what kappa itself runs, with its own host code.
+    /// Of bench/kernels/ladder; without one it is what kappa itself runs, with its own host code.
     pub kernel: Option<Kernel>,
     pub work: fn(&Shape) -> Work,
     /// The most terms that one f32 variable sums.
     pub longest_sum: fn(&Shape) -> usize,
 }
 
-/// A kernel of bench/ladder and its grid.
+/// A kernel of bench/kernels/ladder and its grid.
 pub struct Kernel {
     /// What it is made of, one after the other.
     pub source: &'static [&'static str],
@@ -39,7 +39,7 @@ pub struct Work {
 
 pub const STEPS: [Step; 5] = [
     Step {
-        file: "bench/ladder/01_naive.wgsl",
+        file: "bench/kernels/ladder/01_naive.wgsl",
         kernel: Some(Kernel {
             source: &[COMMON, include_str!("../../ladder/01_naive.wgsl")],
             threads: [16, 16],
@@ -51,7 +51,7 @@ pub const STEPS: [Step; 5] = [
         longest_sum: |shape| shape.samples,
     },
     Step {
-        file: "bench/ladder/02_tiled.wgsl",
+        file: "bench/kernels/ladder/02_tiled.wgsl",
         kernel: Some(Kernel {
             source: &[COMMON, include_str!("../../ladder/02_tiled.wgsl")],
             threads: [16, 16],
@@ -64,7 +64,7 @@ pub const STEPS: [Step; 5] = [
         longest_sum: |shape| shape.samples,
     },
     Step {
-        file: "bench/ladder/03_register_blocked.wgsl",
+        file: "bench/kernels/ladder/03_register_blocked.wgsl",
         kernel: Some(Kernel {
             source: &[COMMON, include_str!("../../ladder/03_register_blocked.wgsl")],
             threads: [8, 8],
@@ -75,7 +75,7 @@ pub const STEPS: [Step; 5] = [
         longest_sum: |shape| shape.samples.div_ceil(parts(shape, 1024)).div_ceil(16).max(16),
     },
     Step {
-        file: "bench/ladder/04_pairs_together.wgsl",
+        file: "bench/kernels/ladder/04_pairs_together.wgsl",
         kernel: Some(Kernel {
             source: &[COMMON, include_str!("../../ladder/04_pairs_together.wgsl")],
             threads: [8, 8],

@@ -20,7 +20,7 @@ use self::{
     on_gpu::OnGpu,
     steps::{STEPS, Step},
 };
-use crate::{device::Gpu, error::BenchError, timing::Spread};
+use crate::{error::BenchError, gpu::Gpu, timing::Spread};
 
 /// MNIST's features and classes.
 const FEATURES: usize = 100;
@@ -44,7 +44,7 @@ pub struct Arguments {
 /// Checks and times every step, and prints what comes of it.
 pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
     let gpu = Gpu::open()?;
-    let (software, repeats) = (gpu.place.software, arguments.repeats);
+    let (software, repeats) = (gpu.software, arguments.repeats);
     // MNIST's samples and a large product, or what a program on the CPU ends with.
     let (samples, side) = if software { (4096, 512) } else { (60_000, 4096) };
     let samples = arguments.samples.unwrap_or(samples);
@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
     let ragged = ragged()?;
     let case = Case::new(shape, RAGGED.len() as u64)?;
 
-    println!("{}", gpu.place.name);
+    println!("{}", gpu.name);
     println!(
         "N = {samples}, m = {FEATURES}, K = {CLASSES}: {:.2} GFLOP are asked for; median (least to most) of {repeats}",
         shape.flop() / 1e9,
@@ -69,7 +69,7 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
         }
         let on_gpu = OnGpu::new(&gpu, &case);
         let error = checked(step, &on_gpu, &case)?;
-        let Spread { median, min, max } = Spread::of(&gpu.place.device, repeats, || on_gpu.queue(step))?;
+        let Spread { median, min, max } = Spread::of(&gpu.device, repeats, || on_gpu.queue(step))?;
         // Of the operations that the equation asks for, whatever was computed.
         let gflops = shape.flop() / median / 1e9;
         let work = (step.work)(&shape);
@@ -110,7 +110,7 @@ fn checked(step: &Step, on_gpu: &OnGpu, case: &Case) -> Result<f64, BenchError> 
 /// GFLOP/s of a plain product of f32 matrices by burn: what this adapter does where nothing is
 /// special.
 fn product(gpu: &Gpu, repeats: u32, side: usize) -> Result<f64, BenchError> {
-    let device = &gpu.place.device;
+    let device = &gpu.device;
     let matrix = || Tensor::<2>::random([side; 2], Distribution::Uniform(-1.0, 1.0), (device, DType::F32));
     let (left, right) = (matrix(), matrix());
     let seconds = Spread::of(device, repeats, || left.clone().matmul(right.clone()))?.median;
@@ -126,7 +126,7 @@ fn product(gpu: &Gpu, repeats: u32, side: usize) -> Result<f64, BenchError> {
 mod tests {
     use super::case::single;
     use super::*;
-    use crate::device::tests::gpu;
+    use crate::gpu::tests::gpu;
 
     #[test]
     fn every_step_agrees_with_f64_on_ragged_shapes() {

@@ -11,15 +11,19 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use burn::cubecl::logging::{LaunchObservation, LaunchObserver};
+use burn::{
+    cubecl::logging::{LaunchObservation, LaunchObserver},
+    tensor::Device,
+};
 use kappa_data::DataSet;
+use kappa_model::{Initialisation, Network};
 use kappa_run::Config;
+use kappa_trainer::{DeviceSplit, PixelScaling, Trainer, split_data};
 
 use crate::{
-    device::Gpu,
     error::BenchError,
+    gpu::Gpu,
     timing::{Spread, timed},
-    works::trainer,
 };
 
 /// word = 1: next to nothing, so that the time of many is that of launching them.
@@ -67,10 +71,10 @@ impl LaunchObserver for Counter {
 /// Counts and times, and prints what comes of it.
 pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
     let gpu = Gpu::open()?;
-    println!("{}", gpu.place.name);
+    println!("{}", gpu.name);
     let word = gpu.client.empty(size_of::<u32>());
     let queue_all = || (0..QUEUED).for_each(|_| gpu.launch(&[ONE_WORD], [1, 1], [1, 1, 1], &[&word]));
-    let Spread { median, min, max } = Spread::of(&gpu.place.device, arguments.repeats, queue_all)?;
+    let Spread { median, min, max } = Spread::of(&gpu.device, arguments.repeats, queue_all)?;
     let each = |seconds: f64| seconds / QUEUED as f64 * 1e6;
     println!(
         "a launch: {:.2} us ({:.2} to {:.2}), of {QUEUED} kernels that write one word",
@@ -100,7 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
 /// whole epoch by their type, divided by its steps. The epoch follows one in which kernels are
 /// compiled and fusion finds out what it can fuse.
 fn count(config: &Config, set: &DataSet, gpu: &Gpu) -> Result<(f64, f64, BTreeMap<String, f64>), BenchError> {
-    let device = &gpu.place.device;
+    let device = &gpu.device;
     let mut trainer = trainer(config, set, device)?;
     trainer.epoch(|_| ControlFlow::Continue(()))?;
 
@@ -128,6 +132,17 @@ fn count(config: &Config, set: &DataSet, gpu: &Gpu) -> Result<(f64, f64, BTreeMa
     Ok((launches, seconds / steps, kernels))
 }
 
+/// A trainer of a new network, its images on `device`.
+fn trainer(config: &Config, set: &DataSet, device: &Device) -> Result<Trainer, BenchError> {
+    let images = split_data(set, &config.data, config.seed)?.train;
+    let scaling = PixelScaling::new(config.data.scaling, &images)?;
+    let split = DeviceSplit::new(&images, set.classes, scaling, device);
+    let device = device.clone().autodiff();
+    let shape = config.network.shape(set.train.inputs(), set.classes);
+    let network = Network::new(&shape, Initialisation::GlorotUniform, config.seed, &device);
+    Ok(Trainer::new(network, split, &config.training, &device, config.seed))
+}
+
 /// A kernel's type without its path, and with what it is generic over if that is one thing:
 /// `KernelBinop<AddOp>`.
 fn short(name: &str) -> String {
@@ -142,7 +157,7 @@ fn short(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::tests::gpu;
+    use crate::gpu::tests::gpu;
 
     #[test]
     fn names_are_shortened() {

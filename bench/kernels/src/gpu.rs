@@ -1,4 +1,4 @@
-//! What is computed on, and how a kernel is queued there.
+//! The GPU, and how a kernel is queued there.
 
 use burn::{
     backend::{
@@ -16,47 +16,14 @@ use burn::{
 
 use crate::error::BenchError;
 
-/// A backend by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Backend {
-    /// burn's CPU backend
-    Flex,
-    /// The GPU, through Vulkan, Metal or DirectX 12
-    Wgpu,
-}
-
-/// A backend's device, with what is to be said of it beside times.
-pub struct Place {
-    pub backend: Backend,
-    pub device: Device,
-    /// The adapter and its driver, or the CPU's backend.
-    pub name: String,
-    /// Whether it is an adapter that is a program on the CPU.
-    pub software: bool,
-}
-
-impl Backend {
-    /// Its device; of several adapters burn takes the most powerful one.
-    pub fn open(self) -> Result<Place, BenchError> {
-        let (device, name, software) = match self {
-            Self::Flex => (Device::flex(), "the CPU (flex)".to_owned(), false),
-            Self::Wgpu => {
-                let (device, setup) = Device::wgpu_options().init_with_setup()?;
-                let info = setup.adapter.get_info();
-                let software = info.device_type == DeviceType::Cpu;
-                let kind = if software { "; a program on the CPU" } else { "" };
-                let driver = format!("{:?}, {} {}{kind}", info.backend, info.driver, info.driver_info);
-                (device, format!("{} ({driver})", info.name), software)
-            }
-        };
-        Ok(Place { backend: self, device, name, software })
-    }
-}
-
 /// A GPU, as burn and as cubecl know it.
 pub struct Gpu {
-    pub place: Place,
+    pub device: Device,
     pub client: Client,
+    /// The adapter and its driver.
+    pub name: String,
+    /// Whether it is a program on the CPU.
+    pub software: bool,
 }
 
 /// WGSL, in pieces that stand one after the other.
@@ -80,12 +47,17 @@ impl KernelSource for Source {
 }
 
 impl Gpu {
+    /// Of several adapters burn takes the most powerful one.
     pub fn open() -> Result<Self, BenchError> {
-        let place = Backend::Wgpu.open()?;
-        match place.device.as_dispatch() {
-            DispatchDevice::Cube(cube) => Ok(Self { client: cube.client(), place }),
-            _ => Err(BenchError::Unavailable("the device is not one of burn's wgpu backend")),
-        }
+        let (device, setup) = Device::wgpu_options().init_with_setup()?;
+        let info = setup.adapter.get_info();
+        let software = info.device_type == DeviceType::Cpu;
+        let kind = if software { "; a program on the CPU" } else { "" };
+        let name = format!("{} ({:?}, {} {}{kind})", info.name, info.backend, info.driver, info.driver_info);
+        let DispatchDevice::Cube(cube) = device.as_dispatch() else {
+            return Err(BenchError::Device("it is not one of burn's wgpu backend".to_owned()));
+        };
+        Ok(Self { client: cube.client(), device, name, software })
     }
 
     /// Queues `grid` workgroups of `threads` invocations each of a WGSL kernel.

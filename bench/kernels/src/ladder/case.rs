@@ -3,7 +3,10 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use kappa_hessian::grams::{class_pair_grams, pairs};
 
-use crate::{error::BenchError, inputs::draw};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::error::BenchError;
 
 /// N samples of m features and K classes.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +77,20 @@ impl Case {
         }
         (difference / norm).sqrt()
     }
+}
+
+/// Features [N, m] as a ReLU leaves them, half of them zero, and probabilities [N, K], the softmax
+/// of logits that are spread out: some samples leave no doubt, others do.
+fn draw(samples: usize, features: usize, classes: usize, seed: u64) -> (Vec<f64>, Vec<f64>) {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    let mut number = |largest: f64| generator.random_range(-largest..largest);
+    let g = (0..samples * features).map(|_| number(1.0).max(0.0)).collect();
+    let mut p: Vec<f64> = (0..samples * classes).map(|_| number(4.0).exp()).collect();
+    for p in p.chunks_exact_mut(classes) {
+        let sum: f64 = p.iter().sum();
+        p.iter_mut().for_each(|p| *p /= sum);
+    }
+    (g, p)
 }
 
 pub fn single(numbers: Vec<f64>) -> Vec<f32> {
