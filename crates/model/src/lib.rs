@@ -1,5 +1,5 @@
 //! Networks as data: any number of hidden layers of rectified linear units, then a softmax
-//! layer, with or without a normalisation after (or before) each ReLU.
+//! layer, with or without a normalisation after (or before) each ReLU, or of the weights.
 //!
 //! ```text
 //! x [N, d]  --W1, b1-->  z [N, m1]  --ReLU, norm, (W, b, ReLU, norm ..)-->  g [N, m]  --W, b-->  logits [N, K]
@@ -11,7 +11,9 @@
 //!
 //! ```text
 //! shape           NetworkShape, and the table of a network's parameters that follows from it
-//! normalisation   kinds of normalisation, their settings, their layer
+//! normalisation   kinds of normalisation, their settings
+//! norm            the layer of one
+//! dense           a dense layer, and weight norm
 //! statistics      by which statistics one normalises; how a forward pass goes
 //! initialisation  initial weights
 //! network         Network: the forward pass, folding
@@ -41,9 +43,11 @@
 //! ```
 #![deny(missing_docs)]
 
+mod dense;
 mod initialisation;
 mod linearised;
 mod network;
+mod norm;
 mod normalisation;
 mod parameters;
 mod shape;

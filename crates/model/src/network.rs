@@ -1,43 +1,43 @@
 //! The network itself.
 
 use burn::{
-    module::{Module, Param, RunningState},
-    nn::{BatchNorm, Linear},
-    tensor::{DType, Device, Int, Tensor, TensorData, activation::relu},
+    module::Module,
+    tensor::{Device, Int, Tensor, activation::relu},
 };
-use kappa_fused::{ByteScale, dense, dense_of_bytes, squared_norm};
+use kappa_fused::{ByteScale, dense_of_bytes, squared_norm};
 
 use crate::{
-    Initialisation, Kind, Layer, NetworkShape, Normalisation, Pass, Place, RunningVariance,
-    normalisation::{affine_map, begin, in_double_precision, magnitudes_of, normalised},
+    Initialisation, Kind, Layer, NetworkShape, Normalisation, Pass, Place, Role, dense::Dense, norm::Norm,
     shape::transposed,
 };
 
 /// `logits = W norm(relu(.. W1 x + b1 ..)) + b`, with any number of hidden layers, and `norm`
-/// present or not, after the ReLU or before it.
+/// present or not, after the ReLU or before it; or with weight matrices that are normalised.
 #[derive(Module, Debug)]
 pub struct Network {
     /// The hidden layers, the first one first.
     pub(crate) layers: Vec<HiddenLayer>,
     /// The layer whose Hessian is taken.
-    pub(crate) output: Linear,
+    pub(crate) output: Dense,
 }
 
 /// A dense layer with its ReLU and its normalisation.
 #[derive(Module, Debug)]
 pub(crate) struct HiddenLayer {
-    pub(crate) linear: Linear,
-    pub(crate) norm: Option<BatchNorm>,
+    pub(crate) linear: Dense,
+    pub(crate) norm: Option<Norm>,
     #[module(skip)]
-    pub(crate) place: Place,
-    #[module(skip)]
-    pub(crate) running_variance: RunningVariance,
+    pub(crate) normalisation: Normalisation,
 }
 
 impl HiddenLayer {
+    pub(crate) fn place(&self) -> Place {
+        self.normalisation.place
+    }
+
     /// What its normalisation sees of z = W x + b, [n, m] -> [n, m].
     fn before_norm(&self, preactivations: Tensor<2>) -> Tensor<2> {
-        match self.place {
+        match self.place() {
             Place::After => relu(preactivations),
             Place::Before => preactivations,
         }
@@ -47,12 +47,21 @@ impl HiddenLayer {
     fn activations(&self, preactivations: Tensor<2>, pass: Pass) -> Tensor<2> {
         let inputs = self.before_norm(preactivations);
         let outputs = match &self.norm {
-            Some(norm) => normalised(norm, self.running_variance, inputs, pass),
+            Some(norm) => norm.forward(inputs, pass),
             None => inputs,
         };
-        match self.place {
+        match self.place() {
             Place::After => outputs,
             Place::Before => relu(outputs),
+        }
+    }
+
+    /// The same layer, its parts changed.
+    fn changed(&self, linear: impl Fn(&Dense) -> Dense, norm: impl Fn(&Norm) -> Norm) -> Self {
+        Self {
+            linear: linear(&self.linear),
+            norm: self.norm.as_ref().map(norm),
+            normalisation: self.normalisation,
         }
     }
 }
@@ -67,13 +76,16 @@ impl Network {
             // here and not as a view, so that a network computes the same bits before it is saved
             // and after it is loaded.
             let weights = transposed(&initialisation.weights(layer, fan_in, fan_out, seed), fan_in);
-            linear(weights, vec![0.0; fan_out], [fan_in, fan_out], device)
+            let (biases, size) = (vec![0.0; fan_out], [fan_in, fan_out]);
+            match shape.normalisation.kind {
+                Kind::Weight => Dense::normalised(weights, biases, size, device),
+                _ => Dense::new(weights, biases, size, device),
+            }
         };
         let layers = shape.hidden.iter().enumerate().map(|(index, &width)| HiddenLayer {
             linear: drawn(Layer::Hidden(index), shape.fan_in(index), width),
-            norm: begin(&shape.normalisation, width, device),
-            place: shape.normalisation.place,
-            running_variance: shape.normalisation.running_variance,
+            norm: Norm::begin(&shape.normalisation, width, device),
+            normalisation: shape.normalisation,
         });
         Self { layers: layers.collect(), output: drawn(Layer::Output, shape.features(), shape.classes) }
     }
@@ -81,7 +93,7 @@ impl Network {
     /// z = W1 x + b1: [N, d] -> [N, m1].
     pub fn preactivations(&self, inputs: Tensor<2>) -> Tensor<2> {
         match self.layers.first() {
-            Some(first) => affine(&first.linear, inputs),
+            Some(first) => first.linear.forward(inputs),
             None => inputs,
         }
     }
@@ -89,7 +101,7 @@ impl Network {
     /// The same for images that are bytes, x = factor * byte + offset: [N, d] -> [N, m1].
     pub fn preactivations_of_bytes(&self, bytes: Tensor<2, Int>, scale: ByteScale) -> Tensor<2> {
         let first = self.layers.first().map_or(&self.output, |layer| &layer.linear);
-        dense_of_bytes(bytes, scale, first.weight.val(), bias(first))
+        dense_of_bytes(bytes, scale, first.weight(), first.bias())
     }
 
     /// The last layer's input g of z = W1 x + b1: [N, m1] -> [N, m].
@@ -103,7 +115,7 @@ impl Network {
         for (index, layer) in self.layers.iter().enumerate().take(count) {
             let activations = layer.activations(preactivations, pass);
             preactivations = match self.layers.get(index + 1) {
-                Some(next) if index + 1 < count => affine(&next.linear, activations),
+                Some(next) if index + 1 < count => next.linear.forward(activations),
                 _ => return activations,
             };
         }
@@ -116,14 +128,14 @@ impl Network {
         let layer = &self.layers[index];
         let preactivations = match index {
             0 => preactivations,
-            _ => affine(&layer.linear, self.activations(preactivations, index, Pass::Running)),
+            _ => layer.linear.forward(self.activations(preactivations, index, Pass::Running)),
         };
         layer.before_norm(preactivations)
     }
 
     /// W g + b of the last layer: [N, m] -> [N, K].
     pub fn logits(&self, features: Tensor<2>) -> Tensor<2> {
-        affine(&self.output, features)
+        self.output.forward(features)
     }
 
     /// The network of magnitudes: |W|, |b|, and |s| and |o| of each normalisation by its running
@@ -131,45 +143,35 @@ impl Network {
     /// of all that is added up on the way to this network's, by which their rounding is to be
     /// measured.
     pub fn magnitudes(&self) -> Self {
-        let absolute = |layer: &Linear| Linear {
-            weight: Param::from_tensor(layer.weight.val().abs()),
-            bias: Some(Param::from_tensor(bias(layer).abs())),
-        };
-        let layers = self.layers.iter().map(|layer| HiddenLayer {
-            linear: absolute(&layer.linear),
-            norm: layer.norm.as_ref().map(magnitudes_of),
-            place: layer.place,
-            running_variance: layer.running_variance,
-        });
-        Self { layers: layers.collect(), output: absolute(&self.output) }
+        self.changed(|dense| dense.effective().changed(Tensor::abs, Tensor::abs), Norm::magnitudes)
     }
 
     /// The same parameters in double precision, on a device that has it: what the network is in
     /// exact arithmetic, but for the rounding of f64.
     pub fn in_double_precision(&self) -> Self {
-        let double = |layer: &Linear| Linear {
-            weight: Param::from_tensor(layer.weight.val().cast(DType::F64)),
-            bias: Some(Param::from_tensor(bias(layer).cast(DType::F64))),
-        };
-        let layers = self.layers.iter().map(|layer| HiddenLayer {
-            linear: double(&layer.linear),
-            norm: layer.norm.as_ref().map(in_double_precision),
-            place: layer.place,
-            running_variance: layer.running_variance,
-        });
-        Self { layers: layers.collect(), output: double(&self.output) }
+        self.changed(Dense::in_double_precision, Norm::in_double_precision)
+    }
+
+    /// The same function with weight matrices that are not normalised; others stay as they are.
+    pub(crate) fn with_effective_weights(&self) -> Self {
+        self.changed(Dense::effective, Norm::clone)
+    }
+
+    fn changed(&self, linear: impl Fn(&Dense) -> Dense, norm: impl Fn(&Norm) -> Norm) -> Self {
+        let layers = self.layers.iter().map(|layer| layer.changed(&linear, &norm));
+        Self { layers: layers.collect(), output: linear(&self.output) }
     }
 
     /// W [K, m] of the last layer, class by class, and its b \[K\].
     pub fn output_parameters(&self) -> (Tensor<2>, Tensor<1>) {
-        (self.output.weight.val().transpose(), bias(&self.output))
+        (self.output.weight().transpose(), self.output.bias())
     }
 
     /// The sum over all weight matrices of their squares, a tensor of one element: what an L2
     /// penalty weighs.
     pub fn squared_weights(&self) -> Tensor<1> {
-        let hidden = self.layers.iter().map(|layer| squared_norm(layer.linear.weight.val()));
-        let output = squared_norm(self.output.weight.val());
+        let hidden = self.layers.iter().map(|layer| squared_norm(layer.linear.weight()));
+        let output = squared_norm(self.output.weight());
         match hidden.reduce(|sum, square| sum + square) {
             Some(hidden) => hidden + output,
             None => output,
@@ -178,137 +180,113 @@ impl Network {
 
     /// The network with the running statistics of hidden layer `index` replaced by `mean` \[m\]
     /// and `variance` \[m\]; a layer without any stays as it is.
-    pub fn with_statistics(mut self, index: usize, mean: Tensor<1>, variance: Tensor<1>) -> Self {
-        if let Some(norm) = self.layers.get_mut(index).and_then(|layer| layer.norm.as_mut()) {
-            norm.running_mean = RunningState::new(mean);
-            norm.running_var = RunningState::new(variance);
-        }
-        self
+    pub fn with_statistics(self, index: usize, mean: Tensor<1>, variance: Tensor<1>) -> Self {
+        self.with_norms(|layer, norm| {
+            if layer != index {
+                return norm;
+            }
+            norm.changed(|role, tensor| match role {
+                Role::RunningMean => mean.clone(),
+                Role::RunningVariance => variance.clone(),
+                _ => tensor,
+            })
+        })
     }
 
-    /// The network whose batch norm after or before the ReLU of hidden layer `index` adds `epsilon` to
-    /// the variance; a layer without any stays as it is.
+    /// The network whose normalisation after or before the ReLU of hidden layer `index` adds `epsilon`
+    /// to the variance; a layer without any stays as it is.
     pub fn with_epsilon(mut self, index: usize, epsilon: f64) -> Self {
-        if let Some(norm) = self.layers.get_mut(index).and_then(|layer| layer.norm.as_mut()) {
-            norm.epsilon = epsilon;
+        if let Some(layer) = self.layers.get_mut(index) {
+            layer.normalisation.epsilon = epsilon;
         }
-        self
+        self.with_norms(|layer, norm| {
+            if layer == index { norm.with_settings(|settings| settings.epsilon = epsilon) } else { norm }
+        })
     }
 
     /// The network with running statistics of its own: those of a clone are one with the
     /// original's, and change with them.
-    pub fn with_own_statistics(mut self) -> Self {
-        for norm in self.layers.iter_mut().filter_map(|layer| layer.norm.as_mut()) {
-            norm.running_mean = RunningState::new(norm.running_mean.value_sync());
-            norm.running_var = RunningState::new(norm.running_var.value_sync());
-        }
-        self
+    pub fn with_own_statistics(self) -> Self {
+        self.with_norms(|_, norm| norm.with_own_statistics())
     }
 
     /// The network whose running statistics take their part of a batch as `settings` say, by
     /// momentum and running variance; without batch norm it stays as it is.
     pub fn with_updates(mut self, settings: &Normalisation) -> Self {
-        for layer in &mut self.layers {
-            if let Some(norm) = &mut layer.norm {
-                norm.momentum = settings.momentum;
-                layer.running_variance = settings.running_variance;
-            }
+        let change = |own: &mut Normalisation| {
+            own.momentum = settings.momentum;
+            own.running_variance = settings.running_variance;
+        };
+        self.layers
+            .iter_mut()
+            .filter(|layer| layer.norm.is_some())
+            .for_each(|layer| change(&mut layer.normalisation));
+        self.with_norms(|_, norm| norm.with_settings(change))
+    }
+
+    fn with_norms(mut self, change: impl Fn(usize, Norm) -> Norm) -> Self {
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            layer.norm = layer.norm.take().map(|norm| change(index, norm));
         }
         self
     }
 
     /// s \[m\] and o \[m\] of g = s a + o, the features as a map of the last hidden layer's
-    /// activations a: batch norm by its running statistics. `None` where nothing stands
-    /// between the ReLU and the output layer.
+    /// activations a: a normalisation by its running statistics. `None` where nothing of the
+    /// kind stands between the ReLU and the output layer.
     pub fn feature_map(&self) -> Option<(Tensor<1>, Tensor<1>)> {
-        let last = self.layers.last().filter(|layer| layer.place == Place::After)?;
-        last.norm.as_ref().map(affine_map)
+        let last = self.layers.last().filter(|layer| layer.place() == Place::After)?;
+        last.norm.as_ref().and_then(Norm::affine_map)
     }
 
-    /// The same function of the images without batch norm: normalising by statistics that
+    /// The same function of the images without normalisation: one by statistics that
     /// do not depend on the batch is affine, x -> s x + o, and goes into a layer beside it,
     ///
     /// ```text
     /// after the ReLU, into the next layer:     W' = W diag(s),    b' = b + W o
-    /// before it, into the layer itself:        W' = diag(s) W,    b' = s b + o .
+    /// before it, into the layer itself:        W' = diag(s) W,    b' = s b + o ,
     /// ```
     ///
-    /// Without batch norm the network stays as it is.
+    /// and weights that are normalised are written out. Layer norm is no such map: a network with it
+    /// stays as it is, as does one without any.
     pub fn folded(&self) -> Self {
-        let mut folded = self.clone();
+        let mut folded = self.with_effective_weights();
         for (index, layer) in self.layers.iter().enumerate() {
-            let Some((scale, offset)) = layer.norm.as_ref().map(affine_map) else { continue };
-            folded.layers[index].norm = None;
-            match layer.place {
-                Place::Before => {
-                    let linear = &mut folded.layers[index].linear;
-                    // burn keeps W as [in, out].
-                    *linear = Linear {
-                        weight: Param::from_tensor(linear.weight.val() * scale.clone().unsqueeze_dim(0)),
-                        bias: Some(Param::from_tensor(bias(linear) * scale + offset)),
-                    };
-                }
-                Place::After => {
-                    let next = match folded.layers.get_mut(index + 1) {
-                        Some(next) => &mut next.linear,
-                        None => &mut folded.output,
-                    };
-                    let weight = next.weight.val();
-                    let shift = offset.unsqueeze_dim::<2>(0).matmul(weight.clone()).squeeze_dim::<1>(0);
-                    *next = Linear {
-                        bias: Some(Param::from_tensor(bias(next) + shift)),
-                        weight: Param::from_tensor(weight * scale.unsqueeze_dim(1)),
-                    };
-                }
+            if layer.normalisation.kind != Kind::Layer {
+                folded.layers[index].normalisation.kind = Kind::None;
             }
+            let Some((scale, offset)) = layer.norm.as_ref().and_then(Norm::affine_map) else { continue };
+            folded.layers[index].norm = None;
+            let place = layer.place();
+            let beside = match place {
+                Place::Before => &mut folded.layers[index].linear,
+                Place::After if index + 1 < self.layers.len() => &mut folded.layers[index + 1].linear,
+                Place::After => &mut folded.output,
+            };
+            let (weight, bias) = (beside.weight(), beside.bias());
+            // W is [in, out].
+            *beside = match place {
+                Place::Before => Dense::of(weight * scale.clone().unsqueeze_dim(0), bias * scale + offset),
+                Place::After => {
+                    let shift = offset.unsqueeze_dim::<2>(0).matmul(weight.clone()).squeeze_dim::<1>(0);
+                    Dense::of(weight * scale.unsqueeze_dim(1), bias + shift)
+                }
+            };
         }
         folded
     }
 
     /// The network's shape.
     pub fn shape(&self) -> NetworkShape {
-        let [features, classes] = self.output.weight.dims();
+        let [features, classes] = self.output.dims();
         let first = self.layers.first();
-        let normalisation = first.and_then(|layer| Some((layer, layer.norm.as_ref()?)));
+        let normalisation = first.map(|layer| layer.normalisation);
         NetworkShape {
-            inputs: first.map_or(features, |layer| layer.linear.weight.dims()[0]),
-            hidden: self.layers.iter().map(|layer| layer.linear.weight.dims()[1]).collect(),
+            inputs: first.map_or(features, |layer| layer.linear.dims()[0]),
+            hidden: self.layers.iter().map(|layer| layer.linear.dims()[1]).collect(),
             classes,
-            normalisation: match normalisation {
-                None => Normalisation::default(),
-                Some((layer, norm)) => Normalisation {
-                    kind: Kind::Batch,
-                    place: layer.place,
-                    epsilon: norm.epsilon,
-                    momentum: norm.momentum,
-                    running_variance: layer.running_variance,
-                },
-            },
+            // Without one there is nothing to be set.
+            normalisation: normalisation.filter(|settings| settings.kind != Kind::None).unwrap_or_default(),
         }
-    }
-}
-
-/// W x + b: [n, d] -> [n, m].
-pub(crate) fn affine(layer: &Linear, inputs: Tensor<2>) -> Tensor<2> {
-    dense(inputs, layer.weight.val(), bias(layer))
-}
-
-/// b, zero where there is none.
-pub(crate) fn bias(layer: &Linear) -> Tensor<1> {
-    match &layer.bias {
-        Some(bias) => bias.val(),
-        None => {
-            let weight = layer.weight.val();
-            Tensor::zeros([weight.dims()[1]], (&weight.device(), weight.dtype()))
-        }
-    }
-}
-
-/// A layer of `weights` [in, out] and `biases` \[out\].
-pub(crate) fn linear(weights: Vec<f32>, biases: Vec<f32>, shape: [usize; 2], device: &Device) -> Linear {
-    let units = biases.len();
-    Linear {
-        weight: Param::from_tensor(Tensor::<2>::from_data(TensorData::new(weights, shape), device)),
-        bias: Some(Param::from_tensor(Tensor::<1>::from_data(TensorData::new(biases, [units]), device))),
     }
 }

@@ -1,14 +1,10 @@
-//! What is done to the hidden units: kinds of normalisation, their settings, their layer.
+//! What is done to the hidden units: kinds of normalisation, and their settings.
 
-use burn::{
-    module::{Param, RunningState},
-    nn::{BatchNorm, BatchNormConfig},
-    tensor::{DType, Device, Tensor, module::batch_norm},
-};
-use kappa_fused::batch_norm as batch_norm_by_batch;
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use crate::{Pass, Role};
+use crate::Role;
 
 /// A normalisation of the hidden units.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -58,8 +54,19 @@ pub enum Kind {
     /// None.
     #[default]
     None,
-    /// Batch norm (Ioffe and Szegedy 2015, algorithm 1).
+    /// Batch norm: (x - mu) / sqrt(v + epsilon), mu and v the batch's mean and variance of each unit,
+    /// then a trainable gain and shift (Ioffe and Szegedy 2015, algorithm 1).
     Batch,
+    /// Half of it, x - mu, and a trainable shift.
+    Centre,
+    /// The other half, x / sqrt(v + epsilon), and a trainable gain.
+    Scale,
+    /// Layer norm: as batch norm, mu and v those of each sample over its units (Ba, Kiros and Hinton
+    /// 2016, eq. 3), gain and shift of each unit.
+    Layer,
+    /// Weight norm: of every weight matrix, the last layer's too, the rows w = g v / |v| (Salimans and
+    /// Kingma 2016, eq. 2). It has no place.
+    Weight,
 }
 
 /// Where a normalisation stands.
@@ -89,13 +96,13 @@ impl Default for Normalisation {
 impl Normalisation {
     /// Whether it normalises by statistics of the samples, which may be running ones.
     pub fn has_statistics(&self) -> bool {
-        self.kind == Kind::Batch
+        matches!(self.kind, Kind::Batch | Kind::Centre | Kind::Scale)
     }
 
-    /// Whether it stands behind the ReLU, so that a unit that never fires is a constant feature,
-    /// its shift, and no zero.
+    /// Whether it stands behind the ReLU and shifts, so that a unit that never fires is a constant
+    /// feature and no zero.
     pub fn stands_behind_relu(&self) -> bool {
-        self.kind == Kind::Batch && self.place == Place::After
+        matches!(self.kind, Kind::Batch | Kind::Centre) && self.place == Place::After
     }
 
     /// What a network with it is called: "FC", "FC+BN", "FC+BN before ReLU".
@@ -104,109 +111,55 @@ impl Normalisation {
             (Kind::None, _) => "FC",
             (Kind::Batch, Place::After) => "FC+BN",
             (Kind::Batch, Place::Before) => "FC+BN before ReLU",
+            (Kind::Centre, Place::After) => "FC+centre",
+            (Kind::Centre, Place::Before) => "FC+centre before ReLU",
+            (Kind::Scale, Place::After) => "FC+scale",
+            (Kind::Scale, Place::Before) => "FC+scale before ReLU",
+            (Kind::Layer, Place::After) => "FC+LN",
+            (Kind::Layer, Place::Before) => "FC+LN before ReLU",
+            (Kind::Weight, _) => "FC+WN",
         }
+    }
+}
+
+impl fmt::Display for Kind {
+    /// As it stands in configurations and on disk.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::None => "none",
+            Self::Batch => "batch",
+            Self::Centre => "centre",
+            Self::Scale => "scale",
+            Self::Layer => "layer",
+            Self::Weight => "weight",
+        })
     }
 }
 
 impl Kind {
-    /// Its tensors, with their names in PyTorch.
+    /// The tensors of its layer, with their names in PyTorch.
     pub(crate) fn tensors(self) -> &'static [(Role, &'static str)] {
+        const GAIN: (Role, &str) = (Role::Gain, "weight");
+        const SHIFT: (Role, &str) = (Role::Shift, "bias");
+        const MEAN: (Role, &str) = (Role::RunningMean, "running_mean");
+        const VARIANCE: (Role, &str) = (Role::RunningVariance, "running_var");
         match self {
-            Self::None => &[],
-            Self::Batch => &[
-                (Role::Gain, "weight"),
-                (Role::Shift, "bias"),
-                (Role::RunningMean, "running_mean"),
-                (Role::RunningVariance, "running_var"),
-            ],
+            Self::None | Self::Weight => &[],
+            Self::Batch => &[GAIN, SHIFT, MEAN, VARIANCE],
+            Self::Centre => &[SHIFT, MEAN],
+            Self::Scale => &[GAIN, VARIANCE],
+            Self::Layer => &[GAIN, SHIFT],
         }
     }
-}
 
-/// Batch norm of `units` hidden units as it begins: gamma 1, beta 0, running mean 0 and
-/// variance 1. Nothing for [`Kind::None`].
-pub(crate) fn begin(settings: &Normalisation, units: usize, device: &Device) -> Option<BatchNorm> {
-    match settings.kind {
-        Kind::None => None,
-        Kind::Batch => Some(
-            BatchNormConfig::new(units)
-                .with_epsilon(settings.epsilon)
-                .with_momentum(settings.momentum)
-                .init(device),
-        ),
+    /// Whether a mean is taken off.
+    pub(crate) fn centres(self) -> bool {
+        matches!(self, Self::Batch | Self::Centre | Self::Layer)
     }
-}
 
-/// Batch norm of [n, m] units, by the statistics that `pass` names.
-pub(crate) fn normalised(
-    norm: &BatchNorm,
-    running_variance: RunningVariance,
-    inputs: Tensor<2>,
-    pass: Pass,
-) -> Tensor<2> {
-    match pass {
-        Pass::Training => by_batch_in_training(norm, running_variance, inputs),
-        Pass::Running => {
-            let device = inputs.device();
-            let [mean, variance] =
-                [&norm.running_mean, &norm.running_var].map(|state| state.value_sync().to_device(&device));
-            by_statistics(norm, inputs, mean, variance)
-        }
-        Pass::Batch => {
-            let mean = inputs.clone().mean_dim(0);
-            let variance = (inputs.clone() - mean.clone()).powi_scalar(2).mean_dim(0);
-            by_statistics(norm, inputs, mean.squeeze_dim(0), variance.squeeze_dim(0))
-        }
-    }
-}
-
-fn by_statistics(norm: &BatchNorm, inputs: Tensor<2>, mean: Tensor<1>, variance: Tensor<1>) -> Tensor<2> {
-    batch_norm(inputs, norm.gamma.val(), norm.beta.val(), mean, variance, norm.epsilon)
-}
-
-/// By the batch's statistics, of which the running ones take their part.
-fn by_batch_in_training(norm: &BatchNorm, running_variance: RunningVariance, inputs: Tensor<2>) -> Tensor<2> {
-    let [samples, _] = inputs.dims();
-    let (outputs, mean, variance) =
-        batch_norm_by_batch(inputs, norm.gamma.val(), norm.beta.val(), norm.epsilon);
-    let part_of_variance = norm.momentum * running_variance.factor(samples);
-    let parts = [(&norm.running_mean, mean, norm.momentum), (&norm.running_var, variance, part_of_variance)];
-    for (running, newest, part) in parts {
-        let kept = running.value_sync().to_device(&newest.device()).mul_scalar(1.0 - norm.momentum);
-        running.update(kept.add(newest.detach().mul_scalar(part)).detach());
-    }
-    outputs
-}
-
-/// s \[m\] and o \[m\] of the affine map s x + o that batch norm by its running statistics is:
-/// s = gamma / sqrt(sigma^2 + epsilon), o = beta - s mu.
-pub(crate) fn affine_map(norm: &BatchNorm) -> (Tensor<1>, Tensor<1>) {
-    let deviation = norm.running_var.value_sync().add_scalar(norm.epsilon).sqrt();
-    let scale = norm.gamma.val() / deviation;
-    let offset = norm.beta.val() - scale.clone() * norm.running_mean.value_sync();
-    (scale, offset)
-}
-
-pub(crate) fn in_double_precision(norm: &BatchNorm) -> BatchNorm {
-    let double = |tensor: Tensor<1>| tensor.cast(DType::F64);
-    BatchNorm {
-        gamma: Param::from_tensor(double(norm.gamma.val())),
-        beta: Param::from_tensor(double(norm.beta.val())),
-        running_mean: RunningState::new(double(norm.running_mean.value_sync())),
-        running_var: RunningState::new(double(norm.running_var.value_sync())),
-        ..norm.clone()
-    }
-}
-
-/// Batch norm whose affine map is |s| x + |o|.
-pub(crate) fn magnitudes_of(norm: &BatchNorm) -> BatchNorm {
-    let (_, offset) = affine_map(norm);
-    BatchNorm {
-        gamma: Param::from_tensor(norm.gamma.val().abs()),
-        beta: Param::from_tensor(offset.clone().abs()),
-        running_mean: RunningState::new(offset.zeros_like()),
-        running_var: RunningState::new(norm.running_var.value_sync()),
-        ..norm.clone()
+    /// Whether it divides by a deviation.
+    pub(crate) fn scales(self) -> bool {
+        matches!(self, Self::Batch | Self::Scale | Self::Layer)
     }
 }
 

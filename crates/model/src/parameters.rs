@@ -1,17 +1,12 @@
 //! A network's parameters on the host, by the table of its shape.
 
 use burn::{
-    module::{Module, Param, RunningState},
-    nn::BatchNorm,
+    module::Module,
     tensor::{Device, Element, Tensor, TensorData},
 };
 use kappa_fused::DeviceError;
 
-use crate::{
-    Layer, Network, NetworkShape, Parameter, Role,
-    network::{HiddenLayer, linear},
-    normalisation::begin,
-};
+use crate::{Layer, Network, NetworkShape, Parameter, Role, dense::Dense, network::HiddenLayer, norm::Norm};
 
 impl Network {
     /// All tensors that make up the network, in the table's order, each as PyTorch lays it out,
@@ -33,15 +28,14 @@ impl Network {
             Layer::Hidden(index) => (&self.layers[index].linear, self.layers[index].norm.as_ref()),
             Layer::Output => (&self.output, None),
         };
-        let vector = |tensor: Option<Tensor<1>>| tensor.map_or_else(|| Ok(Vec::new()), numbers);
-        match parameter.role {
-            Role::Weight => Ok(parameter.to_pytorchs_layout(&numbers(linear.weight.val())?)),
-            Role::Bias => vector(linear.bias.as_ref().map(Param::val)),
-            Role::Gain => vector(norm.map(|norm| norm.gamma.val())),
-            Role::Shift => vector(norm.map(|norm| norm.beta.val())),
-            Role::RunningMean => vector(norm.map(|norm| norm.running_mean.value_sync())),
-            Role::RunningVariance => vector(norm.map(|norm| norm.running_var.value_sync())),
+        if let Some(matrix) = linear.matrix(parameter.role) {
+            return Ok(parameter.to_pytorchs_layout(&numbers(matrix)?));
         }
+        let vector = match parameter.role {
+            Role::Bias => Some(linear.bias()),
+            role => norm.and_then(|norm| norm.tensor(role)),
+        };
+        vector.map_or_else(|| Ok(Vec::new()), numbers)
     }
 
     /// A network of `shape` on `device`, whose tensors are what `values` says of each, as
@@ -66,33 +60,24 @@ impl Network {
         };
         let mut dense = |layer, fan_in: usize, units: usize| {
             let weights = take(layer, Role::Weight);
-            linear(weights, take(layer, Role::Bias), [fan_in, units], device)
+            let dense = Dense::new(weights, take(layer, Role::Bias), [fan_in, units], device);
+            let length = take(layer, Role::Length);
+            match length.is_empty() {
+                true => dense,
+                false => dense.with_length(Tensor::from_data(TensorData::new(length, [1, units]), device)),
+            }
         };
         let linears: Vec<_> = (0..shape.hidden.len())
             .map(|index| dense(Layer::Hidden(index), shape.fan_in(index), shape.hidden[index]))
             .collect();
         let output = dense(Layer::Output, shape.features(), shape.classes);
         let layers = linears.into_iter().enumerate().map(|(index, linear)| {
-            let norm = begin(&shape.normalisation, shape.hidden[index], device).map(|norm| {
-                let vector = |values: Vec<f32>| {
-                    let length = values.len();
-                    Tensor::<1>::from_data(TensorData::new(values, [length]), device)
-                };
-                let mut vector_of = |role| vector(take(Layer::Hidden(index), role));
-                BatchNorm {
-                    gamma: Param::from_tensor(vector_of(Role::Gain)),
-                    beta: Param::from_tensor(vector_of(Role::Shift)),
-                    running_mean: RunningState::new(vector_of(Role::RunningMean)),
-                    running_var: RunningState::new(vector_of(Role::RunningVariance)),
-                    ..norm
-                }
+            let norm = Norm::of(&shape.normalisation, |role| {
+                let values = take(Layer::Hidden(index), role);
+                let length = values.len();
+                Tensor::<1>::from_data(TensorData::new(values, [length]), device)
             });
-            HiddenLayer {
-                linear,
-                norm,
-                place: shape.normalisation.place,
-                running_variance: shape.normalisation.running_variance,
-            }
+            HiddenLayer { linear, norm, normalisation: shape.normalisation }
         });
         Ok(Self { layers: layers.collect(), output })
     }

@@ -1,6 +1,6 @@
 //! How a network is built, and the one table of its parameters.
 
-use crate::Normalisation;
+use crate::{Kind, Normalisation};
 
 /// How many layers of which width a network has, and how it normalises: all that its
 /// parameters' names and shapes follow from.
@@ -28,8 +28,10 @@ pub enum Layer {
 /// What a parameter is to its layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// W, [out, in].
+    /// W, or the v of w = g v / |v| by weight norm: [out, in].
     Weight,
+    /// The g of weight norm: [out, 1].
+    Length,
     /// b, \[out\].
     Bias,
     /// gamma of a normalisation, \[out\].
@@ -89,6 +91,7 @@ impl Parameter {
     pub fn path(&self) -> String {
         let field = match self.role {
             Role::Weight => "linear.weight",
+            Role::Length => "linear.length",
             Role::Bias => "linear.bias",
             Role::Gain => "norm.gamma",
             Role::Shift => "norm.beta",
@@ -98,6 +101,7 @@ impl Parameter {
         match (self.layer, self.role) {
             (Layer::Hidden(index), _) => format!("layers.{index}.{field}"),
             (Layer::Output, Role::Weight) => "output.weight".to_owned(),
+            (Layer::Output, Role::Length) => "output.length".to_owned(),
             (Layer::Output, _) => "output.bias".to_owned(),
         }
     }
@@ -123,21 +127,35 @@ impl NetworkShape {
         let several = self.hidden.len() > 1;
         for (index, &width) in self.hidden.iter().enumerate() {
             let place = if several { format!(".{index}") } else { String::new() };
-            let mut add = |role, name: &str, shape| {
-                table.push(Parameter { layer: Layer::Hidden(index), role, name: name.to_owned(), shape });
-            };
-            add(Role::Weight, &format!("hidden{place}.weight"), vec![width, self.fan_in(index)]);
-            add(Role::Bias, &format!("hidden{place}.bias"), vec![width]);
+            let layer = Layer::Hidden(index);
+            table.extend(self.dense(layer, &format!("hidden{place}"), width, self.fan_in(index)));
             for &(role, name) in self.normalisation.kind.tensors() {
-                add(role, &format!("norm{place}.{name}"), vec![width]);
+                table.push(Parameter {
+                    layer,
+                    role,
+                    name: format!("norm{place}.{name}"),
+                    shape: vec![width],
+                });
             }
         }
-        let mut output = |role, name: &str, shape| {
-            table.push(Parameter { layer: Layer::Output, role, name: name.to_owned(), shape });
-        };
-        output(Role::Weight, "output.weight", vec![self.classes, self.features()]);
-        output(Role::Bias, "output.bias", vec![self.classes]);
+        table.extend(self.dense(Layer::Output, "output", self.classes, self.features()));
         table
+    }
+
+    /// The rows of a dense layer.
+    fn dense(&self, layer: Layer, name: &str, out: usize, fan_in: usize) -> Vec<Parameter> {
+        let row =
+            |role, member: &str, shape| Parameter { layer, role, name: format!("{name}.{member}"), shape };
+        let bias = row(Role::Bias, "bias", vec![out]);
+        match self.normalisation.kind {
+            // As torch.nn.utils.parametrizations.weight_norm names g and v.
+            Kind::Weight => vec![
+                bias,
+                row(Role::Length, "parametrizations.weight.original0", vec![out, 1]),
+                row(Role::Weight, "parametrizations.weight.original1", vec![out, fan_in]),
+            ],
+            _ => vec![row(Role::Weight, "weight", vec![out, fan_in]), bias],
+        }
     }
 }
 
@@ -149,7 +167,6 @@ pub(crate) fn transposed<T: Copy>(matrix: &[T], columns: usize) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kind;
 
     fn names(hidden: &[usize], kind: Kind) -> Vec<String> {
         let normalisation = Normalisation { kind, ..Normalisation::default() };

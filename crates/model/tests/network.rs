@@ -226,33 +226,55 @@ fn written_out(network: &Network, x: &[f32], by_batch: bool) -> Rows {
     let mut rows: Rows = x.chunks(INPUTS).map(|x| x.iter().map(|&x| f64::from(x)).collect()).collect();
     let rectify = |rows: &mut Rows| rows.iter_mut().flatten().for_each(|x| *x = x.max(0.0));
     for (layer, &units) in shape.hidden.iter().enumerate() {
-        let (weight, bias) = (of(layer, Role::Weight), of(layer, Role::Bias));
+        let (mut weight, bias) = (of(layer, Role::Weight), of(layer, Role::Bias));
+        if shape.normalisation.kind == Kind::Weight {
+            let fan_in = weight.len() / units;
+            for (v, g) in weight.chunks_mut(fan_in).zip(of(layer, Role::Length)) {
+                let length = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+                v.iter_mut().for_each(|x| *x *= g / length);
+            }
+        }
         let product = |x: &Vec<f64>, unit: usize| -> f64 {
             let row = &weight[unit * x.len()..(unit + 1) * x.len()];
             x.iter().zip(row).map(|(x, w)| x * w).sum::<f64>() + bias[unit]
         };
         rows = rows.iter().map(|x| (0..units).map(|unit| product(x, unit)).collect()).collect();
         let Normalisation { kind, place, epsilon, .. } = shape.normalisation;
-        if place == Place::After || kind == Kind::None {
+        if place == Place::After || matches!(kind, Kind::None | Kind::Weight) {
             rectify(&mut rows);
         }
-        if kind == Kind::Batch {
+        if kind == Kind::Layer {
             let (gain, shift) = (of(layer, Role::Gain), of(layer, Role::Shift));
-            let (running_mean, running_variance) =
-                (of(layer, Role::RunningMean), of(layer, Role::RunningVariance));
+            for row in &mut rows {
+                let mean = row.iter().sum::<f64>() / units as f64;
+                let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / units as f64;
+                for (unit, x) in row.iter_mut().enumerate() {
+                    *x = gain[unit] * (*x - mean) / (variance + epsilon).sqrt() + shift[unit];
+                }
+            }
+        }
+        if matches!(kind, Kind::Batch | Kind::Centre | Kind::Scale) {
+            let all = |number: f64| vec![number; units];
+            let has = |wanted: Kind| kind == wanted || kind == Kind::Batch;
+            let gain = if has(Kind::Scale) { of(layer, Role::Gain) } else { all(1.0) };
+            let shift = if has(Kind::Centre) { of(layer, Role::Shift) } else { all(0.0) };
+            let running_mean = if has(Kind::Centre) { of(layer, Role::RunningMean) } else { all(0.0) };
+            let running_variance = if has(Kind::Scale) { of(layer, Role::RunningVariance) } else { all(0.0) };
             for unit in 0..units {
                 let n = rows.len() as f64;
                 let mean = rows.iter().map(|row| row[unit]).sum::<f64>() / n;
                 let variance = rows.iter().map(|row| (row[unit] - mean).powi(2)).sum::<f64>() / n;
                 let (mean, variance) =
                     if by_batch { (mean, variance) } else { (running_mean[unit], running_variance[unit]) };
+                let mean = if has(Kind::Centre) { mean } else { 0.0 };
+                let deviation = if has(Kind::Scale) { (variance + epsilon).sqrt() } else { 1.0 };
                 for row in &mut rows {
-                    row[unit] = gain[unit] * (row[unit] - mean) / (variance + epsilon).sqrt() + shift[unit];
+                    row[unit] = gain[unit] * (row[unit] - mean) / deviation + shift[unit];
                 }
             }
-            if place == Place::Before {
-                rectify(&mut rows);
-            }
+        }
+        if kind != Kind::None && place == Place::Before {
+            rectify(&mut rows);
         }
     }
     rows
@@ -277,7 +299,7 @@ fn arbitrary(shape: &NetworkShape, device: &Device) -> Network {
 fn deep_networks_normalise_after_or_before_the_relu_as_written_out() {
     let device = Device::flex();
     let x = inputs(7);
-    for normalisation in [Normalisation::default(), NORM, Normalisation { place: Place::Before, ..NORM }] {
+    for normalisation in kinds() {
         let network = arbitrary(&deep(normalisation), &device);
         for (pass, by_batch) in [(Pass::Running, false), (Pass::Batch, true)] {
             let found = features(&network, tensor(&x, &device), pass);
@@ -322,12 +344,34 @@ fn what_a_deep_layers_normalisation_sees_is_what_its_statistics_are_of() {
     }
 }
 
+/// Every kind, at both places where it has one.
+fn kinds() -> Vec<Normalisation> {
+    let mut all = vec![Normalisation::default()];
+    for kind in [Kind::Batch, Kind::Centre, Kind::Scale, Kind::Layer, Kind::Weight] {
+        all.extend([Place::After, Place::Before].map(|place| Normalisation { kind, place, ..NORM }));
+    }
+    all
+}
+
+#[test]
+fn a_network_with_normalised_weights_begins_as_one_without() {
+    let device = Device::flex();
+    let x = inputs(5);
+    let logits = |kind| {
+        let shape = deep(Normalisation { kind, ..NORM });
+        let network = Network::new(&shape, Initialisation::GlorotUniform, 3, &device);
+        let z = network.preactivations(tensor(&x, &device));
+        numbers(network.logits(network.features(z, Pass::Running)))
+    };
+    assert_close(&logits(Kind::Weight), &logits(Kind::None));
+}
+
 #[test]
 fn a_deep_network_folds_each_layer_into_its_neighbour() {
     let device = Device::flex();
     let x = inputs(7);
-    for place in [Place::After, Place::Before] {
-        let network = arbitrary(&deep(Normalisation { place, ..NORM }), &device);
+    for normalisation in kinds().into_iter().filter(|normalisation| normalisation.kind != Kind::Layer) {
+        let network = arbitrary(&deep(normalisation), &device);
         let folded = network.folded();
         assert_eq!(folded.shape(), deep(Normalisation::default()));
         let logits = |network: &Network| {
@@ -336,7 +380,7 @@ fn a_deep_network_folds_each_layer_into_its_neighbour() {
         };
         for (a, b) in logits(&network).iter().zip(logits(&folded)) {
             // As above.
-            assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{place:?}: {a} {b}");
+            assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{normalisation:?}: {a} {b}");
         }
     }
 }

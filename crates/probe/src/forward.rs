@@ -3,7 +3,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 use kappa_hessian::InputError;
-use kappa_model::{Layer as NetworkLayer, Network, NetworkShape, Parameter, Place, Role, Statistics};
+use kappa_model::{Kind, Layer as NetworkLayer, Network, NetworkShape, Parameter, Place, Role, Statistics};
 use kappa_run::Precision;
 use kappa_trainer::DeviceSplit;
 
@@ -116,9 +116,7 @@ impl Exact {
             if place == Place::After {
                 relu(&mut rows);
             }
-            if self.shape.normalisation.has_statistics() {
-                self.normalise(layer, &mut rows, by_batch);
-            }
+            self.normalise(layer, &mut rows, by_batch);
             if place == Place::Before {
                 relu(&mut rows);
             }
@@ -129,8 +127,13 @@ impl Exact {
 
     /// W x + b of each row.
     fn affine(&self, layer: NetworkLayer, rows: &[f64]) -> Vec<f64> {
-        let (weights, biases) = (self.of(layer, Role::Weight), self.of(layer, Role::Bias));
+        let (mut weights, biases) = (self.of(layer, Role::Weight).to_vec(), self.of(layer, Role::Bias));
         let width = weights.len() / biases.len().max(1);
+        // w = g v / |v|
+        for (v, g) in weights.chunks_exact_mut(width).zip(self.of(layer, Role::Length)) {
+            let length = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+            v.iter_mut().for_each(|x| *x *= g / length);
+        }
         let of_unit = |(weights, bias): (&[f64], &f64), row: &[f64]| {
             weights.iter().zip(row).map(|(w, x)| w * x).sum::<f64>() + bias
         };
@@ -140,14 +143,18 @@ impl Exact {
         rows.chunks_exact(width).flat_map(of_row).collect()
     }
 
-    /// gamma (x - mu) / sqrt(sigma^2 + epsilon) + beta of each unit.
+    /// gamma (x - mu) / sqrt(sigma^2 + epsilon) + beta of each unit, or what of it the kind has.
     fn normalise(&self, layer: NetworkLayer, rows: &mut [f64], by_batch: bool) {
         let numbers = |role| self.of(layer, role).to_vec();
+        let (kind, epsilon) = (self.shape.normalisation.kind, self.shape.normalisation.epsilon);
         let (gains, shifts) = (numbers(Role::Gain), numbers(Role::Shift));
-        let units = gains.len();
-        let count = (rows.len() / units.max(1)) as f64;
+        let units = gains.len().max(shifts.len());
+        if units == 0 {
+            return;
+        }
+        let count = (rows.len() / units) as f64;
         let (mut means, mut variances) = (numbers(Role::RunningMean), numbers(Role::RunningVariance));
-        if by_batch {
+        if by_batch && kind != Kind::Layer {
             let mean_of = |f: &dyn Fn(usize, f64) -> f64| {
                 let mut sums = vec![0.0; units];
                 for row in rows.chunks_exact(units) {
@@ -155,18 +162,23 @@ impl Exact {
                 }
                 sums
             };
-            means = mean_of(&|_, x| x);
-            variances = mean_of(&|unit, x| (x - means.get(unit).copied().unwrap_or(0.0)).powi(2));
+            let of_units = mean_of(&|_, x| x);
+            let squares = mean_of(&|unit, x| (x - of_units.get(unit).copied().unwrap_or(0.0)).powi(2));
+            means = if kind == Kind::Scale { Vec::new() } else { of_units };
+            variances = if kind == Kind::Centre { Vec::new() } else { squares };
         }
-        let epsilon = self.shape.normalisation.epsilon;
-        let maps: Vec<[f64; 3]> = gains
-            .iter()
-            .zip(&shifts)
-            .zip(means.iter().zip(&variances))
-            .map(|((gain, shift), (mean, variance))| [gain / (variance + epsilon).sqrt(), *mean, *shift])
-            .collect();
         for row in rows.chunks_exact_mut(units) {
-            row.iter_mut().zip(&maps).for_each(|(x, [scale, mean, shift])| *x = scale * (*x - mean) + shift);
+            if kind == Kind::Layer {
+                let mean = row.iter().sum::<f64>() / units as f64;
+                let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / units as f64;
+                (means, variances) = (vec![mean; units], vec![variance; units]);
+            }
+            let of = |numbers: &[f64], unit: usize| numbers.get(unit).copied();
+            for (unit, x) in row.iter_mut().enumerate() {
+                let deviation = of(&variances, unit).map_or(1.0, |variance| (variance + epsilon).sqrt());
+                let scale = of(&gains, unit).unwrap_or(1.0) / deviation;
+                *x = scale * (*x - of(&means, unit).unwrap_or(0.0)) + of(&shifts, unit).unwrap_or(0.0);
+            }
         }
     }
 }
@@ -177,7 +189,7 @@ mod tests {
 
     use burn::tensor::Device;
     use kappa_data::LabelledImages;
-    use kappa_model::{Initialisation, Kind, Normalisation};
+    use kappa_model::{Initialisation, Normalisation};
     use kappa_run::Scaling;
     use kappa_trainer::PixelScaling;
 
@@ -207,6 +219,13 @@ mod tests {
             (Kind::Batch, Place::Before, Statistics::Running),
             (Kind::Batch, Place::After, batch),
             (Kind::Batch, Place::Before, batch),
+            (Kind::Centre, Place::After, Statistics::Running),
+            (Kind::Centre, Place::After, batch),
+            (Kind::Scale, Place::Before, Statistics::Running),
+            (Kind::Scale, Place::After, batch),
+            (Kind::Layer, Place::After, Statistics::Running),
+            (Kind::Layer, Place::Before, batch),
+            (Kind::Weight, Place::After, Statistics::Running),
         ] {
             for forward in [Precision::F32, Precision::F64] {
                 let found = error(kind, place, statistics, forward);

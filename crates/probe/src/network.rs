@@ -9,7 +9,7 @@ use std::{
 use burn::{data::dataset::Dataset, tensor::Tensor};
 use kappa_data::{DataSet, FileDigest, SplitOrder, SplitSizes, Splits};
 use kappa_hessian::Samples;
-use kappa_model::{Network, NetworkShape, Statistics};
+use kappa_model::{Kind, Network, NetworkShape, Statistics};
 use kappa_run::{
     AdamConfig, BatchSize, CheckRecord, FileChecksum, Interpretation, Manifest, Request, RunDir, Scaling,
     SpectrumSettings, Split, file_checksum,
@@ -340,7 +340,10 @@ impl<'a> TrainedNetwork<'a> {
     /// The optimiser's state; there is none before training, and none of a file.
     fn adam(&self) -> Result<Option<(AdamState, AdamConfig)>, ProbeError> {
         match &self.origin {
-            Origin::Run { run, manifest, epoch } if *epoch > 0 => {
+            // Of weight norm it is of g and v, and of W nothing.
+            Origin::Run { run, manifest, epoch }
+                if *epoch > 0 && manifest.config.network.normalisation.kind != Kind::Weight =>
+            {
                 let state = load_adam_state(&run.adam_state(*epoch)?)?;
                 Ok(Some((state, manifest.config.training.adam)))
             }

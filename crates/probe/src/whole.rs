@@ -16,7 +16,7 @@ use kappa_hessian::{
     HessianError, SymmetricOperator,
     faer::{Mat, MatRef},
 };
-use kappa_model::{Direction, Linearised, Network, Parameter, Pass, Statistics, Upstreams};
+use kappa_model::{Direction, Kind, Linearised, Network, Parameter, Pass, Statistics, Upstreams};
 use kappa_trainer::{Chunk, DeviceSplit};
 
 use crate::ProbeError;
@@ -45,8 +45,8 @@ pub struct NetworkHessian {
     size: usize,
     curvature: Curvature,
     samples: usize,
-    /// Whether statistics are those of a batch, and functions of the parameters.
-    by_batch: bool,
+    /// Whether the network is piecewise linear in each tensor, sample by sample.
+    piecewise_linear: bool,
     place: (Device, DType),
     batches: Vec<Batch>,
     /// Vectors that are gone through at once, at the most.
@@ -121,8 +121,11 @@ impl NetworkHessian {
         // Two tensors of a layer's width wait: a. or x. , and h. .
         let kept = 2 * units * place.1.size() * length.get().min(samples);
         let vectors = (KEPT_BYTES / kept.max(1)).clamp(1, MOST_VECTORS);
+        let kind = shape.normalisation.kind;
         let by_batch = pass == Pass::Batch && shape.normalisation.has_statistics();
-        Ok(Self { hidden, parameters, size, curvature, samples, by_batch, place, batches, vectors })
+        // Layer norm divides by what its layer computes, weight norm by what it stores.
+        let piecewise_linear = !by_batch && !matches!(kind, Kind::Layer | Kind::Weight);
+        Ok(Self { hidden, parameters, size, curvature, samples, piecewise_linear, place, batches, vectors })
     }
 
     /// The gradient of the mean loss.
@@ -141,9 +144,10 @@ impl NetworkHessian {
         Self { curvature: Curvature::GaussNewton, ..self.clone() }
     }
 
-    /// tr H_tt of each tensor t, and so tr H as their sum, exactly; nothing where statistics are a batch's.
+    /// tr H_tt of each tensor t, and so tr H as their sum, exactly; nothing where the network is not piecewise
+    /// linear in each of them: where statistics are a batch's, with layer norm and with weight norm.
     ///
-    /// In any one tensor alone the network is piecewise linear then, and H_tt = G_tt. With S = sum_k s_k s_k',
+    /// In any one tensor alone it is piecewise linear otherwise, and H_tt = G_tt. With S = sum_k s_k s_k',
     /// s_k = sqrt(p_k) (e_k - p), that is a sum of squares,
     ///
     /// ```text
@@ -154,7 +158,7 @@ impl NetworkHessian {
     ///
     /// [`DeviceError`] if it cannot be read.
     pub fn traces(&self) -> Result<Option<Vec<f64>>, DeviceError> {
-        if self.by_batch {
+        if !self.piecewise_linear {
             return Ok(None);
         }
         let wanted = self.direction(&vec![0.0; self.size]);
@@ -279,10 +283,10 @@ impl SymmetricOperator for NetworkHessian {
         Ok(product)
     }
 
-    /// The Gauss-Newton matrix is, and H is that matrix in one tensor alone without a batch's statistics,
-    /// where the network is piecewise linear.
+    /// The Gauss-Newton matrix is, and H is that matrix in one tensor alone where the network is
+    /// piecewise linear in it.
     fn is_semi_definite(&self) -> bool {
-        self.curvature == Curvature::GaussNewton || (!self.by_batch && self.parameters.len() == 1)
+        self.curvature == Curvature::GaussNewton || (self.piecewise_linear && self.parameters.len() == 1)
     }
 }
 
@@ -290,7 +294,7 @@ impl SymmetricOperator for NetworkHessian {
 mod tests {
     use kappa_data::LabelledImages;
     use kappa_hessian::largest_pairs;
-    use kappa_model::{Initialisation, Kind, NetworkShape, Normalisation, Place};
+    use kappa_model::{Initialisation, NetworkShape, Normalisation, Place};
     use kappa_run::{Precision, Request, Scaling};
     use kappa_trainer::PixelScaling;
 
@@ -312,6 +316,9 @@ mod tests {
             (Kind::Batch, Place::After, Statistics::Running),
             (Kind::Batch, Place::After, Statistics::Dataset),
             (Kind::Batch, Place::Before, batch),
+            (Kind::Centre, Place::After, Statistics::Dataset),
+            (Kind::Scale, Place::After, batch),
+            (Kind::Layer, Place::After, Statistics::Running),
         ];
         let network = |(kind, place, statistics)| {
             let normalisation = Normalisation { kind, place, ..Normalisation::default() };
@@ -356,9 +363,10 @@ mod tests {
         }
     }
 
-    /// Without a batch's statistics the network is piecewise linear in each of its weight matrices.
+    /// A network is piecewise linear in each of its weight matrices unless something divides by what depends
+    /// on them.
     #[test]
-    fn of_one_weight_matrix_it_is_the_gauss_newton_matrix_unless_statistics_are_a_batchs() {
+    fn of_one_weight_matrix_it_is_the_gauss_newton_matrix_where_the_network_is_linear_in_it() {
         let split = split(&Device::flex());
         for (network, statistics) in networks() {
             for name in ["hidden.0.weight", "hidden.1.weight"] {
@@ -368,7 +376,12 @@ mod tests {
                 };
                 let (hessian, gauss_newton) = (of(Curvature::Hessian), of(Curvature::GaussNewton));
                 let apart = (&hessian - &gauss_newton).norm_max() / hessian.norm_max();
-                let is_linear = statistics == Statistics::Running;
+                let is_linear = match network.shape().normalisation.kind {
+                    // To take a mean off is linear, whosever it is.
+                    Kind::Centre => true,
+                    Kind::Layer => false,
+                    _ => statistics == Statistics::Running,
+                };
                 assert_eq!(apart < 1e-12, is_linear, "{statistics} {name}: {apart}");
             }
         }

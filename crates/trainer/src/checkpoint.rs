@@ -5,8 +5,14 @@
 //! norm.weight [m]  norm.bias [m]  norm.running_mean [m]  norm.running_var [m]    (with batch norm)
 //! output.weight [K, m]   output.bias [K]
 //! metadata: "norm.eps", "norm.place" if it is "before"                           (with batch norm)
+//!           "norm.kind" of a normalisation that is not batch norm, and the same of it
 //!           "sha256", the file's checksum
 //! ```
+//!
+//! Of batch norm's four tensors centring has bias and running_mean, scaling weight and running_var,
+//! layer norm weight and bias. With weight norm a weight is two tensors, as
+//! `torch.nn.utils.parametrizations.weight_norm` has them: `hidden.parametrizations.weight.original0`,
+//! g [m, 1], and `.original1`, v [m, d].
 //!
 //! With several hidden layers they are `hidden.0.weight`, `norm.0.weight`, .., as nn.ModuleList
 //! names them. A `torch.nn.Module` with the attributes `hidden`, `norm`, `output` loads the file
@@ -30,6 +36,7 @@ use safetensors::{
 
 const EPSILON_KEY: &str = "norm.eps";
 const PLACE_KEY: &str = "norm.place";
+const KIND_KEY: &str = "norm.kind";
 /// PyTorch counts batches in its state; the count has no use here.
 const IGNORED: &str = ".num_batches_tracked";
 
@@ -100,7 +107,10 @@ pub fn save_checkpoint(network: &Network, path: &Path) -> Result<(), CheckpointE
         .collect();
     let normalisation = network.shape().normalisation;
     let mut metadata = BTreeMap::new();
-    if normalisation.kind == Kind::Batch {
+    if !matches!(normalisation.kind, Kind::None | Kind::Weight) {
+        if normalisation.kind != Kind::Batch {
+            metadata.insert(KIND_KEY.to_owned(), normalisation.kind.to_string());
+        }
         metadata.insert(EPSILON_KEY.to_owned(), normalisation.epsilon.to_string());
         if normalisation.place == Place::Before {
             metadata.insert(PLACE_KEY.to_owned(), "before".to_owned());
@@ -180,9 +190,10 @@ fn floating(dtype: Dtype) -> Option<DType> {
 /// Tensors by kappa's names: type and shape of each.
 pub(crate) type Tensors = BTreeMap<String, (Dtype, Vec<usize>)>;
 
-/// What a file's metadata say of batch norm.
+/// What a file's metadata say of a normalisation.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Stated {
+    pub kind: Option<Kind>,
     pub place: Option<Place>,
     pub epsilon: Option<f64>,
 }
@@ -191,11 +202,14 @@ pub(crate) struct Stated {
 pub(crate) fn shape_of(tensors: &Tensors, stated: &Stated) -> Result<NetworkShape, String> {
     let names: Vec<&String> = tensors.keys().filter(|name| !name.ends_with(IGNORED)).collect();
     let has = |name: &str| tensors.contains_key(name);
-    let weights: Vec<String> = if has("hidden.0.weight") {
-        let numbered = (0..).map(|index| format!("hidden.{index}.weight"));
+    // Of a weight, or of its v by weight norm.
+    let by_weight = names.iter().any(|name| name.contains(".parametrizations."));
+    let member = if by_weight { "parametrizations.weight.original1" } else { "weight" };
+    let weights: Vec<String> = if has(&format!("hidden.0.{member}")) {
+        let numbered = (0..).map(|index| format!("hidden.{index}.{member}"));
         numbered.take_while(|name| has(name)).collect()
     } else {
-        vec!["hidden.weight".to_owned()]
+        vec![format!("hidden.{member}")]
     };
     let matrix = |name: &str| -> Result<[usize; 2], String> {
         let tensor = tensors.get(name).ok_or_else(|| match names.first() {
@@ -210,9 +224,10 @@ pub(crate) fn shape_of(tensors: &Tensors, stated: &Stated) -> Result<NetworkShap
     let mut matrices = weights.iter().map(|name| matrix(name)).collect::<Result<Vec<_>, _>>()?;
     let inputs = matrices.first().map_or(0, |[_, inputs]| *inputs);
     let hidden: Vec<usize> = matrices.iter().map(|[units, _]| *units).collect();
-    let [classes, features] = matrix("output.weight")?;
+    let output = format!("output.{member}");
+    let [classes, features] = matrix(&output)?;
     matrices.push([classes, features]);
-    let mut consumers = weights.iter().skip(1).map(String::as_str).chain(["output.weight"]);
+    let mut consumers = weights.iter().skip(1).map(String::as_str).chain([output.as_str()]);
     for ((before, units), [_, wanted]) in weights.iter().zip(&hidden).zip(matrices.iter().skip(1)) {
         let next = consumers.next().unwrap_or_default();
         if units != wanted {
@@ -222,7 +237,8 @@ pub(crate) fn shape_of(tensors: &Tensors, stated: &Stated) -> Result<NetworkShap
         }
     }
     let normalisation = match names.iter().any(|name| name.starts_with("norm.")) {
-        true => batch_norm(stated),
+        true => normalisation_of(stated),
+        false if by_weight => Normalisation { kind: Kind::Weight, ..Normalisation::default() },
         false => Normalisation::default(),
     };
     let shape = NetworkShape { inputs, hidden, classes, normalisation };
@@ -244,17 +260,18 @@ pub(crate) fn shape_of(tensors: &Tensors, stated: &Stated) -> Result<NetworkShap
     Ok(shape)
 }
 
-/// Batch norm with what is stated of it; what is not, as PyTorch has it.
-fn batch_norm(stated: &Stated) -> Normalisation {
-    let usual = Normalisation { kind: Kind::Batch, ..Normalisation::default() };
+/// What is stated of a normalisation; what is not, as PyTorch has batch norm.
+fn normalisation_of(stated: &Stated) -> Normalisation {
+    let usual = Normalisation::default();
     Normalisation {
+        kind: stated.kind.unwrap_or(Kind::Batch),
         place: stated.place.unwrap_or(usual.place),
         epsilon: stated.epsilon.unwrap_or(usual.epsilon),
         ..usual
     }
 }
 
-/// Batch norm as a file's metadata describe it. The momentum plays no part once a network is
+/// A normalisation as a file's metadata describe it. The momentum plays no part once a network is
 /// trained, and no file holds it.
 pub(crate) fn stated(metadata: Option<&HashMap<String, String>>) -> Result<Stated, String> {
     let said = |key: &str| metadata.and_then(|metadata| metadata.get(key)).map(String::as_str);
@@ -271,7 +288,14 @@ pub(crate) fn stated(metadata: Option<&HashMap<String, String>>) -> Result<State
             return Err(format!("its metadata says {PLACE_KEY} = {other:?}, expected after or before"));
         }
     };
-    Ok(Stated { place, epsilon: epsilon.transpose()? })
+    let kind = said(KIND_KEY).map(|name| {
+        let kind = [Kind::Batch, Kind::Centre, Kind::Scale, Kind::Layer];
+        let named = kind.into_iter().find(|kind| kind.to_string() == name);
+        named.ok_or_else(|| {
+            format!("its metadata says {KIND_KEY} = {name:?}, expected batch, centre, scale or layer")
+        })
+    });
+    Ok(Stated { kind: kind.transpose()?, place, epsilon: epsilon.transpose()? })
 }
 
 pub(crate) fn malformed(path: &Path, problem: impl ToString) -> CheckpointError {

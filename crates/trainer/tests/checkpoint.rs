@@ -79,14 +79,16 @@ fn a_network_is_read_as_it_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.safetensors");
     let before = Normalisation { place: Place::Before, ..NORM };
-    for (hidden, normalisation) in [
-        (&[4][..], NORM),
-        (&[4], before),
-        (&[4], Normalisation::default()),
-        (&[4, 5, 2], NORM),
-        (&[4, 5, 2], before),
-        (&[4, 5, 2], Normalisation::default()),
-    ] {
+    let kinds = [Kind::Centre, Kind::Scale, Kind::Layer, Kind::Weight];
+    let others = kinds.map(|kind| Normalisation { kind, ..NORM });
+    let all = [NORM, before, Normalisation::default(), Normalisation { kind: Kind::Layer, ..before }];
+    let all = all.into_iter().chain(others);
+    for (normalisation, hidden) in all.flat_map(|kind| [(kind, &[4][..]), (kind, &[4, 5, 2])]) {
+        // Weight norm has neither of these.
+        let normalisation = match normalisation.kind {
+            Kind::Weight => Normalisation { kind: Kind::Weight, ..Normalisation::default() },
+            _ => normalisation,
+        };
         let shape = shape(hidden, normalisation);
         let saved = network(&shape);
         save_checkpoint(&saved, &path).unwrap();

@@ -66,6 +66,38 @@ fn a_whole_network_is_measured_proven_and_verified() {
     assert_eq!(table.lines().count(), 4, "a head and three epochs: {table}");
     let (right, said) = verify(&kappa, &kappa.folder.path().join(&run), &[]);
     assert!(right && said.contains("eigenvalues of both ends, the same to the last bit"), "{said}");
+    // When the run goes on, Adam's state of this epoch is that of the last layer alone.
+    kappa.says(&["train", "--resume", &run, "--set", "training.epochs=3", "--backend", "flex", "--quiet"]);
+    let (right, said) = verify(&kappa, &kappa.folder.path().join(&run), &[]);
+    assert!(right && said.contains("what Adam saw was not computed again"), "{said}");
+}
+
+#[test]
+fn every_kind_of_normalisation_is_trained_gone_on_with_measured_and_computed_again() {
+    let kappa = Kappa::new();
+    for (kind, place, label) in [
+        ("centre", "after", "FC+centre"),
+        ("scale", "before", "FC+scale before ReLU"),
+        ("layer", "after", "FC+LN"),
+        ("layer", "before", "FC+LN before ReLU"),
+        ("weight", "after", "FC+WN"),
+    ] {
+        let [kind, place] = [("kind", kind), ("place", place)]
+            .map(|(key, value)| format!("network.normalisation.{key}=\"{value}\""));
+        let set =
+            ["--set", &kind, "--set", &place, "--set", "network.hidden=[6,5]", "--set", "data.train=90"];
+        let run = kappa.train(&set);
+        let run = run.to_str().unwrap();
+        let flex = ["--backend", "flex", "--quiet"];
+        kappa.says(&[&["train", "--resume", run, "--set", "training.epochs=3"], &flex[..]].concat());
+        let last = kappa.says(&[&["hessian", run, "--folded"], &flex[..]].concat());
+        assert!(last.contains(label) && last.contains("passed"), "{last}");
+        let all =
+            kappa.says(&[&["hessian", run, "--parameters", "all", "--bn-stats", "all"], &flex[..]].concat());
+        assert!(all.contains("PASS") && !all.contains("FAIL"), "{all}");
+        let (right, said) = verify(&kappa, &kappa.folder.path().join(run), &[]);
+        assert!(right, "{said}");
+    }
 }
 
 #[test]

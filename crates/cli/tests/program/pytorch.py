@@ -1,9 +1,9 @@
 """Loads a checkpoint of kappa's into a torch module, and compares what both make of the images.
 
-    python pytorch.py CHECKPOINT SPECTRUM IMAGES PLACE
+    python pytorch.py CHECKPOINT SPECTRUM IMAGES KIND PLACE
 
-SPECTRUM is what `kappa hessian --save-matrix` left, IMAGES an IDX file, PLACE where batch norm
-stands: after or before the ReLU.
+SPECTRUM is what `kappa hessian --save-matrix` left, IMAGES an IDX file, KIND a normalisation, PLACE
+where it stands: after or before the ReLU.
 """
 
 import sys
@@ -12,32 +12,63 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+
+class Centre(nn.Module):
+    """Half of batch norm, which torch has no module of: by running statistics."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.bias = nn.Parameter(torch.empty(units))
+        self.register_buffer("running_mean", torch.empty(units))
+
+    def forward(self, x):
+        return x - self.running_mean + self.bias
+
+
+class Scale(nn.Module):
+    """The other half."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(units))
+        self.register_buffer("running_var", torch.empty(units))
+
+    def forward(self, x):
+        return x / torch.sqrt(self.running_var + 1e-5) * self.weight
+
+
+NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "centre": Centre, "scale": Scale}
 
 
 class Network(nn.Module):
     """A network of several hidden layers, as kappa names them."""
 
-    def __init__(self, sizes, place):
+    def __init__(self, sizes, kind, place):
         super().__init__()
         pairs = list(zip(sizes[:-1], sizes[1:]))
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairs[:-1])
-        self.norm = nn.ModuleList(nn.BatchNorm1d(b) for _, b in pairs[:-1])
-        self.output = nn.Linear(*pairs[-1])
+        linear = (lambda *sizes: weight_norm(nn.Linear(*sizes))) if kind == "weight" else nn.Linear
+        self.hidden = nn.ModuleList(linear(a, b) for a, b in pairs[:-1])
+        if kind != "weight":
+            self.norm = nn.ModuleList(NORMS[kind](b) for _, b in pairs[:-1])
+        self.output = linear(*pairs[-1])
         self.place = place
 
     def features(self, x):
-        for linear, norm in zip(self.hidden, self.norm):
+        for linear, norm in zip(self.hidden, getattr(self, "norm", [nn.Identity()] * len(self.hidden))):
             x = torch.relu(norm(linear(x))) if self.place == "before" else norm(torch.relu(linear(x)))
         return x
 
 
 def main():
-    checkpoint, spectrum, images, place = sys.argv[1:]
+    checkpoint, spectrum, images, kind, place = sys.argv[1:]
     tensors = load_file(checkpoint)
-    layers = sum(name.startswith("hidden.") and name.endswith(".weight") for name in tensors)
-    sizes = [tensors["hidden.0.weight"].shape[1]]
-    sizes += [tensors[f"hidden.{layer}.weight"].shape[0] for layer in range(layers)]
-    network = Network([*sizes, tensors["output.weight"].shape[0]], place)
+    weight = "parametrizations.weight.original1" if kind == "weight" else "weight"
+    layers = sum(name.startswith("hidden.") and name.endswith(f".{weight}") for name in tensors)
+    sizes = [tensors[f"hidden.0.{weight}"].shape[1]]
+    sizes += [tensors[f"hidden.{layer}.{weight}"].shape[0] for layer in range(layers)]
+    network = Network([*sizes, tensors[f"output.{weight}"].shape[0]], kind, place)
     missing = network.load_state_dict(tensors, strict=False)
     assert not missing.unexpected_keys, missing
     assert all(key.endswith("num_batches_tracked") for key in missing.missing_keys), missing

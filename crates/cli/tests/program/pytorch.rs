@@ -9,10 +9,18 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/program/pytorch
 #[test]
 fn torch_loads_a_deep_network_and_computes_the_same() {
     let Some(python) = python_with_torch() else { return };
-    for place in ["after", "before"] {
+    for (kind, place) in [
+        ("batch", "after"),
+        ("batch", "before"),
+        ("centre", "after"),
+        ("scale", "before"),
+        ("layer", "after"),
+        ("weight", "after"),
+    ] {
         let kappa = Kappa::new();
         write_idx(&kappa.folder.path().join("tiny"), 60, 9);
         let smoke = config("smoke.toml");
+        let kind_setting = format!("network.normalisation.kind={kind}");
         let place_setting = format!("network.normalisation.place={place}");
         let mut train = vec!["train", &smoke, "--backend", "flex", "--quiet", "--data", "tiny"];
         for setting in [
@@ -20,6 +28,7 @@ fn torch_loads_a_deep_network_and_computes_the_same() {
             "data.validation=10",
             "data.test=9",
             "network.hidden=[12, 7, 9]",
+            kind_setting.as_str(),
             place_setting.as_str(),
             "training.batch_size=25",
         ] {
@@ -33,10 +42,10 @@ fn torch_loads_a_deep_network_and_computes_the_same() {
             .arg(run.join("checkpoints/epoch-0002.safetensors"))
             .arg(out.join("spectrum.safetensors"))
             .arg(kappa.folder.path().join("tiny/train-images-idx3-ubyte"))
-            .arg(place)
+            .args([kind, place])
             .output()
             .unwrap();
         let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-        assert!(output.status.success() && said[0].contains("agree"), "{place}: {said:?}");
+        assert!(output.status.success() && said[0].contains("agree"), "{kind} {place}: {said:?}");
     }
 }

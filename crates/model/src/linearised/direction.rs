@@ -1,16 +1,12 @@
 //! A direction in the space of a network's parameters: a tensor for each of them, or none for
 //! those that stand still.
 
-use burn::{
-    module::Param,
-    nn::Linear,
-    tensor::{DType, Device, Tensor, TensorData},
-};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use kappa_fused::{DeviceError, piece};
 
 use super::sum;
 
-use crate::{Layer, Network, Parameter, Role, network::bias};
+use crate::{Layer, Network, Parameter, Role, dense::Dense};
 
 /// A tensor for each parameter that is named, laid out as burn has it.
 #[derive(Debug, Clone)]
@@ -24,8 +20,10 @@ pub struct Direction {
 /// Of one layer.
 #[derive(Debug, Clone, Default)]
 pub struct LayerDirection {
-    /// Along W: [in, out].
+    /// Along W, or along the v of weight norm: [in, out].
     pub weight: Option<Tensor<2>>,
+    /// Along the g of weight norm: [1, out].
+    pub length: Option<Tensor<2>>,
     /// Along b: \[out\].
     pub bias: Option<Tensor<1>>,
     /// Along gamma: \[out\].
@@ -58,12 +56,13 @@ impl Direction {
                 Layer::Hidden(index) => &mut direction.hidden[index],
                 Layer::Output => &mut direction.output,
             };
+            let matrix = |values: Vec<f64>| {
+                let data = TensorData::new(values, parameter.burns_shape()).convert_dtype(dtype);
+                Tensor::<2>::from_data(data, (device, dtype))
+            };
             match parameter.role {
-                Role::Weight => {
-                    let shape = [parameter.shape[1], parameter.shape[0]];
-                    let data = TensorData::new(values, shape).convert_dtype(dtype);
-                    layer.weight = Some(Tensor::from_data(data, (device, dtype)));
-                }
+                Role::Weight => layer.weight = Some(matrix(values)),
+                Role::Length => layer.length = Some(matrix(values)),
                 Role::Bias => layer.bias = Some(vector(values)),
                 Role::Gain => layer.gain = Some(vector(values)),
                 Role::Shift => layer.shift = Some(vector(values)),
@@ -89,6 +88,7 @@ impl Direction {
             };
             let flat = match parameter.role {
                 Role::Weight => layer.weight.clone().map(numbers),
+                Role::Length => layer.length.clone().map(numbers),
                 Role::Bias => layer.bias.clone().map(numbers),
                 Role::Gain => layer.gain.clone().map(numbers),
                 Role::Shift => layer.shift.clone().map(numbers),
@@ -133,16 +133,22 @@ impl Network {
     pub fn moved(&self, direction: &Direction, step: f64) -> Self {
         let mut moved = self.clone().with_own_statistics();
         for (layer, along) in moved.layers.iter_mut().zip(&direction.hidden) {
-            layer.linear = along.added_to(&layer.linear, step);
-            if let Some(norm) = &mut layer.norm {
-                for (parameter, along) in [(&mut norm.gamma, &along.gain), (&mut norm.beta, &along.shift)] {
-                    if let Some(along) = along {
-                        *parameter = Param::from_tensor(parameter.val() + along.clone() * step);
+            layer.linear = along.moved(&layer.linear, step);
+            layer.norm = layer.norm.take().map(|norm| {
+                norm.changed(|role, tensor| {
+                    let along = match role {
+                        Role::Gain => along.gain.clone(),
+                        Role::Shift => along.shift.clone(),
+                        _ => None,
+                    };
+                    match along {
+                        Some(along) => tensor + along * step,
+                        None => tensor,
                     }
-                }
-            }
+                })
+            });
         }
-        moved.output = direction.output.added_to(&moved.output, step);
+        moved.output = direction.output.moved(&moved.output, step);
         moved
     }
 }
@@ -174,25 +180,26 @@ impl LayerDirection {
     fn plus(self, other: Self) -> Self {
         Self {
             weight: sum(self.weight, other.weight),
+            length: sum(self.length, other.length),
             bias: sum(self.bias, other.bias),
             gain: sum(self.gain, other.gain),
             shift: sum(self.shift, other.shift),
         }
     }
 
-    fn added_to(&self, layer: &Linear, step: f64) -> Linear {
-        let (mut weight, mut bias) = (layer.weight.val(), bias(layer));
-        if let Some(along) = &self.weight {
-            weight = weight + along.clone() * step;
-        }
-        if let Some(along) = &self.bias {
-            bias = bias + along.clone() * step;
-        }
-        Linear { weight: Param::from_tensor(weight), bias: Some(Param::from_tensor(bias)) }
+    fn moved(&self, layer: &Dense, step: f64) -> Dense {
+        let [weight, length] =
+            [&self.weight, &self.length].map(|along| along.clone().map(|along| along * step));
+        layer.moved([weight, length], self.bias.clone().map(|along| along * step))
     }
 
     fn names_any(&self) -> bool {
-        self.weight.is_some() || self.bias.is_some() || self.gain.is_some() || self.shift.is_some()
+        self.names_matrix() || self.bias.is_some() || self.gain.is_some() || self.shift.is_some()
+    }
+
+    /// Whether it names a parameter of the layer's weight matrix.
+    pub(super) fn names_matrix(&self) -> bool {
+        self.weight.is_some() || self.length.is_some()
     }
 }
 

@@ -27,18 +27,17 @@ mod direction;
 mod norm;
 mod squares;
 mod sweep;
+mod weight;
 
 use burn::tensor::{DType, Device, Int, Tensor, activation::relu};
 use kappa_fused::{ByteScale, DeviceError, piece};
 
 pub use direction::{Direction, LayerDirection};
-use norm::NormPoint;
+use norm::{NormPoint, Normalised};
 use sweep::Sweep;
+use weight::WeightPoint;
 
-use crate::{
-    Network, Pass, Place,
-    network::{HiddenLayer, bias},
-};
+use crate::{Network, Pass, Place, network::HiddenLayer};
 
 /// What goes into the first layer, [n, d].
 #[derive(Debug, Clone)]
@@ -52,8 +51,11 @@ pub enum Inputs {
 /// What a network's layers hand on for some samples, whose statistics are one.
 #[derive(Debug, Clone)]
 pub struct Linearised {
+    /// Its weight matrices written out, where it has weight norm.
     network: Network,
     norms: Vec<Option<NormPoint>>,
+    /// Of weight norm, the last layer's at the end.
+    weights: Vec<Option<WeightPoint>>,
     pieces: Vec<PiecePoint>,
 }
 
@@ -71,7 +73,7 @@ struct LayerPoint {
     /// [r > 0] of its ReLU: [n, m].
     mask: Tensor<2>,
     /// h of its normalisation: [n, m].
-    normalised: Option<Tensor<2>>,
+    normalised: Option<Normalised>,
     /// What it hands on: [n, m].
     outputs: Tensor<2>,
 }
@@ -82,6 +84,8 @@ pub struct Upstreams {
     pieces: Vec<PieceUpstreams>,
     /// E[y-] and E[y- h] of each normalisation by a batch's statistics: [2, m].
     means: Vec<Option<Tensor<2>>>,
+    /// W- of each layer, the last one's at the end, where weight norm needs it.
+    weights: Vec<Option<Tensor<2>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -122,6 +126,9 @@ impl Linearised {
     /// are cut changes rounding, and nothing else.
     pub fn new(network: &Network, pieces: impl IntoIterator<Item = Inputs>, pass: Pass) -> Self {
         let (device, dtype) = place(network);
+        let linears = network.layers.iter().map(|layer| &layer.linear).chain([&network.output]);
+        let weights = linears.map(WeightPoint::new).collect();
+        let network = &network.with_effective_weights();
         let start = |inputs: Inputs| Growing { point: None, inputs, layers: Vec::new(), seen: None };
         let mut growing: Vec<Growing> = pieces.into_iter().map(start).collect();
         let rows: usize = growing.iter().map(|piece| piece.inputs.rows()).sum();
@@ -132,30 +139,32 @@ impl Linearised {
                 let sums = piece::map(&device, growing, |_, piece| piece.seen.clone().map(of));
                 sums.into_iter().flatten().reduce(|sum, part| sum + part)
             };
+            let like = Tensor::<2>::zeros([1, layer.linear.dims()[1]], (&device, dtype));
             let point = layer.norm.as_ref().and_then(|norm| match pass {
-                Pass::Running => Some(NormPoint::by_running_statistics(norm)),
-                Pass::Training | Pass::Batch => {
+                Pass::Training | Pass::Batch if norm.settings().has_statistics() => {
                     let mean = sum(&norm::sum_of_rows, &mut growing)?.div_scalar(rows as f64);
                     let squares = |seen: Tensor<2>| {
                         let centred = seen - mean.clone();
                         norm::sum_of_rows(centred.clone() * centred)
                     };
                     let variance = sum(&squares, &mut growing)?.div_scalar(rows as f64);
-                    Some(NormPoint::by_statistics_of(norm, rows, mean.clone(), variance))
+                    Some(NormPoint::by_statistics_of(norm, &like, rows, mean.clone(), variance))
                 }
+                _ => Some(NormPoint::by_running_statistics(norm, &like)),
             });
             piece::map(&device, &mut growing, |_, piece| piece.end(layer, point.as_ref()));
             norms.push(point);
         }
         piece::map(&device, &mut growing, |_, piece| {
             let features = piece.handed_on(dtype);
-            let logits = piece::dense(features, network.output.weight.val(), bias(&network.output));
+            let logits = piece::dense(features, network.output.weight(), network.output.bias());
             piece.point = Some(logits);
         });
         let point = |piece: Growing| {
             Some(PiecePoint { inputs: piece.inputs, layers: piece.layers, logits: piece.point? })
         };
-        Self { network: network.clone(), norms, pieces: growing.into_iter().filter_map(point).collect() }
+        let pieces = growing.into_iter().filter_map(point).collect();
+        Self { network: network.clone(), norms, weights, pieces }
     }
 
     /// Of each piece, [n, K].
@@ -172,7 +181,7 @@ impl Linearised {
         let mut pieces: Vec<PieceUpstreams> = upstreams.into_iter().map(start).collect();
         let mut means = vec![None; layers];
         for index in (wanted.lowest()..layers).rev() {
-            let (norm, place) = (self.norms[index].as_ref(), self.network.layers[index].place);
+            let (norm, place) = (self.norms[index].as_ref(), self.network.layers[index].place());
             let weight = self.weight_above(index);
             let sums = piece::map(&device, &mut pieces, |number, upstreams| {
                 let layer = &self.pieces[number].layers[index];
@@ -187,7 +196,7 @@ impl Linearised {
                 };
                 let sums = match (norm, &layer.normalised) {
                     (Some(norm), Some(normalised)) if norm.by_batch() => {
-                        Some(norm::sums(handed.clone(), normalised.clone()))
+                        Some(norm::sums(handed.clone(), normalised.h.clone()))
                     }
                     _ => None,
                 };
@@ -202,7 +211,7 @@ impl Linearised {
                 let Some(found) = &mut upstreams.layers[index] else { return };
                 let mut seen = found.norm.clone();
                 if let (Some(norm), Some(normalised)) = (norm, &layer.normalised) {
-                    seen = norm.pull_back(seen, normalised.clone(), means[index].clone());
+                    seen = norm.pull_back(seen, normalised, means[index].as_ref());
                 }
                 if place == Place::After {
                     seen = seen * layer.mask.clone();
@@ -210,11 +219,42 @@ impl Linearised {
                 found.preactivations = seen;
             });
         }
-        Upstreams { pieces, means }
+        let mut upstreams = Upstreams { pieces, means, weights: vec![None; layers + 1] };
+        if self.weights.iter().any(Option::is_some) {
+            let found = self.gradient_of_weights(&upstreams, wanted);
+            let hidden = found.hidden.into_iter().map(|layer| layer.weight);
+            upstreams.weights = hidden.chain([found.output.weight]).collect();
+        }
+        upstreams
     }
 
     /// The gradient with respect to what `wanted` names, from what came to the layers.
     pub fn gradient(&self, upstreams: &Upstreams, wanted: &Direction) -> Direction {
+        let found = self.gradient_of_weights(upstreams, wanted);
+        self.each_layer(found, wanted, |point, found, wanted, _| point.pull_back(found, wanted))
+    }
+
+    /// What `change` makes of each layer of `found` that has weight norm, from what is wanted of it.
+    fn each_layer(
+        &self,
+        found: Direction,
+        wanted: &Direction,
+        change: impl Fn(&WeightPoint, LayerDirection, &LayerDirection, usize) -> LayerDirection,
+    ) -> Direction {
+        let change = |index: usize, found, wanted: &LayerDirection| match &self.weights[index] {
+            Some(point) => change(point, found, wanted, index),
+            None => found,
+        };
+        let last = self.weights.len() - 1;
+        let hidden = found.hidden.into_iter().zip(&wanted.hidden).enumerate();
+        Direction {
+            hidden: hidden.map(|(index, (found, wanted))| change(index, found, wanted)).collect(),
+            output: change(last, found.output, &wanted.output),
+        }
+    }
+
+    /// The same with respect to W itself, wherever weight norm's v or g is wanted.
+    fn gradient_of_weights(&self, upstreams: &Upstreams, wanted: &Direction) -> Direction {
         let (device, dtype) = place(&self.network);
         let pieces = self.pieces.iter().zip(&upstreams.pieces);
         Direction::sum_in_parts(&device, &mut pieces.collect::<Vec<_>>(), |_, (piece, upstreams)| {
@@ -224,7 +264,7 @@ impl Linearised {
                 let inputs = piece.inputs_of(index, dtype);
                 let mut layer = gradient_of_layer(&inputs, upstream.preactivations.clone(), wanted);
                 if let Some(normalised) = &piece.layers[index].normalised {
-                    let sums = norm::sums(upstream.norm.clone(), normalised.clone());
+                    let sums = norm::sums(upstream.norm.clone(), normalised.h.clone());
                     norm::add_gradients(&mut layer, wanted, sums);
                 }
                 found.hidden[index] = layer;
@@ -249,7 +289,24 @@ impl Linearised {
         upstreams: Option<&Upstreams>,
         loss: impl Fn(usize, Tensor<2>) -> Tensor<2> + Sync,
     ) -> Vec<Direction> {
-        Sweep::new(self, directions, upstreams, &loss).run()
+        if self.weights.iter().all(Option::is_none) {
+            return Sweep::new(self, directions, upstreams, &loss).run();
+        }
+        let along_weights: Vec<Direction> = directions
+            .iter()
+            .map(|along| {
+                let hidden = along.clone();
+                self.each_layer(hidden, along, |point, _, along, _| point.push_forward(along))
+            })
+            .collect();
+        let found = Sweep::new(self, &along_weights, upstreams, &loss).run();
+        let back = |(found, along): (Direction, &Direction)| {
+            self.each_layer(found, along, |point, found, along, index| {
+                let gradient = upstreams.and_then(|upstreams| upstreams.weights[index].as_ref());
+                point.pull_back_along(found, along, gradient)
+            })
+        };
+        found.into_iter().zip(directions).map(back).collect()
     }
 
     /// The number of pairs of a sample and a hidden unit whose ReLU lets something through here and
@@ -283,7 +340,7 @@ impl Linearised {
     /// W of the layer that hidden layer `index` hands its outputs to.
     fn weight_above(&self, index: usize) -> Tensor<2> {
         let above = self.network.layers.get(index + 1).map_or(&self.network.output, |above| &above.linear);
-        above.weight.val()
+        above.weight()
     }
 }
 
@@ -303,8 +360,8 @@ impl Growing {
     }
 
     fn begin(&mut self, layer: &HiddenLayer, dtype: DType) {
-        self.seen = Some(piece::dense(self.handed_on(dtype), layer.linear.weight.val(), bias(&layer.linear)));
-        if layer.place == Place::After {
+        self.seen = Some(piece::dense(self.handed_on(dtype), layer.linear.weight(), layer.linear.bias()));
+        if layer.place() == Place::After {
             self.seen = self.seen.take().map(relu);
         }
     }
@@ -314,10 +371,10 @@ impl Growing {
         let positive = |z: &Tensor<2>| z.clone().greater_elem(0.0).float().cast(z.dtype());
         let normalised = norm.map(|norm| norm.normalised(seen.clone()));
         let handed = match (norm, &normalised) {
-            (Some(norm), Some(normalised)) => norm.outputs(normalised.clone()),
+            (Some(norm), Some(normalised)) => norm.outputs(normalised),
             _ => seen.clone(),
         };
-        let (mask, outputs) = match layer.place {
+        let (mask, outputs) = match layer.place() {
             // Of a rectified number as of the number itself.
             Place::After => (positive(&seen), handed),
             Place::Before => (positive(&handed), relu(handed)),
@@ -338,19 +395,19 @@ impl PiecePoint {
 
 /// Where a network lies, and in which arithmetic.
 fn place(network: &Network) -> (Device, DType) {
-    let weight = network.output.weight.val();
+    let weight = network.output.weight();
     (weight.device(), weight.dtype())
 }
 
 /// The gradient of a dense layer's parameters from what comes to its outputs.
 fn gradient_of_layer(inputs: &Tensor<2>, upstream: Tensor<2>, wanted: &LayerDirection) -> LayerDirection {
-    match (&wanted.weight, &wanted.bias) {
-        (None, None) => LayerDirection::default(),
-        (None, Some(_)) => {
+    match (wanted.names_matrix(), &wanted.bias) {
+        (false, None) => LayerDirection::default(),
+        (false, Some(_)) => {
             let bias = norm::sum_of_rows(upstream).squeeze_dim(0);
             LayerDirection { bias: Some(bias), ..Default::default() }
         }
-        (Some(_), bias) => {
+        (true, bias) => {
             let (weight, found) = piece::dense_gradients(inputs.clone(), upstream);
             let bias = bias.as_ref().map(|_| found);
             LayerDirection { weight: Some(weight), bias, ..Default::default() }

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use kappa_fused::{DeviceError, piece};
 
-use super::{Linearised, PiecePoint, PieceUpstreams, Upstreams, place};
+use super::{Linearised, PiecePoint, PieceUpstreams, Upstreams, place, weight::WeightPoint};
 use crate::{Layer, Parameter, Role};
 
 impl Linearised {
@@ -12,7 +12,10 @@ impl Linearised {
     ///
     /// ```text
     /// W: |a_n|^2 |z-_n|^2      b: |z-_n|^2      gamma: |y-_n h_n|^2      beta: |y-_n|^2
+    /// g: sum_j (z-_nj u_j a_n)^2                v: sum_j (g_j / r_j z-_nj)^2 (|a_n|^2 - (u_j a_n)^2)
     /// ```
+    ///
+    /// the last two by weight norm.
     ///
     /// By a batch's statistics no sample is for itself, and these are numbers of no use.
     ///
@@ -27,7 +30,7 @@ impl Linearised {
         let (device, dtype) = place(&self.network);
         let mut pieces: Vec<_> = self.pieces.iter().zip(&upstreams.pieces).collect();
         let found = piece::map(&device, &mut pieces, |_, (piece, upstreams)| {
-            let squares = |parameter| piece.squares(upstreams, parameter, dtype);
+            let squares = |parameter| piece.squares(upstreams, parameter, &self.weights, dtype);
             parameters.iter().map(squares).collect::<Vec<_>>()
         });
         let mut sums = vec![0.0; parameters.len()];
@@ -48,6 +51,7 @@ impl PiecePoint {
         &self,
         upstreams: &PieceUpstreams,
         parameter: &Parameter,
+        weights: &[Option<WeightPoint>],
         dtype: burn::tensor::DType,
     ) -> Option<Tensor<1>> {
         let of_rows = |rows: Tensor<2>| (rows.clone() * rows).sum_dim(1);
@@ -58,13 +62,18 @@ impl PiecePoint {
             }
             Layer::Output => (self.layers.len(), upstreams.logits.clone(), None),
         };
-        let normalised = || self.layers.get(index)?.normalised.clone();
-        let squares = match parameter.role {
-            Role::Weight => of_rows(self.inputs_of(index, dtype)) * of_rows(preactivations),
-            Role::Bias => of_rows(preactivations),
-            Role::Gain => of_rows(norm? * normalised()?),
-            Role::Shift => of_rows(norm?),
-            Role::RunningMean | Role::RunningVariance => return None,
+        let normalised = || Some(self.layers.get(index)?.normalised.as_ref()?.h.clone());
+        let point = weights.get(index).and_then(Option::as_ref);
+        let squares = match (parameter.role, point) {
+            (role @ (Role::Weight | Role::Length), Some(point)) => {
+                point.squares(role, self.inputs_of(index, dtype), preactivations)
+            }
+            (Role::Length, None) => return None,
+            (Role::Weight, None) => of_rows(self.inputs_of(index, dtype)) * of_rows(preactivations),
+            (Role::Bias, _) => of_rows(preactivations),
+            (Role::Gain, _) => of_rows(norm? * normalised()?),
+            (Role::Shift, _) => of_rows(norm?),
+            (Role::RunningMean | Role::RunningVariance, _) => return None,
         };
         Some(squares.sum())
     }

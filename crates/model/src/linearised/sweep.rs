@@ -8,7 +8,7 @@ use super::{
     Direction, LayerDirection, Linearised, PiecePoint, Upstreams,
     direction::{in_parts, sums as added},
     gradient_of_layer,
-    norm::{self, Shared},
+    norm::{self, Moved, Shared},
     place, sum,
 };
 use crate::Place;
@@ -65,7 +65,7 @@ struct LayerTangent {
     /// a. , absent where it is zero.
     inputs: Option<Tensor<2>>,
     /// h. , absent where it is zero.
-    normalised: Option<Tensor<2>>,
+    normalised: Option<Moved>,
 }
 
 /// What some pieces have come to, along each direction.
@@ -195,18 +195,18 @@ impl<'a> Sweep<'a> {
     ) -> Option<Tensor<2>> {
         let (layer, point) = (&self.at.network.layers[index], &piece.point.layers[index]);
         let below = vector.below.take();
-        let through = below.clone().map(|below| below.matmul(layer.linear.weight.val()));
+        let through = below.clone().map(|below| below.matmul(layer.linear.weight()));
         vector.layers.push(LayerTangent { inputs: below, normalised: None });
         let shape = point.mask.dims();
         let mask = point.mask.clone();
         let preactivations = sum(through, piece.along_layer(index, &direction.hidden[index], shape));
-        let seen = match layer.place {
+        let seen = match layer.place() {
             Place::After => preactivations.map(|tangent| tangent * mask),
             Place::Before => preactivations,
         };
         vector.waits = seen.clone();
-        let normalised = point.normalised.clone().filter(|_| self.by_batch(index));
-        Some(norm::sums(seen?, normalised?))
+        let normalised = point.normalised.as_ref().filter(|_| self.by_batch(index));
+        Some(norm::sums(seen?, normalised?.h.clone()))
     }
 
     /// On from there to what it hands on.
@@ -226,11 +226,11 @@ impl<'a> Sweep<'a> {
                 if let Some(layer) = vector.layers.last_mut() {
                     layer.normalised = moved.clone();
                 }
-                norm.outputs_along(&direction.hidden[index], normalised, moved)
+                norm.outputs_along(&direction.hidden[index], normalised, moved.map(|moved| moved.h))
             }
             _ => seen,
         };
-        vector.below = match self.at.network.layers[index].place {
+        vector.below = match self.at.network.layers[index].place() {
             Place::After => handed,
             Place::Before => handed.map(|tangent| tangent * point.mask.clone()),
         };
@@ -246,7 +246,7 @@ impl<'a> Sweep<'a> {
     ) -> LayerDirection {
         let (outputs, along) = (&self.at.network.output, &self.directions[number].output);
         let layers = self.at.network.layers.len();
-        let through = vector.below.clone().map(|below| below.matmul(outputs.weight.val()));
+        let through = vector.below.clone().map(|below| below.matmul(outputs.weight()));
         let shape = piece.point.logits.dims();
         let logits = sum(through, piece.along_layer(layers, along, shape));
         let logits = logits.unwrap_or_else(|| piece.point.logits.zeros_like());
@@ -284,12 +284,12 @@ impl<'a> Sweep<'a> {
         let turned = upstream_above.zip(above.weight.clone());
         let turned = turned.map(|(upstream, along)| upstream.matmul(along.transpose()));
         let outputs = sum(through, turned)?;
-        let handed = match self.at.network.layers[index].place {
+        let handed = match self.at.network.layers[index].place() {
             Place::After => outputs,
             Place::Before => outputs * point.mask.clone(),
         };
         vector.waits = Some(handed.clone());
-        let normalised = point.normalised.clone()?;
+        let normalised = point.normalised.as_ref()?.h.clone();
         let along = &direction.hidden[index];
         if !self.by_batch(index) && along.gain.is_none() && along.shift.is_none() {
             return None;
@@ -298,7 +298,7 @@ impl<'a> Sweep<'a> {
         // y-. h + y- h.
         let upstream = upstreams.and_then(|upstreams| upstreams.layers[index].as_ref());
         if let (Some(upstream), Some(moved)) = (upstream, &vector.layers[index].normalised) {
-            let moved = norm::sums(upstream.norm.clone(), moved.clone()).slice(1..2);
+            let moved = norm::sums(upstream.norm.clone(), moved.h.clone()).slice(1..2);
             sums = Tensor::cat(vec![sums.clone().slice(0..1), sums.slice(1..2) + moved], 0);
         }
         norm::add_gradients(found, along, sums.clone());
@@ -331,7 +331,7 @@ impl<'a> Sweep<'a> {
             let upstream = upstreams.map(|upstream| (upstream.norm.clone(), tangent.normalised));
             seen = norm.pull_back_along(along, seen, normalised, upstream, shared);
         }
-        if self.at.network.layers[index].place == Place::After {
+        if self.at.network.layers[index].place() == Place::After {
             seen = seen * point.mask.clone();
         }
         let mut found = hot.gradient(index, seen.clone(), along);
@@ -384,7 +384,7 @@ impl Hot<'_> {
 
     /// The gradient of a layer's weight and bias, where they are named, from what comes to its outputs.
     fn gradient(&mut self, index: usize, upstream: Tensor<2>, wanted: &LayerDirection) -> LayerDirection {
-        if wanted.weight.is_none() && wanted.bias.is_none() {
+        if !wanted.names_matrix() && wanted.bias.is_none() {
             return LayerDirection::default();
         }
         gradient_of_layer(&self.inputs_of(index), upstream, wanted)

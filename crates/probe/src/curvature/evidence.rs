@@ -15,7 +15,7 @@ use kappa_hessian::{
     faer::{Col, ColRef},
     verify_pairs,
 };
-use kappa_model::{Direction, Layer, Network, Parameter, Role, Statistics};
+use kappa_model::{Direction, Kind, Layer, Network, Parameter, Role, Statistics};
 use kappa_run::{CheckRecord, CurvatureEvidence, Parameters, Precision, Request};
 
 use super::{Looked, Pairs, Proof};
@@ -166,7 +166,10 @@ impl Exact<'_> {
     /// that layer.
     fn output_weights(&self, observer: &dyn Observer) -> Result<Option<CheckRecord>, ProbeError> {
         let looked = self.looked;
-        let Some(range) = self.range(Layer::Output, Role::Weight) else { return Ok(None) };
+        // By weight norm the parameter is another than the layer's weights.
+        let range = self.range(Layer::Output, Role::Weight);
+        let normalised = looked.network.shape().normalisation.kind == Kind::Weight;
+        let Some(range) = range.filter(|_| !normalised) else { return Ok(None) };
         let precision = looked.request.precision;
         let request = Request {
             parameters: Parameters::LastLayer,
@@ -221,20 +224,30 @@ impl Exact<'_> {
     fn scaled_rows(&self) -> Result<Vec<CheckRecord>, ProbeError> {
         let looked = self.looked;
         let shape = looked.network.shape();
-        if looked.request.statistics == Statistics::Running || !shape.normalisation.has_statistics() {
-            return Ok(Vec::new());
-        }
+        let by_batch = looked.request.statistics != Statistics::Running;
+        let roles: &[Role] = match shape.normalisation.kind {
+            Kind::Batch | Kind::Scale if by_batch => &[Role::Weight, Role::Bias],
+            // v alone, and no epsilon.
+            Kind::Weight => &[Role::Weight],
+            _ => return Ok(Vec::new()),
+        };
         let values = looked.network.parameters()?;
         let mut checks = Vec::new();
         for index in 0..shape.hidden.len() {
             let layer = Layer::Hidden(index);
-            let ranges = [Role::Weight, Role::Bias].map(|role| self.range(layer, role));
-            let [Some(weight), Some(bias)] = ranges else { continue };
+            let ranges: Vec<_> =
+                roles.iter().filter_map(|&role| Some((self.range(layer, role)?, role))).collect();
+            if ranges.len() < roles.len() {
+                continue;
+            }
             let mut rows = Col::zeros(looked.hessian.size());
-            let mut left = self.of_epsilon(index)?;
+            let mut left = match shape.normalisation.kind {
+                Kind::Weight => Col::zeros(looked.hessian.size()),
+                _ => self.of_epsilon(index)?,
+            };
             let cut_off = OF_EPSILON * OF_EPSILON * left.norm_l2();
             let own = gradient(&looked.hessian)?;
-            for (range, role) in [(weight, Role::Weight), (bias, Role::Bias)] {
+            for (range, role) in ranges {
                 let of_it = |parameter: &Parameter| (parameter.layer, parameter.role) == (layer, role);
                 if let Some((_, values)) = values.iter().find(|(parameter, _)| of_it(parameter)) {
                     let place = rows.as_mut().subrows_mut(range.start, range.len());
