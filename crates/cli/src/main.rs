@@ -13,7 +13,22 @@ fn main() -> ExitCode {
     if kappa::looks_for_a_gpu(&arguments) {
         without_device_select(&arguments);
     }
-    ExitCode::from(kappa::program(&arguments))
+    end(kappa::program(&arguments))
+}
+
+/// Ends at once: a GPU's driver may still be compiling in threads of its own, and crashes when at the end
+/// of `main` the libraries that it compiles with are taken down under it (Mesa's software driver did, one
+/// time in three, after an error).
+#[cfg(unix)]
+fn end(status: u8) -> ExitCode {
+    // What could not be printed was told where it was printed.
+    let _ = std::io::Write::flush(&mut std::io::stdout());
+    signal_hook::low_level::exit(status.into())
+}
+
+#[cfg(not(unix))]
+fn end(status: u8) -> ExitCode {
+    ExitCode::from(status)
 }
 
 /// Begins this program again without Mesa's device-select layer, where there is no desktop: the
