@@ -164,16 +164,16 @@ impl<'a> TrainedNetwork<'a> {
         let counts = [split.samples(), shape.features(), shape.classes];
         let settings = self.settings(request, label, counts, Vec::new());
         self.images = Some(images);
-        let (preconditioner, adam) = match &self.origin {
+        let (preconditioner, optimizer) = match &self.origin {
             Origin::Run { run, manifest, epoch } => {
-                let adam = manifest.config.training.adam;
+                let optimizer = manifest.config.training.optimizer;
                 let state = (*epoch > 0).then(|| run.adam_state(*epoch)).and_then(Result::ok);
-                let of = |path: PathBuf| preconditioner(&path, &parameters, &adam);
-                (state.map(of).transpose()?.flatten(), Some(adam))
+                let of = |(path, adam): (PathBuf, &AdamConfig)| preconditioner(&path, &parameters, adam);
+                (state.zip(optimizer.adam()).map(of).transpose()?.flatten(), Some(optimizer))
             }
             Origin::File { .. } => (None, None),
         };
-        Ok(NetworkPoint { settings, network: self.network.clone(), split, preconditioner, adam })
+        Ok(NetworkPoint { settings, network: self.network.clone(), split, preconditioner, optimizer })
     }
 
     fn refuse_unknown_statistics(&self, request: &Request) -> Result<(), ProbeError> {
@@ -344,8 +344,8 @@ impl<'a> TrainedNetwork<'a> {
             Origin::Run { run, manifest, epoch }
                 if *epoch > 0 && manifest.config.network.normalisation.kind != Kind::Weight =>
             {
-                let state = load_adam_state(&run.adam_state(*epoch)?)?;
-                Ok(Some((state, manifest.config.training.adam)))
+                let Some(adam) = manifest.config.training.optimizer.adam() else { return Ok(None) };
+                Ok(Some((load_adam_state(&run.adam_state(*epoch)?)?, *adam)))
             }
             _ => Ok(None),
         }

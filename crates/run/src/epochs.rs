@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use crate::{RunDir, RunError, reading::is_there};
+use crate::{Optimizer, RunDir, RunError, reading::is_there};
 
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 pub(crate) const HESSIAN: &str = "hessian";
@@ -13,9 +13,13 @@ impl RunDir {
         self.path().join(CHECKPOINTS).join(format!("{}.safetensors", epoch_name(epoch)))
     }
 
-    /// Where the optimiser's state after `epoch` goes, beside its checkpoint.
+    /// Where Adam's state after `epoch` goes, beside its checkpoint.
     pub fn adam_state_path(&self, epoch: usize) -> PathBuf {
-        self.path().join(CHECKPOINTS).join(format!("{}.adam.safetensors", epoch_name(epoch)))
+        self.state_path(epoch, "adam")
+    }
+
+    fn state_path(&self, epoch: usize, what: &str) -> PathBuf {
+        self.path().join(CHECKPOINTS).join(format!("{}.{what}.safetensors", epoch_name(epoch)))
     }
 
     /// The optimiser's state after `epoch`.
@@ -76,6 +80,18 @@ impl RunDir {
     /// Where its spectra go: into a folder each.
     pub fn hessians(&self) -> PathBuf {
         self.path().join(HESSIAN)
+    }
+}
+
+impl Optimizer {
+    /// Where its state after `epoch` of `run` goes, beside the checkpoint; nothing where it has none.
+    pub fn state(&self, run: &RunDir, epoch: usize) -> Option<PathBuf> {
+        match self {
+            _ if epoch == 0 => None,
+            Self::Adam(_) => Some(run.adam_state_path(epoch)),
+            Self::Descent(descent) if descent.momentum > 0.0 => Some(run.state_path(epoch, "momentum")),
+            Self::Descent(_) => None,
+        }
     }
 }
 

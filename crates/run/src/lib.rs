@@ -60,8 +60,8 @@ mod write;
 
 pub use checksum::{file_checksum, read_from_anywhere, read_sealed, write_sealed};
 pub use config::{
-    AdamConfig, Arm, BatchSize, Config, DataConfig, GridConfig, NetworkConfig, Order, Reduction, Scaling,
-    StudyConfig, SweepConfig, TrainingConfig, UnknownKey, WholeConfig, WholePoint,
+    AdamConfig, Arm, BatchSize, Config, DataConfig, DescentConfig, GridConfig, NetworkConfig, Optimizer,
+    Order, Reduction, Scaling, StudyConfig, SweepConfig, TrainingConfig, UnknownKey, WholeConfig, WholePoint,
 };
 pub use curvature::{
     BlockRecord, BlocksRecord, CURVATURE_VERSION, CurvatureEvidence, CurvatureRecord, CurvatureSummary,

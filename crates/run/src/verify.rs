@@ -183,7 +183,8 @@ fn misfits(folder: &Path) -> Vec<RunError> {
         }
     }
     for row in &rows {
-        let state = (row.epoch > 0).then(|| run.adam_state_path(row.epoch));
+        let optimizer = manifest.as_ref().map(|manifest| &manifest.config.training.optimizer);
+        let state = optimizer.and_then(|optimizer| optimizer.state(&run, row.epoch));
         for path in [Some(run.checkpoint_path(row.epoch)), state].into_iter().flatten() {
             if !path.is_file() {
                 misfit("metrics.csv", format!("epoch {} has no {}", row.epoch, shown(path)));

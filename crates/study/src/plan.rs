@@ -57,7 +57,7 @@ impl Arms {
         if let (Some(width), Some(last)) = (point.hidden, config.network.hidden.last_mut()) {
             *last = width;
         }
-        config.training.adam.learning_rate = point.learning_rate;
+        *config.training.optimizer.learning_rate_mut() = point.learning_rate;
         config.training.l2 = point.l2;
         config
     }

@@ -115,34 +115,45 @@ fn correction(beta: f64, step: u32) -> f32 {
 ///
 /// [`CheckpointError::File`], or [`CheckpointError::State`] before the first step.
 pub fn save_adam_state(trainer: &Trainer, path: &Path) -> Result<(), CheckpointError> {
+    let (mut tensors, times) = saved_moments(trainer, &MOMENTS, path)?;
+    let step = match (times.first(), times.len()) {
+        (Some(&step), 1) => i64::from(step).to_le_bytes(),
+        (None, _) => return Err(malformed(path, "no step was taken yet")),
+        _ => return Err(malformed(path, "its parameters took part in different steps")),
+    };
+    let step = SavedTensor { name: STEP.to_owned(), shape: vec![1], dtype: Dtype::I64, bytes: step.to_vec() };
+    tensors.insert(0, step);
+    Ok(write_tensors(path, &tensors, &BTreeMap::new())?)
+}
+
+/// What the optimiser of `trainer` keeps of each parameter, `names` being burn's and PyTorch's of it, and
+/// the steps that each has taken.
+pub(crate) fn saved_moments(
+    trainer: &Trainer,
+    names: &[(&str, &str)],
+    path: &Path,
+) -> Result<(Vec<SavedTensor>, BTreeSet<u32>), CheckpointError> {
     // burn's optimiser keeps the moments to itself; its own format is the one way to them.
     let bytes = trainer.optimizer().into_bytes().map_err(|error| malformed(path, error))?;
     let record = Reader::from_bytes(bytes).map_err(|error| malformed(path, error))?;
     let parameters = record.metadata().clone();
     let times = record.scalars().iter().filter(|(name, _)| name.ends_with(TIME));
     let times: BTreeSet<u32> = times.filter_map(|(_, &time)| u32::try_from(time).ok()).collect();
-    let step = match (times.first(), times.len()) {
-        (Some(&step), 1) => i64::from(step).to_le_bytes(),
-        (None, _) => return Err(malformed(path, "no step was taken yet")),
-        _ => return Err(malformed(path, "its parameters took part in different steps")),
-    };
-
     let table = trainer.network().shape().parameters();
-    let mut tensors =
-        vec![SavedTensor { name: STEP.to_owned(), shape: vec![1], dtype: Dtype::I64, bytes: step.to_vec() }];
+    let mut tensors = Vec::new();
     for tensor in record.into_tensors().map_err(|error| malformed(path, error))? {
-        let moment = MOMENTS.iter().find_map(|(burns, torchs)| {
+        let moment = names.iter().find_map(|(burns, torchs)| {
             let path = parameters.get(tensor.name.strip_suffix(burns)?)?;
             Some((table.iter().find(|row| row.path() == *path)?, torchs))
         });
         let Some((row, suffix)) = moment else {
-            return Err(malformed(path, format!("burn's Adam keeps a `{}`, which is unknown", tensor.name)));
+            return Err(malformed(path, format!("burn keeps a `{}`, which is unknown", tensor.name)));
         };
         let (.., bytes) = tensor.into_parts().map_err(|error| malformed(path, error))?;
         let numbers = row.to_pytorchs_layout(&singles(&bytes));
         tensors.push(SavedTensor::of_singles(&format!("{}{suffix}", row.name), row.shape.clone(), &numbers));
     }
-    Ok(write_tensors(path, &tensors, &BTreeMap::new())?)
+    Ok((tensors, times))
 }
 
 /// Numbers as they lie in a file.
@@ -239,7 +250,12 @@ fn tensor_of<'a>(file: &SafeTensors<'a>, name: &str, dtype: Dtype) -> Result<Ten
 }
 
 /// A moment of a parameter that has `shape` in the file.
-fn moment_of(file: &SafeTensors, parameter: &str, suffix: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
+pub(crate) fn moment_of(
+    file: &SafeTensors,
+    parameter: &str,
+    suffix: &str,
+    shape: &[usize],
+) -> Result<Vec<f32>, String> {
     let name = format!("{parameter}{suffix}");
     let tensor = tensor_of(file, &name, Dtype::F32)?;
     if tensor.shape() != shape {
@@ -288,6 +304,6 @@ pub(crate) fn load_moments(path: &Path, shape: &NetworkShape) -> Result<AllMomen
     moments.collect::<Result<_, String>>().map_err(|problem| malformed(path, problem))
 }
 
-fn malformed(path: &Path, problem: impl ToString) -> CheckpointError {
+pub(crate) fn malformed(path: &Path, problem: impl ToString) -> CheckpointError {
     CheckpointError::State { path: path.to_owned(), problem: problem.to_string() }
 }

@@ -84,8 +84,8 @@ pub enum CheckpointError {
         /// The first one.
         value: f32,
     },
-    /// The file is not, or cannot be, Adam's state of a network.
-    #[error("{} is not Adam's state of a network: {problem}", shown(path))]
+    /// The file is not, or cannot be, an optimiser's state of a network.
+    #[error("{} is not an optimiser's state of a network: {problem}", shown(path))]
     State {
         /// The file.
         path: PathBuf,

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! Config + DataSet --> DeviceSplit (images on the device, once, as bytes)
-//!                  --> Trainer (one epoch at a time: steps of burn's autodiff and Adam)
-//!                  --> EpochMetrics + checkpoint + Adam's state, an epoch --> RunDir
+//!                  --> Trainer (one epoch at a time: steps of burn's autodiff and Adam, or descent)
+//!                  --> EpochMetrics + checkpoint + optimiser's state, an epoch --> RunDir
 //! ```
 //!
 //! Inside an epoch no tensor goes to the host: losses are summed on the device,
@@ -15,6 +15,7 @@
 
 mod adam;
 mod checkpoint;
+mod descent;
 mod error;
 mod evaluate;
 mod import;

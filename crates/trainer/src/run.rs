@@ -12,14 +12,16 @@ use burn::tensor::Device;
 use kappa_data::{DataSet, SplitOrder, SplitSizes, Splits};
 use kappa_model::Network;
 use kappa_run::{
-    Config, DataConfig, EpochMetrics, Exit, FileChecksum, MANIFEST_VERSION, Manifest, Order, Provenance,
-    RunDir, RunError, shown,
+    Config, DataConfig, EpochMetrics, Exit, FileChecksum, MANIFEST_VERSION, Manifest, Optimizer, Order,
+    Provenance, RunDir, RunError, shown,
 };
 
 use crate::{
     CheckpointError, DeviceSplit, Evaluation, PixelScaling, TrainError, Trainer,
     adam::{keep_output_layer, load_moments},
+    descent::{load_momentum, save_momentum},
     evaluate, load_checkpoint, save_adam_state, save_checkpoint,
+    trainer::Kept,
 };
 
 /// What a run ran on, for its manifest.
@@ -225,7 +227,7 @@ impl UnfinishedRun<'_> {
         let epochs = config.training.epochs.get();
         let done = done.map(|row| row.epoch);
         // It may have been stopped between an epoch's row and what follows it.
-        shorten(run, done.unwrap_or(0))?;
+        shorten(run, &config.training.optimizer, done.unwrap_or(0))?;
         observer.started(run, epochs, trainer.steps(), done);
         for epoch in done.map_or(0, |epoch| epoch + 1)..=epochs {
             let mut objective = None;
@@ -250,7 +252,7 @@ impl UnfinishedRun<'_> {
             };
             rows.push(row);
             run.write_metrics(&rows)?;
-            shorten(run, epoch)?;
+            shorten(run, &config.training.optimizer, epoch)?;
             observer.finished_epoch(&row);
         }
         Ok(())
@@ -268,11 +270,13 @@ impl UnfinishedRun<'_> {
         let network = load_checkpoint(&self.run.checkpoint_path(epoch), &device)?;
         // What a checkpoint does not hold.
         let network = network.with_updates(&shape.normalisation);
-        let moments = match epoch {
-            0 => Vec::new(),
-            _ => load_moments(&self.run.adam_state_path(epoch), &shape)?,
+        let state = config.training.optimizer.state(self.run, epoch);
+        let kept = match (state, config.training.optimizer) {
+            (None, _) => Kept::Nothing,
+            (Some(path), Optimizer::Adam(_)) => Kept::Moments(load_moments(&path, &shape)?),
+            (Some(path), Optimizer::Descent(_)) => Kept::Velocities(load_momentum(&path, &shape)?),
         };
-        Ok(new(network).after(epoch, moments))
+        Ok(new(network).after(epoch, kept))
     }
 }
 
@@ -281,20 +285,24 @@ impl UnfinishedRun<'_> {
 /// In this order a checkpoint that is there has its state beside it. The epoch's row of
 /// metrics follows both, so that an epoch that has one can be gone on from.
 fn save(run: &RunDir, trainer: &Trainer, epoch: usize) -> Result<(), CheckpointError> {
-    if epoch > 0 {
-        save_adam_state(trainer, &run.adam_state_path(epoch))?;
+    if let Some(path) = trainer.settings().state(run, epoch) {
+        match trainer.settings() {
+            Optimizer::Adam(_) => save_adam_state(trainer, &path)?,
+            Optimizer::Descent(_) => save_momentum(trainer, &path)?,
+        }
     }
     save_checkpoint(trainer.network(), &run.checkpoint_path(epoch))
 }
 
 /// Leaves of the state before `epoch` the output layer's.
 ///
-/// The last epoch keeps Adam's whole state, twice the network's size, so that the
+/// The last epoch keeps the optimiser's whole state, twice the network's size, so that the
 /// training can be taken up or looked into where it ended. Of every earlier epoch
 /// only the output layer's is kept: it is what the Hessian is compared with, and a
 /// study of 51 runs of 30 epochs would hold 1 GB otherwise.
-fn shorten(run: &RunDir, epoch: usize) -> Result<(), CheckpointError> {
-    if epoch > 1 { keep_output_layer(&run.adam_state_path(epoch - 1)) } else { Ok(()) }
+fn shorten(run: &RunDir, optimizer: &Optimizer, epoch: usize) -> Result<(), CheckpointError> {
+    let before = epoch.checked_sub(1).and_then(|before| optimizer.state(run, before));
+    before.map_or(Ok(()), |path| keep_output_layer(&path))
 }
 
 /// Evaluates the network that `trainer` has at the end of an epoch.

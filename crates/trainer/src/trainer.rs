@@ -9,13 +9,14 @@ use burn::{
 };
 use kappa_fused::{Adam, cross_entropy};
 use kappa_model::{Network, Pass};
-use kappa_run::{BatchSize, Reduction, TrainingConfig};
+use kappa_run::{AdamConfig, BatchSize, Optimizer, Reduction, TrainingConfig};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
     DeviceSplit, TrainError,
     adam::AllMoments,
+    descent,
     evaluate::read,
     watch::{Watch, zero_if_finite},
 };
@@ -28,10 +29,23 @@ const STEPS_A_LOOK: usize = 64;
 /// Samples below which it is not the images that a device has no memory for.
 const LEAST_PIECE: usize = 256;
 
+/// What an optimiser has kept.
+pub(crate) enum Kept {
+    /// Nothing.
+    Nothing,
+    /// Adam.
+    Moments(AllMoments),
+    /// Momentum.
+    Velocities(Vec<(String, TensorData)>),
+}
+
+fn adam(settings: &AdamConfig) -> Adam {
+    Adam { beta_1: settings.beta_1 as f32, beta_2: settings.beta_2 as f32, epsilon: settings.epsilon as f32 }
+}
+
 /// A network being trained on a split.
 pub struct Trainer {
     network: Network,
-    adam: Adam,
     optimizer: ModuleOptimizer,
     /// Both as the epoch began with them.
     start: Option<(Network, ModuleOptimizer)>,
@@ -53,16 +67,13 @@ impl Trainer {
         device: &Device,
         seed: u64,
     ) -> Self {
-        let adam = Adam {
-            beta_1: settings.adam.beta_1 as f32,
-            beta_2: settings.adam.beta_2 as f32,
-            epsilon: settings.adam.epsilon as f32,
-        };
         Self {
             piece: split.piece(),
             network,
-            adam,
-            optimizer: adam.into(),
+            optimizer: match &settings.optimizer {
+                Optimizer::Adam(settings) => adam(settings).into(),
+                Optimizer::Descent(settings) => descent::begin(settings),
+            },
             start: None,
             split,
             settings: settings.clone(),
@@ -102,14 +113,31 @@ impl Trainer {
         self.split.samples().div_ceil(self.batch_size())
     }
 
-    /// Goes on as after `epoch` epochs, at whose end Adam had these moments.
-    pub(crate) fn after(mut self, epoch: usize, moments: AllMoments) -> Self {
+    /// Goes on as after `epoch` epochs, at whose end the optimiser had kept this of each parameter, by
+    /// burn's path of it.
+    pub(crate) fn after(mut self, epoch: usize, kept: Kept) -> Self {
         self.epoch = epoch;
-        for (path, moments) in moments {
-            let continued = self.adam.continued(moments);
-            self.optimizer = self.optimizer.with_group(ParamGroup::from_path(path), continued, None);
+        match (kept, self.settings.optimizer) {
+            (Kept::Moments(moments), Optimizer::Adam(settings)) => {
+                for (path, moments) in moments {
+                    let continued = adam(&settings).continued(moments);
+                    self.optimizer = self.optimizer.with_group(ParamGroup::from_path(path), continued, None);
+                }
+            }
+            (Kept::Velocities(velocities), Optimizer::Descent(settings)) => {
+                for (path, velocity) in velocities {
+                    let continued = descent::Continued::new(&settings, velocity);
+                    self.optimizer = self.optimizer.with_group(ParamGroup::from_path(path), continued, None);
+                }
+            }
+            _ => {}
         }
         self
+    }
+
+    /// What takes the steps.
+    pub(crate) fn settings(&self) -> &Optimizer {
+        &self.settings.optimizer
     }
 
     /// Trains for one epoch. `after_step` is called after each step is queued,
@@ -238,7 +266,7 @@ impl Trainer {
             watch.see("the objective", &objective);
             watch.see_gradients(&self.network, &gradients);
         }
-        let learning_rate = self.settings.adam.learning_rate;
+        let learning_rate = self.settings.optimizer.learning_rate();
         self.network = self.optimizer.step(learning_rate, self.network.clone(), gradients);
         if let Some(watch) = watch {
             watch.see_parameters(&self.network);

@@ -121,7 +121,8 @@ fn the_last_update_is_what_the_last_step_added_to_the_output_layer() {
         for epoch in 1..=EPOCHS {
             let state = load_adam_state(&run.adam_state(epoch).unwrap()).unwrap();
             assert_eq!(state.step as usize, epoch);
-            let OutputLayer { weight, bias, .. } = state.last_update(&config.training.adam);
+            let OutputLayer { weight, bias, .. } =
+                state.last_update(config.training.optimizer.adam().unwrap());
             let updates = [("output.weight", weight), ("output.bias", bias)];
             for (name, updates) in updates {
                 let steps = step_of(&run, epoch, name);
@@ -172,7 +173,7 @@ fn the_moments_are_the_decayed_means_of_the_gradients_and_of_their_squares() {
     let tolerance = 20.0 * U;
     for norm in [false, true] {
         let config = config(norm, EXACT);
-        let adam = config.training.adam;
+        let adam = *config.training.optimizer.adam().unwrap();
         let run = run(&config, folder.path());
         let (mut first, mut second) = (vec![0.0; K * M + K], vec![0.0; K * M + K]);
         for epoch in 1..=EPOCHS {
@@ -211,7 +212,7 @@ fn every_parameters_state_lies_as_the_parameter_does_in_the_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     for norm in [false, true] {
         let config = config(norm, EXACT);
-        let adam = config.training.adam;
+        let adam = *config.training.optimizer.adam().unwrap();
         let run = run(&config, folder.path());
         let path = run.adam_state(EPOCHS).unwrap();
         let parameters: Vec<_> = contents(&run.checkpoint_path(EPOCHS))
@@ -293,7 +294,7 @@ fn the_bias_goes_last_in_the_row_of_its_class() {
     let config = config(false, "");
     let run = run(&config, folder.path());
     let state = load_adam_state(&run.adam_state(EPOCHS).unwrap()).unwrap();
-    let layer = state.preconditioner(&config.training.adam);
+    let layer = state.preconditioner(config.training.optimizer.adam().unwrap());
     assert_eq!((layer.classes(), layer.features()), (K, M));
     let joined = layer.with_bias();
     assert_eq!(joined.len(), K * (M + 1));
@@ -384,7 +385,7 @@ fn every_cut_of_a_state_and_a_network_in_its_place_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(&config(true, ""), folder.path());
     let network = complaint(&run.checkpoint_path(EPOCHS));
-    assert!(network.contains("not Adam's state") && network.contains("no tensor `output.weight.exp_avg`"));
+    assert!(network.contains("not an optimiser's state") && network.contains("no tensor `output.weight.exp_avg`"));
     let bytes = std::fs::read(run.adam_state(1).unwrap()).unwrap();
     let path = folder.path().join("cut.safetensors");
     for length in 0..bytes.len() {

@@ -9,7 +9,7 @@ use burn::{
 };
 use kappa_data::LabelledImages;
 use kappa_model::{Initialisation, Kind, Network, NetworkShape, Normalisation};
-use kappa_run::{AdamConfig, BatchSize, Reduction, Scaling, TrainingConfig};
+use kappa_run::{AdamConfig, BatchSize, Optimizer, Reduction, Scaling, TrainingConfig};
 use kappa_trainer::{DeviceSplit, PixelScaling, TrainError, Trainer};
 
 const SAMPLES: usize = 40;
@@ -50,7 +50,7 @@ fn error(values: &[(&'static str, f32)], batch: usize, learning_rate: f64, norm:
         batch_size: BatchSize::Samples(NonZeroUsize::new(batch).unwrap()),
         reduction: Reduction::Sum,
         l2: 0.0,
-        adam: AdamConfig { learning_rate, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 },
+        optimizer: Optimizer::Adam(AdamConfig { learning_rate, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 }),
     };
     let device = Device::flex();
     let kind = if norm { Kind::Batch } else { Kind::None };

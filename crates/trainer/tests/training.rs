@@ -10,7 +10,7 @@ use burn::{
 };
 use kappa_data::LabelledImages;
 use kappa_model::{Initialisation, Kind, Network, NetworkShape, Normalisation, Place, RunningVariance};
-use kappa_run::{AdamConfig, BatchSize, Reduction, Scaling, TrainingConfig};
+use kappa_run::{AdamConfig, BatchSize, DescentConfig, Optimizer, Reduction, Scaling, TrainingConfig};
 use kappa_trainer::{DeviceSplit, PixelScaling, Trainer, evaluate};
 
 /// Inputs, hidden units, classes, samples.
@@ -40,7 +40,12 @@ fn settings(reduction: Reduction, l2: f64) -> TrainingConfig {
         l2,
         // A large epsilon keeps a step in proportion to its gradient, so that the rounding
         // of a small gradient is not blown up to a whole step.
-        adam: AdamConfig { learning_rate: 0.05, beta_1: 0.8, beta_2: 0.9, epsilon: 0.1 },
+        optimizer: Optimizer::Adam(AdamConfig {
+            learning_rate: 0.05,
+            beta_1: 0.8,
+            beta_2: 0.9,
+            epsilon: 0.1,
+        }),
     }
 }
 
@@ -102,8 +107,8 @@ fn objective(parameters: &[f64], norm: Normalisation, settings: &TrainingConfig)
     loss + settings.l2 * [w1, w2].concat().iter().map(|w| w * w).sum::<f64>()
 }
 
-/// Objectives of the first steps, by central differences and Adam
-/// (Kingma and Ba 2015, algorithm 1).
+/// Objectives of the first steps, by central differences and Adam (Kingma and Ba 2015, algorithm 1), or
+/// descent with momentum as PyTorch's documentation of SGD has it.
 fn reference(
     mut parameters: Vec<f64>,
     norm: Normalisation,
@@ -111,7 +116,7 @@ fn reference(
     steps: i32,
 ) -> Vec<f64> {
     const STEP: f64 = 1e-6;
-    let adam = settings.adam;
+    let rate = settings.optimizer.learning_rate();
     let (mut first, mut second) = (vec![0.0; parameters.len()], vec![0.0; parameters.len()]);
     let mut objectives = Vec::new();
     for t in 1..=steps {
@@ -127,27 +132,41 @@ fn reference(
             })
             .collect();
         for (i, g) in gradient.into_iter().enumerate() {
-            first[i] = adam.beta_1 * first[i] + (1.0 - adam.beta_1) * g;
-            second[i] = adam.beta_2 * second[i] + (1.0 - adam.beta_2) * g * g;
-            let m = first[i] / (1.0 - adam.beta_1.powi(t));
-            let v = second[i] / (1.0 - adam.beta_2.powi(t));
-            parameters[i] -= adam.learning_rate * m / (v.sqrt() + adam.epsilon);
+            match &settings.optimizer {
+                Optimizer::Adam(adam) => {
+                    first[i] = adam.beta_1 * first[i] + (1.0 - adam.beta_1) * g;
+                    second[i] = adam.beta_2 * second[i] + (1.0 - adam.beta_2) * g * g;
+                    let m = first[i] / (1.0 - adam.beta_1.powi(t));
+                    let v = second[i] / (1.0 - adam.beta_2.powi(t));
+                    parameters[i] -= rate * m / (v.sqrt() + adam.epsilon);
+                }
+                Optimizer::Descent(descent) => {
+                    first[i] = descent.momentum * first[i] + g;
+                    parameters[i] -= rate * first[i];
+                }
+            }
         }
     }
     objectives
 }
 
 #[test]
-fn steps_are_adams_on_the_gradient_of_the_objective() {
-    for (reduction, l2, norm) in [
-        (Reduction::Mean, 0.0, NONE),
-        (Reduction::Mean, 0.3, NONE),
-        (Reduction::Sum, 0.02, NONE),
-        (Reduction::Mean, 0.0, NORM),
-        (Reduction::Mean, 0.1, NORM),
-        (Reduction::Sum, 0.5, NORM),
+fn steps_are_the_optimisers_on_the_gradient_of_the_objective() {
+    let adam = settings(Reduction::Mean, 0.0).optimizer;
+    let descent = |momentum| Optimizer::Descent(DescentConfig { learning_rate: 0.1, momentum });
+    for (reduction, l2, norm, optimizer) in [
+        (Reduction::Mean, 0.0, NONE, adam),
+        (Reduction::Mean, 0.3, NONE, adam),
+        (Reduction::Sum, 0.02, NONE, adam),
+        (Reduction::Mean, 0.0, NORM, adam),
+        (Reduction::Mean, 0.1, NORM, adam),
+        (Reduction::Sum, 0.5, NORM, adam),
+        (Reduction::Mean, 0.0, NONE, descent(0.0)),
+        (Reduction::Mean, 0.1, NORM, descent(0.0)),
+        (Reduction::Mean, 0.1, NONE, descent(0.9)),
+        (Reduction::Mean, 0.0, NORM, descent(0.5)),
     ] {
-        let settings = settings(reduction, l2);
+        let settings = TrainingConfig { optimizer, ..settings(reduction, l2) };
         let network = network(norm);
         let expected = reference(parameters(&network), norm, &settings, 8);
         let mut trainer = trainer(network, &settings);
@@ -188,7 +207,7 @@ fn mini_batches_cover_the_split_once_in_another_order_each_epoch() {
     // loss of the split, and the batches of two epochs differ.
     let mut settings = settings(Reduction::Mean, 0.0);
     settings.batch_size = BatchSize::Samples(NonZeroUsize::MIN);
-    settings.adam.learning_rate = 1e-30;
+    *settings.optimizer.learning_rate_mut() = 1e-30;
     let network = network(NONE);
     let scaling = PixelScaling::new(Scaling::Unit, &images()).unwrap();
     let split = DeviceSplit::new(&images(), K, scaling, &Device::flex());

@@ -23,7 +23,7 @@ fn mistakes_are_told_and_leave_nothing_behind() {
         (&["train", "beside.toml"], "for `epochs`, did you mean `training.epochs`?"),
         (
             &["train", &smoke, "--learning-rate", "3e-4"],
-            "did you mean `--set training.adam.learning_rate=..`?",
+            "did you mean `--set training.adam.learning_rate=..` or `--set training.descent.learning_rate=..`?",
         ),
         (&["study", &paper, "--set", "hidden=50"], "did you mean `recipe.network.hidden`?"),
         (

@@ -198,6 +198,50 @@ fn a_run_goes_on_beyond_its_end_as_if_it_had_been_meant_to_go_there() {
 }
 
 #[test]
+fn descent_goes_on_with_its_momentum_and_has_no_state_without() {
+    let kappa = Kappa::new();
+    for (momentum, files) in [("0.9", 3 + 2 * 2), ("0.0", 3 + 2)] {
+        let setting = format!("training.descent.momentum={momentum}");
+        let run = |epochs: &'static str| {
+            kappa.train(&[
+                "--set",
+                "training.optimizer=descent",
+                "--set",
+                "training.descent.learning_rate=0.1",
+                "--set",
+                &setting,
+                "--set",
+                epochs,
+                "--set",
+                "data.train=300",
+            ])
+        };
+        let (whole, run) = (run("training.epochs=4"), run("training.epochs=2"));
+        assert_eq!(contents(&run).len(), files, "{momentum}");
+        let path = run.to_str().unwrap();
+        kappa.says(&[
+            "train",
+            "--resume",
+            path,
+            "--set",
+            "training.epochs=4",
+            "--backend",
+            "flex",
+            "--quiet",
+        ]);
+        assert_same(&run, &whole);
+        let said = kappa.says(&["hessian", path, "--directions", "--backend", "flex", "--full"]);
+        assert!(said.contains("gradient") && !said.contains("Adam"), "{said}");
+        let said = kappa.says(&["hessian", path, "--parameters", "all", "--backend", "flex"]);
+        assert!(
+            said.contains("2 / learning rate                     20.0") && !said.contains("Adam"),
+            "{said}"
+        );
+        kappa.says(&["verify", path, "--backend", "flex"]);
+    }
+}
+
+#[test]
 fn a_run_that_was_stopped_can_be_told_another_end() {
     let kappa = Kappa::new();
     let (mut first, run) = long_run(&kappa);

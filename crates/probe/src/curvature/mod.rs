@@ -20,8 +20,8 @@ use kappa_hessian::{
 };
 use kappa_model::{Network, NetworkShape, Parameter};
 use kappa_run::{
-    AdamConfig, AdamRecord, CURVATURE_VERSION, CurvatureEvidence, CurvatureRecord, CurvatureSummary,
-    DensityRecord, EndRecord, Parameters, Request, SpectrumSettings, TensorSize, TraceRecord, kappa_prime,
+    AdamRecord, CURVATURE_VERSION, CurvatureEvidence, CurvatureRecord, CurvatureSummary, DensityRecord,
+    EndRecord, Optimizer, Parameters, Request, SpectrumSettings, TensorSize, TraceRecord, kappa_prime,
 };
 use kappa_trainer::DeviceSplit;
 
@@ -48,7 +48,7 @@ pub struct NetworkPoint {
     /// What Adam divides a step of each parameter by, D, where that is known.
     pub(crate) preconditioner: Option<Vec<f64>>,
     /// How it was trained, where that is known.
-    pub(crate) adam: Option<AdamConfig>,
+    pub(crate) optimizer: Option<Optimizer>,
 }
 
 /// How much is checked of a network's Hessian.
@@ -259,7 +259,7 @@ pub(crate) fn record(
         evidence,
         blocks,
         adam,
-        descent_threshold: point.adam.map(|adam| 2.0 / adam.learning_rate),
+        descent_threshold: point.optimizer.map(|optimizer| 2.0 / optimizer.learning_rate()),
         density,
         seconds: start.elapsed().as_secs_f64(),
         settings: point.settings,
@@ -271,7 +271,8 @@ fn adam(
     point: &NetworkPoint,
     observer: &dyn Observer,
 ) -> Result<Option<AdamRecord>, ProbeError> {
-    let (Some(divisors), Some(adam)) = (&point.preconditioner, &point.adam) else { return Ok(None) };
+    let adam = point.optimizer.as_ref().and_then(Optimizer::adam);
+    let (Some(divisors), Some(adam)) = (&point.preconditioner, adam) else { return Ok(None) };
     observer.stage("what Adam sees", None);
     let scale = divisors.iter().map(|divisor| divisor.sqrt().recip()).collect();
     let seen = Scaled::new(&looked.hessian, scale)?;

@@ -12,7 +12,12 @@ pub(super) trait Configuration: Serialize + DeserializeOwned {
     fn keys() -> Vec<String> {
         let shortest = toml::from_str::<Self>(&Self::shortest()).ok();
         let table = shortest.and_then(|shortest| Table::try_from(&shortest).ok()).unwrap_or_default();
-        paths(&table)
+        paths(&table).into_iter().chain(Self::others().iter().map(ToString::to_string)).collect()
+    }
+
+    /// Keys that the shortest one has not, of a table that stands in the place of another.
+    fn others() -> &'static [&'static str] {
+        &[]
     }
 }
 

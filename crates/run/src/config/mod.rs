@@ -8,6 +8,7 @@ mod batch_size;
 mod bounds;
 mod hidden;
 mod keys;
+mod optimizer;
 mod set;
 mod study;
 mod whole;
@@ -25,13 +26,11 @@ use toml::Table;
 pub use self::{
     batch_size::BatchSize,
     keys::UnknownKey,
+    optimizer::{AdamConfig, DescentConfig, Optimizer},
     study::{Arm, GridConfig, StudyConfig, SweepConfig},
     whole::{WholeConfig, WholePoint},
 };
-use self::{
-    bounds::{decay, file_name, non_negative, positive},
-    keys::Configuration,
-};
+use self::{bounds::file_name, keys::Configuration};
 use crate::{RunError, reading::read_configuration, shown};
 
 /// One network, trained once.
@@ -132,20 +131,18 @@ impl NetworkConfig {
 
 /// How the network is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "optimizer::Written", into = "optimizer::Written")]
 pub struct TrainingConfig {
     /// Passes over the training split.
     pub epochs: NonZeroUsize,
     /// Samples a step: a number, or "full" for one step an epoch.
     pub batch_size: BatchSize,
     /// Whether a step's loss is the mean or the sum over its samples.
-    #[serde(default)]
     pub reduction: Reduction,
     /// The penalty l2 * (the sum over the weight matrices of W^2) added to the loss.
-    #[serde(default, deserialize_with = "non_negative")]
     pub l2: f64,
     /// The optimiser.
-    pub adam: AdamConfig,
+    pub optimizer: Optimizer,
 }
 
 /// Mean or sum over the samples of a step.
@@ -157,34 +154,6 @@ pub enum Reduction {
     Mean,
     /// The sum, as the paper writes it.
     Sum,
-}
-
-/// Adam's four numbers (Kingma and Ba 2015, algorithm 1).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AdamConfig {
-    /// The learning rate alpha.
-    #[serde(deserialize_with = "positive")]
-    pub learning_rate: f64,
-    /// The decay of the first moment.
-    #[serde(deserialize_with = "decay", default = "default_beta_1")]
-    pub beta_1: f64,
-    /// The decay of the second moment.
-    #[serde(deserialize_with = "decay", default = "default_beta_2")]
-    pub beta_2: f64,
-    /// Added to the root of the second moment.
-    #[serde(deserialize_with = "positive", default = "default_adam_epsilon")]
-    pub epsilon: f64,
-}
-
-fn default_beta_1() -> f64 {
-    0.9
-}
-fn default_beta_2() -> f64 {
-    0.999
-}
-fn default_adam_epsilon() -> f64 {
-    1e-8
 }
 
 impl Config {
@@ -255,6 +224,10 @@ impl Configuration for Config {
         "name = \"x\"\ndata.folder = \".\"\ndata.train = 1\ndata.validation = 1\ndata.test = 1\n\
          network.hidden = 1\ntraining.epochs = 1\ntraining.batch_size = 1\ntraining.adam.learning_rate = 1.0\n"
             .to_owned()
+    }
+
+    fn others() -> &'static [&'static str] {
+        &["training.descent.learning_rate", "training.descent.momentum"]
     }
 }
 

@@ -9,8 +9,15 @@ use super::{Config, WholeConfig, bounds, keys::Configuration, parse};
 use crate::{RunError, reading::read_configuration, shown};
 
 /// What a study, and not an arm, sets.
-const THE_STUDYS: [&str; 6] =
-    ["name", "seed", "data.folder", "training.epochs", "training.l2", "training.adam.learning_rate"];
+const THE_STUDYS: [&str; 7] = [
+    "name",
+    "seed",
+    "data.folder",
+    "training.epochs",
+    "training.l2",
+    "training.adam.learning_rate",
+    "training.descent.learning_rate",
+];
 
 /// Arms of one recipe, trained along a grid, with paired seeds, and measured each epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -216,6 +223,10 @@ impl Configuration for StudyConfig {
              whole.epochs = [0]\nwhole.parameters = [\"all\"]\nwhole.statistics = [\"running\"]\nwhole.samples = 1\n\
              arms = [{{ name = \"x\" }}]\n{recipe}"
         )
+    }
+
+    fn others() -> &'static [&'static str] {
+        &["recipe.training.descent.learning_rate", "recipe.training.descent.momentum"]
     }
 }
 

@@ -79,7 +79,7 @@ fn values_can_be_set_from_the_command_line() {
         ],
     )
     .unwrap();
-    assert_eq!(config.training.adam.learning_rate, 0.5);
+    assert_eq!(config.training.optimizer.learning_rate(), 0.5);
     assert_eq!(config.training.batch_size, BatchSize::Full);
     let normalisation = config.network.normalisation;
     let (kind, place) = (Kind::Batch, Place::After);
@@ -139,7 +139,8 @@ fn a_key_that_is_the_end_of_a_known_one_is_told_with_that_one() {
     assert_eq!(known_as(TEXT, &["adam.epsilon=1"]), ["training.adam.epsilon"]);
     let either = "network.normalisation.epsilon or training.adam.epsilon";
     assert_eq!(known_as(TEXT, &["epsilon=1"]), [either]);
-    assert_eq!(known_as(TEXT, &["training.learning_rate=1"]), ["training.adam.learning_rate"]);
+    let either = "training.adam.learning_rate or training.descent.learning_rate";
+    assert_eq!(known_as(TEXT, &["training.learning_rate=1"]), [either]);
     assert_eq!(known_as(&format!("epochs = 3\n{TEXT}"), &[]), ["training.epochs"]);
     // Of a misspelt one nothing is known, and of a wrong value nothing is unknown.
     assert!(known_as(TEXT, &["network.hiden=50"]).is_empty());
@@ -151,7 +152,7 @@ fn the_keys_are_those_of_the_guide() {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/train.md");
     let guide = std::fs::read_to_string(guide).unwrap();
     let keys = Config::keys();
-    assert_eq!(keys.len(), 23, "{keys:?}");
+    assert_eq!(keys.len(), 26, "{keys:?}");
     for key in keys {
         let last = key.rsplit('.').next().unwrap();
         assert!(guide.contains(&format!("`{last}`")) || guide.contains(&format!("`{key}`")), "{key}");
@@ -196,4 +197,22 @@ fn a_bad_assignment_is_told_as_it_was_typed() {
     let unknown = complaint(TEXT, &["training.lr=1"]);
     assert!(unknown.contains("with training.lr=1") && unknown.contains("unknown field `lr`"), "{unknown}");
     assert!(complaint(TEXT, &["seed=-1"]).contains("with seed=-1"));
+}
+
+#[test]
+fn an_optimizer_is_chosen_by_name_and_has_its_table() {
+    let load = |set: &[&str]| parse(TEXT, set);
+    assert!(load(&[]).unwrap().training.optimizer.adam().is_some());
+    let message = load(&["training.optimizer=descent"]).unwrap_err().to_string();
+    assert!(message.contains("missing table `training.descent`"), "{message}");
+    let descent = load(&["training.optimizer=descent", "training.descent.learning_rate=0.5"]).unwrap();
+    let expected = DescentConfig { learning_rate: 0.5, momentum: 0.0 };
+    assert_eq!(descent.training.optimizer, Optimizer::Descent(expected));
+    // Adam's table, which is there too, is passed over and not written.
+    let written = descent.to_toml().unwrap();
+    assert!(written.contains("optimizer = \"descent\"") && !written.contains("adam"), "{written}");
+    assert_eq!(parse(&written, &[]).unwrap(), descent);
+    let message = load(&["training.optimizer=newton"]).unwrap_err().to_string();
+    assert!(message.contains("newton") && message.contains("descent"), "{message}");
+    assert!(Config::keys().contains(&"training.descent.momentum".to_owned()));
 }
