@@ -18,6 +18,10 @@ train-cpu *args:
 hessian *args:
     {{kappa}} hessian {{args}}
 
+# Why it is faster: arms, interventions, rates, explanations
+why *args:
+    {{kappa}} why configs/why.toml {{args}}
+
 # The paper's study: grid, paired seeds, a Hessian each epoch, verdicts, report
 paper *args:
     {{kappa}} study configs/paper.toml {{args}}

@@ -8,6 +8,7 @@ use kappa_report::ReportError;
 use kappa_run::{RunError, escaped};
 use kappa_study::StudyError;
 use kappa_trainer::{CheckpointError, TrainError};
+use kappa_why::WhyError;
 
 use crate::{advice, backend::BackendError, output::printable};
 
@@ -33,6 +34,8 @@ pub enum CliError {
     NoPlace(RunError),
     #[error(transparent)]
     Study(#[from] StudyError),
+    #[error(transparent)]
+    Why(#[from] WhyError),
     #[error(transparent)]
     Report(#[from] ReportError),
     #[error(transparent)]

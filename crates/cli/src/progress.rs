@@ -10,8 +10,9 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kappa_hessian::Progress;
 use kappa_probe::Observer;
-use kappa_run::{EpochMetrics, RunDir, shown};
+use kappa_run::{EpochMetrics, RunDir, Training, shown};
 use kappa_study::StudyObserver;
+use kappa_why::WhyObserver;
 
 use crate::{interrupt, output::say};
 
@@ -187,5 +188,47 @@ impl StudyObserver for StudyProgress {
             [metrics.train_accuracy, metrics.validation_accuracy, metrics.test_accuracy]
                 .map(|accuracy| 100.0 * accuracy);
         self.say(format_args!("  {name:<32}{train:7.2} %{validation:7.2} %{test:7.2} %{note}"));
+    }
+}
+
+/// Shows a `kappa why`: a line for each training.
+pub struct WhyProgress {
+    quiet: bool,
+    bar: ProgressBar,
+}
+
+impl WhyProgress {
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet, bar: bar(0, "", quiet) }
+    }
+}
+
+impl Drop for WhyProgress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl WhyObserver for WhyProgress {
+    fn go_on(&mut self) -> ControlFlow<()> {
+        self.bar.inc(1);
+        interrupt::go_on()
+    }
+
+    fn stage(&mut self, name: &'static str, variants: usize) {
+        self.bar.set_message(name);
+        if !self.quiet {
+            self.bar.suspend(|| say(format_args!("{name}: {variants} arms and interventions")));
+        }
+    }
+
+    fn trained(&mut self, name: &str, training: &Training) {
+        if !self.quiet {
+            let (steps, last) = (training.losses.len().saturating_sub(1), training.losses.last());
+            let loss = last.copied().unwrap_or(f64::NAN);
+            self.bar.suspend(|| {
+                say(format_args!("  {name:<44}{steps:>5} steps  {loss:>9.4}  {:>6.1} s", training.seconds));
+            });
+        }
     }
 }

@@ -276,6 +276,34 @@ impl Network {
         folded
     }
 
+    /// The same function where a normalisation stands behind a ReLU and all of its s are above zero: of
+    /// s relu(z) + o = relu(s z) + o the scale goes into the layer itself, and the offset into the next one,
+    ///
+    /// ```text
+    /// W1' = diag(s) W1,   b1' = s b1,   b' = b + W o .
+    /// ```
+    ///
+    /// What cannot be folded so stays as it is.
+    pub fn folded_into_own_layers(&self) -> Self {
+        let mut folded = self.with_effective_weights();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let map =
+                layer.norm.as_ref().filter(|_| layer.place() == Place::After).and_then(Norm::affine_map);
+            let Some((scale, offset)) = map else { continue };
+            folded.layers[index].norm = None;
+            folded.layers[index].normalisation.kind = Kind::None;
+            let own = &mut folded.layers[index].linear;
+            *own = Dense::of(own.weight() * scale.clone().unsqueeze_dim(0), own.bias() * scale);
+            let next = match index + 1 < self.layers.len() {
+                true => &mut folded.layers[index + 1].linear,
+                false => &mut folded.output,
+            };
+            let shift = offset.unsqueeze_dim::<2>(0).matmul(next.weight()).squeeze_dim::<1>(0);
+            *next = Dense::of(next.weight(), next.bias() + shift);
+        }
+        folded
+    }
+
     /// The network's shape.
     pub fn shape(&self) -> NetworkShape {
         let [features, classes] = self.output.dims();

@@ -75,7 +75,11 @@ impl FeatureOptions {
 
 /// `network` as it is looked at: not recording gradients, in the arithmetic of `forward`, its
 /// running statistics those asked for.
-pub(crate) fn looked_at(
+///
+/// # Errors
+///
+/// [`ProbeError`].
+pub fn looked_at(
     network: &Network,
     split: &DeviceSplit,
     statistics: Statistics,

@@ -9,7 +9,10 @@ use std::num::NonZeroUsize;
 
 use burn::{
     module::Module,
-    tensor::{DType, Device, Tensor, TensorData, activation::softmax},
+    tensor::{
+        DType, Device, Tensor, TensorData,
+        activation::{log_softmax, softmax},
+    },
 };
 use kappa_fused::{DeviceError, piece};
 use kappa_hessian::{
@@ -60,6 +63,8 @@ struct Batch {
     /// Of each piece.
     softmax: Vec<Softmax>,
     upstreams: Upstreams,
+    /// The loss of each piece, summed over its samples: \[1\].
+    losses: Vec<Tensor<1>>,
 }
 
 /// The probabilities of some samples.
@@ -110,12 +115,15 @@ impl NetworkHessian {
             let at = Linearised::new(&network, inputs, pass);
             let mut pieces: Vec<_> = at.logits().into_iter().zip(std::mem::take(pieces)).collect();
             let softmax = piece::map(&place.0, &mut pieces, |_, (logits, piece)| {
-                Softmax::new(logits.clone(), piece.targets.clone().cast(place.1))
+                let targets = piece.targets.clone().cast(place.1);
+                let loss = (log_softmax(logits.clone(), 1) * targets.clone()).sum().neg();
+                (loss, Softmax::new(logits.clone(), targets))
             });
+            let (losses, softmax): (Vec<_>, Vec<_>) = softmax.into_iter().unzip();
             let (softmax, upstreams): (Vec<_>, Vec<_>) = softmax.into_iter().unzip();
             let share = |upstream: Tensor<2>| upstream.div_scalar(samples as f64);
             let upstreams = at.pull_back(upstreams.into_iter().map(share).collect(), &wanted);
-            Batch { at, softmax, upstreams }
+            Batch { at, softmax, upstreams, losses }
         });
         let units = shape.hidden.iter().sum::<usize>().max(1);
         // Two tensors of a layer's width wait: a. or x. , and h. .
@@ -137,6 +145,19 @@ impl NetworkHessian {
         let wanted = self.direction(&vec![0.0; self.size]);
         let found = self.sum(|batch| vec![batch.at.gradient(&batch.upstreams, &wanted)]);
         self.vector(&found.into_iter().next().unwrap_or_else(|| Direction::of_nothing(self.hidden)))
+    }
+
+    /// The mean loss, without a penalty.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError`] if it cannot be read.
+    pub fn loss(&self) -> Result<f64, DeviceError> {
+        let mut sum = 0.0;
+        for loss in self.batches.iter().flat_map(|batch| &batch.losses) {
+            sum += loss.clone().try_into_data().map_err(DeviceError::new)?.iter::<f64>().sum::<f64>();
+        }
+        Ok(sum / self.samples as f64)
     }
 
     /// The Gauss-Newton matrix of the same parameters, at the same point.

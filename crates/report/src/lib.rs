@@ -9,6 +9,7 @@
 //! lead       what was found, in a few sentences
 //! page       report.md and report.html
 //! spectrum   the data of the page's interactive view
+//! why        the report of a `kappa why`
 //! save       what a single measurement leaves, with its plots
 //! ```
 //!
@@ -25,12 +26,14 @@ mod results;
 mod save;
 mod spectrum;
 mod tables;
+mod why;
 
 use std::path::PathBuf;
 
 pub use crate::{
     figures::single::{density_plot, epochs_plot, gap_plot, subsets_plot},
     save::{save_curvature, save_matrix_free, save_over_epochs, save_spectrum},
+    why::{mean, tau, times, write_why_report},
 };
 
 use kappa_run::{Checksums, RunError, StudyDir, shown};

@@ -56,12 +56,14 @@ mod sums;
 mod tensors;
 mod verify;
 mod whole;
+mod why;
 mod write;
 
 pub use checksum::{file_checksum, read_from_anywhere, read_sealed, write_sealed};
 pub use config::{
-    AdamConfig, Arm, BatchSize, Config, DataConfig, DescentConfig, GridConfig, NetworkConfig, Optimizer,
-    Order, Reduction, Scaling, StudyConfig, SweepConfig, TrainingConfig, UnknownKey, WholeConfig, WholePoint,
+    AdamConfig, Arm, BatchSize, Change, Config, DataConfig, DescentConfig, GridConfig, Intervention,
+    NetworkConfig, Optimizer, Order, RatesConfig, Reduction, Scaling, StudyConfig, SweepConfig,
+    TrainingConfig, UnknownKey, WholeConfig, WholePoint, WhyConfig, slug,
 };
 pub use curvature::{
     BlockRecord, BlocksRecord, CURVATURE_VERSION, CurvatureEvidence, CurvatureRecord, CurvatureSummary,
@@ -97,3 +99,6 @@ pub use sums::Checksums;
 pub use tensors::{SavedTensor, read_tensors, write_tensors};
 pub use verify::{CheckedFiles, Unfinished};
 pub use whole::{RunWhole, WHOLE_VERSION, WholeRow};
+pub use why::{
+    End, Measure, Measured, Moved, Ordering, Speeds, Tau, Training, WHY_VERSION, WhyDir, WhyFindings,
+};

@@ -10,7 +10,8 @@ use safetensors::SafeTensors;
 use crate::{
     CURVATURE_VERSION, Config, CurvatureRecord, Exit, FINDINGS_VERSION, Findings, MANIFEST_VERSION,
     MATRIX_FREE_VERSION, Manifest, MatrixFreeRecord, RunDir, RunError, RunSpectra, RunWhole, SPECTRA_VERSION,
-    SPECTRUM_VERSION, SpectrumRecord, StudyConfig, StudyDir, WHOLE_VERSION,
+    SPECTRUM_VERSION, SpectrumRecord, StudyConfig, StudyDir, Training, WHOLE_VERSION, WHY_VERSION, WhyConfig,
+    WhyFindings,
     checksum::read_sealed,
     json::read_json,
     lock::LOCK,
@@ -18,6 +19,7 @@ use crate::{
     shown,
     sums::{Checksums, Listed, SUMS},
     whole::WHOLE,
+    why,
     write::PARTIAL,
 };
 
@@ -150,6 +152,8 @@ fn checked(path: &Path) -> Option<Result<(), RunError>> {
         "matrix-free.json" => read_json::<MatrixFreeRecord>(path, MATRIX_FREE_VERSION).map(drop),
         "curvature.json" => read_json::<CurvatureRecord>(path, CURVATURE_VERSION).map(drop),
         "findings.json" => read_json::<Findings>(path, FINDINGS_VERSION).map(drop),
+        why::FINDINGS => read_json::<WhyFindings>(path, WHY_VERSION).map(drop),
+        why::CONFIG => read_sealed(path).and_then(|_| WhyConfig::load(path, &[])).map(drop),
         "config.toml" => read_sealed(path).and_then(|_| Config::load(path, &[])).map(drop),
         "study.toml" => read_sealed(path).and_then(|_| StudyConfig::load(path, &[])).map(drop),
         "metrics.csv" => RunDir::open(path.parent()?).and_then(|run| run.whole_epochs()).map(drop),
@@ -158,6 +162,9 @@ fn checked(path: &Path) -> Option<Result<(), RunError>> {
         _ => match path.extension()?.to_str()? {
             "safetensors" => read_sealed(path).and_then(tensors),
             "svg" => read_sealed(path).map(drop),
+            "json" if path.parent()?.ends_with(why::TRAININGS) => {
+                read_json::<Training>(path, WHY_VERSION).map(drop)
+            }
             _ => return None,
         },
     })

@@ -37,6 +37,7 @@ pub enum Command {
     Train(TrainArguments),
     Hessian(Box<HessianArguments>),
     Study(StudyArguments),
+    Why(WhyArguments),
     Report(ReportArguments),
     Verify(VerifyArguments),
     /// List the backends of this build and the GPU adapters found: name, type, driver, limits.
@@ -52,6 +53,7 @@ impl Command {
             Self::Train(arguments) => arguments.common.backend,
             Self::Hessian(arguments) => arguments.common.backend,
             Self::Study(arguments) => arguments.common.backend,
+            Self::Why(arguments) => arguments.common.backend,
             Self::Verify(arguments) => arguments.backend,
             Self::Devices => BackendArgument::Auto,
             Self::Report(_) | Self::Data(_) => return false,
@@ -100,6 +102,34 @@ pub struct TrainArguments {
     pub common: CommonArguments,
 }
 
+/// Find out why a normalisation trains faster: arms, interventions, rates, explanations.
+///
+/// Arms are descended with the full batch from one start at one learning rate, at the best
+/// one of each, and at the largest stable one; interventions change one thing in an arm and
+/// nothing else; and each explanation is measured on the way as its paper measures it. What
+/// was trained is kept: the same command goes on where it was stopped.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kappa why configs/why.toml
+  kappa why configs/why.toml --set seeds=5 --set name=why-5")]
+pub struct WhyArguments {
+    /// What is compared, changed and measured
+    #[arg(value_name = "WHY.toml")]
+    pub config: PathBuf,
+    /// Override one value of the configuration; may be repeated
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Train on the IDX files in this folder instead of what the configuration says
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The folder that its directory is made in
+    #[arg(long, value_name = "DIR", default_value = "outputs")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub common: CommonArguments,
+}
+
 /// Run a whole study: a grid, paired seeds, a Hessian each epoch, verdicts, a report.
 ///
 /// FC is trained along the grid of learning rates and L2 parameters; at the best
@@ -132,7 +162,7 @@ pub struct StudyArguments {
     pub common: CommonArguments,
 }
 
-/// Write a study's report: Table 1, figures, verdicts, and one page with it all.
+/// Write the report of a study, or of a `kappa why`: tables, figures, verdicts on one page.
 ///
 /// It is written from what the runs left, without training: report.html (one file
 /// that opens offline), report.md, and figures as SVG, PNG and CSV.
@@ -141,7 +171,7 @@ pub struct StudyArguments {
 Example:
   kappa report outputs/paper")]
 pub struct ReportArguments {
-    /// The study's directory
+    /// The directory of the study, or of the `kappa why`
     #[arg(value_name = "DIR")]
     pub study: PathBuf,
 }

@@ -7,6 +7,7 @@ mod report;
 mod study;
 mod train;
 mod verify;
+mod why;
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,7 @@ pub fn run(arguments: Arguments) -> Result<(), CliError> {
         Command::Train(arguments) => train::run(&arguments),
         Command::Hessian(arguments) => hessian::run(&arguments),
         Command::Study(arguments) => study::run(&arguments),
+        Command::Why(arguments) => why::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Devices => {

@@ -15,6 +15,7 @@ mod pytorch;
 mod stops;
 mod study;
 mod verify;
+mod why;
 
 use std::{
     path::{Path, PathBuf},

@@ -40,7 +40,9 @@ impl Axis {
     /// The ruler of an axis that holds all `values`.
     pub fn ruler(&self, values: impl Iterator<Item = f64>) -> Ruler {
         let range = self.range(values);
-        Ruler { ticks: self.ticks(&range), range, scale: self.scale }
+        // What has no name has no numbers.
+        let ticks = if self.label.is_empty() { Vec::new() } else { self.ticks(&range) };
+        Ruler { ticks, range, scale: self.scale }
     }
 
     /// The places that all values fit between, with a little room.
@@ -62,14 +64,15 @@ impl Axis {
     fn ticks(&self, range: &Range<f64>) -> Vec<f64> {
         let span = range.end - range.start;
         if self.scale == Scale::Log && span < 2.5 {
-            // Within a few powers of ten: 1, 2, 5 of each.
+            // Within a few powers of ten: 1, 2, 5 of each, or more where these are too few.
             let (first, last) = (range.start.floor() as i32, range.end.ceil() as i32);
-            let ticks: Vec<f64> = (first..=last)
-                .flat_map(|power| [1.0f64, 2.0, 5.0].map(|digit| digit.log10() + f64::from(power)))
-                .filter(|tick| range.contains(tick))
-                .collect();
-            if ticks.len() > 2 {
-                return ticks;
+            for digits in [&[1.0f64, 2.0, 5.0][..], &[1.0, 2.0, 3.0, 4.0, 6.0, 8.0]] {
+                let of_power = |power| digits.iter().map(move |digit| digit.log10() + f64::from(power));
+                let ticks: Vec<f64> =
+                    (first..=last).flat_map(of_power).filter(|tick| range.contains(tick)).collect();
+                if ticks.len() > 2 {
+                    return ticks;
+                }
             }
         }
         let mut step = round_step(span / 6.0);

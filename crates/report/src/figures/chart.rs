@@ -26,6 +26,8 @@ const FONT_SIZE: i32 = 15;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stroke {
+    /// Marks alone.
+    None,
     Solid,
     Dashed,
     Dotted,
@@ -133,12 +135,13 @@ fn draw_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
             line.points.iter().map(|(at, band)| (x.place(*at), y.place(band.median))).collect();
         let style = line.colour.stroke_width(line.width);
         match line.stroke {
+            Stroke::None => chart.draw_series(LineSeries::new([], style))?,
             Stroke::Solid => chart.draw_series(LineSeries::new(points.clone(), style))?,
             Stroke::Dashed => chart.draw_series(DashedLineSeries::new(points.clone(), 9, 5, style))?,
             Stroke::Dotted => chart.draw_series(DashedLineSeries::new(points.clone(), 2, 4, style))?,
         };
         // A marker on every point of a short line, on about seven of a long one.
-        let every = points.len().div_ceil(7).max(1);
+        let every = if line.stroke == Stroke::None { 1 } else { points.len().div_ceil(7).max(1) };
         for point in points.into_iter().step_by(every) {
             draw_marker(chart.plotting_area(), point, line)?;
         }
@@ -206,6 +209,7 @@ fn draw_legend(area: &Area<'_>, entries: &[&Line], width: i32) -> Drawn {
         let ends = [(x, y), (x + SAMPLE, y)];
         let style = line.colour.stroke_width(line.width);
         match line.stroke {
+            Stroke::None => {}
             Stroke::Solid => area.draw(&PathElement::new(ends, style))?,
             Stroke::Dashed => area.draw(&DashedPathElement::new(ends, 9, 5, style))?,
             Stroke::Dotted => area.draw(&DashedPathElement::new(ends, 2, 4, style))?,

@@ -12,6 +12,7 @@ mod raster;
 pub mod single;
 mod study;
 mod whole;
+mod why;
 
 use plotters::style::RGBColor;
 
@@ -20,6 +21,7 @@ pub use self::{
     chart::{Marker, Stroke},
     study::all,
     whole::label as parameters_label,
+    why::{MeasurePanel, arms_by_measure, rates},
 };
 use crate::ReportError;
 

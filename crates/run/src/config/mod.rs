@@ -12,6 +12,7 @@ mod optimizer;
 mod set;
 mod study;
 mod whole;
+mod why;
 
 use std::{
     fmt,
@@ -29,6 +30,7 @@ pub use self::{
     optimizer::{AdamConfig, DescentConfig, Optimizer},
     study::{Arm, GridConfig, StudyConfig, SweepConfig},
     whole::{WholeConfig, WholePoint},
+    why::{Change, Intervention, RatesConfig, WhyConfig, slug},
 };
 use self::{bounds::file_name, keys::Configuration};
 use crate::{RunError, reading::read_configuration, shown};

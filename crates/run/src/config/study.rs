@@ -5,7 +5,7 @@ use std::{collections::HashSet, num::NonZeroUsize, path::Path};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{Config, WholeConfig, bounds, keys::Configuration, parse};
+use super::{Config, WholeConfig, bounds, keys::Configuration, parse, slug};
 use crate::{RunError, reading::read_configuration, shown};
 
 /// What a study, and not an arm, sets.
@@ -66,8 +66,7 @@ pub struct Arm {
 impl Arm {
     /// The name as run directories have it: lower case, "-" for each other sign: "fc-bn".
     pub fn slug(&self) -> String {
-        let words = self.name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-        words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
+        slug(&self.name)
     }
 
     /// What it sets, as `--set` would be told it: "network.hidden=50".
@@ -89,7 +88,7 @@ fn flatten(prefix: &str, table: &Table, settings: &mut Vec<String>) {
 }
 
 /// Puts the values of `set` into `table`, sections into sections.
-fn merge(table: &mut Table, set: &Table) {
+pub(super) fn merge(table: &mut Table, set: &Table) {
     for (key, value) in set {
         match (table.get_mut(key), value) {
             (Some(Value::Table(inner)), Value::Table(set)) => merge(inner, set),
@@ -196,7 +195,8 @@ impl StudyConfig {
 
     /// Whether `text` is a study's configuration and not a run's.
     pub fn is_one(text: &str) -> bool {
-        toml::from_str::<Table>(text).is_ok_and(|table| table.contains_key("recipe"))
+        let is_one = |table: Table| table.contains_key("recipe") && !table.contains_key("rates");
+        toml::from_str::<Table>(text).is_ok_and(is_one)
     }
 
     /// The study's configuration as TOML, every value written out.

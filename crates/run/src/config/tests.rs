@@ -43,7 +43,11 @@ fn every_shipped_configuration_is_valid() {
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if StudyConfig::is_one(&std::fs::read_to_string(&path).unwrap()) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if WhyConfig::is_one(&text) {
+            let why = WhyConfig::load(&path, &[]).unwrap();
+            assert_eq!(super::parse::<WhyConfig>("x", &why.to_toml().unwrap(), &[]).unwrap(), why);
+        } else if StudyConfig::is_one(&text) {
             let study = StudyConfig::load(&path, &[]).unwrap();
             let written: StudyConfig = super::parse("x", &study.to_toml().unwrap(), &[]).unwrap();
             assert_eq!(written, study);

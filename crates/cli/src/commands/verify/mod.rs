@@ -15,8 +15,9 @@ use std::{error::Error, path::Path};
 use kappa_probe::{
     curvature_mismatches, matrix_free_mismatches, network_row_mismatches, row_mismatches, spectrum_mismatches,
 };
-use kappa_run::{CheckedFiles, Mismatch, RunDir, Saved, mismatches, shown};
+use kappa_run::{CheckedFiles, Mismatch, RunDir, Saved, WhyDir, mismatches, shown};
 use kappa_study::find;
+use kappa_why::{WhyError, find_why};
 
 use super::DataSets;
 use crate::{args::VerifyArguments, error::CliError, output::say};
@@ -98,6 +99,9 @@ fn derived(path: &Path, place: &Place, holdings: &[Holding]) -> usize {
             answers => say(format_args!("  {answers} records follow from their eigenvalues")),
         }
     }
+    if let Place::Why(why) = place {
+        wrong += of_why(why);
+    }
     if let Place::Study(study, config) = place
         && let Ok(findings) = study.findings()
     {
@@ -119,6 +123,29 @@ fn derived(path: &Path, place: &Place, holdings: &[Holding]) -> usize {
         }
     }
     wrong
+}
+
+/// Derives again what the trainings of a `kappa why` say, and counts what does not follow.
+fn of_why(why: &WhyDir) -> usize {
+    let file = why.path().join("why.json");
+    let Ok(findings) = why.findings() else {
+        say(format_args!("  {} is unfinished; `kappa why` goes on with it", shown(why.path())));
+        return 0;
+    };
+    let again = why.config().map_err(WhyError::from);
+    match again.and_then(|config| find_why(&config, why, &findings.kappa_version)) {
+        Ok(again) => {
+            let found = mismatches(&findings, &again, 1e-12, |_| false);
+            if found.is_empty() {
+                say(format_args!("  all that it found follows from the trainings"));
+            }
+            told(&file, &found, "from the trainings")
+        }
+        Err(error) => {
+            say(format_args!("  WRONG: {} does not follow from the trainings: {error}", shown(&file)));
+            1
+        }
+    }
 }
 
 /// What was found of the row of `name` at an epoch.

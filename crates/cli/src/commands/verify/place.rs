@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kappa_run::{Checksums, RunDir, RunError, Saved, StudyConfig, StudyDir, is_answer};
+use kappa_run::{Checksums, RunDir, RunError, Saved, StudyConfig, StudyDir, WhyDir, is_answer};
 
 use crate::error::CliError;
 
@@ -13,6 +13,8 @@ const HESSIAN: &str = "hessian";
 pub enum Place {
     Run(RunDir),
     Study(StudyDir, Box<StudyConfig>),
+    /// What `kappa why` has.
+    Why(WhyDir),
     /// What `kappa hessian` has left: of the run that it lies in, if it lies in one.
     Answer(Option<RunDir>),
     /// A report, or what else has a list of checksums.
@@ -35,6 +37,9 @@ impl Place {
             Err(RunError::NotAStudy(_)) => {}
             Err(_) => return Some(Self::Unusable),
         }
+        if WhyDir::is_one(path) {
+            return Some(WhyDir::open(path).map_or(Self::Unusable, Self::Why));
+        }
         match RunDir::find(path) {
             Ok(Some(run)) => return Some(Self::Run(run)),
             Ok(None) => {}
@@ -53,7 +58,7 @@ impl Place {
             Self::Run(run) => Ok(vec![of_run(run.clone())?]),
             Self::Study(study, _) => study.names()?.iter().map(|name| of_run(study.run(name)?)).collect(),
             Self::Answer(run) => Ok(vec![Holding { run: run.clone(), saved: Saved::in_folder(path)? }]),
-            Self::Report | Self::Unusable => Ok(Vec::new()),
+            Self::Why(_) | Self::Report | Self::Unusable => Ok(Vec::new()),
         }
     }
 }

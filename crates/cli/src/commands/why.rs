@@ -1,0 +1,72 @@
+//! `kappa why`.
+
+use kappa_report::{mean, tau, times, write_why_report};
+use kappa_run::{Moved, Speeds, WhyConfig, WhyFindings, shown};
+use kappa_why::{WhyError, run_why};
+
+use super::DataSets;
+use crate::{args::WhyArguments, backend, error::CliError, interrupt, output::say, progress::WhyProgress};
+
+pub fn run(arguments: &WhyArguments) -> Result<(), CliError> {
+    let mut why = WhyConfig::load(&arguments.config, &arguments.set)?;
+    if let Some(folder) = &arguments.data {
+        why.recipe.data.folder = Some(folder.clone());
+    }
+    let mut sets = DataSets::default();
+    let set = sets.get(why.recipe.data.folder.as_deref())?;
+    let chosen = backend::choose(arguments.common.backend.named())?;
+    let mut progress = WhyProgress::new(arguments.common.quiet);
+    let listening = interrupt::listen();
+    let result = run_why(&why, set, &chosen.machine, &arguments.out, &mut progress);
+    drop(progress);
+    let result = result.map_err(|error| match error {
+        WhyError::Stopped => CliError::StudyStopped,
+        error => error.into(),
+    })?;
+    drop(listening);
+    print_speeds(&why, &result.findings);
+    print_interventions(&result.findings);
+    print_orders(&result.findings);
+    let page = write_why_report(&result.directory)?;
+    say(format_args!("\n{}", shown(&page)));
+    Ok(())
+}
+
+/// Each arm's steps to the last loss, its best rate and its largest stable one: geometric means over the seeds.
+fn print_speeds(why: &WhyConfig, findings: &WhyFindings) {
+    let last = why.losses.last().copied().unwrap_or(f64::NAN);
+    say(format_args!(
+        "\n{:<30}{:>14}{:>14}{:>14}{:>14}",
+        format!("steps to a loss of {last}"),
+        format!("at {}", why.rates.matched),
+        "at the best",
+        "that rate",
+        "stable up to"
+    ));
+    let all = findings.arms.iter().chain(findings.interventions.iter().map(|moved| &moved.speeds));
+    for of in all {
+        let Speeds { variant, matched, best, best_rate, stable_rate } = of;
+        let matched: Vec<Option<f64>> =
+            matched.iter().map(|losses| losses.last().copied().flatten()).collect();
+        let cells = [&matched, best, best_rate, stable_rate].map(|values| mean(values));
+        say(format_args!("{variant:<30}{:>14}{:>14}{:>14}{:>14}", cells[0], cells[1], cells[2], cells[3]));
+    }
+}
+
+fn print_interventions(findings: &WhyFindings) {
+    say(format_args!("\n{:<30}{:>30}{:>30}", "steps beside the arm's", "at the matched rate", "at the best"));
+    for Moved { speeds, matched, best, .. } in &findings.interventions {
+        say(format_args!("{:<30}{:>30}{:>30}", speeds.variant, times(matched), times(best)));
+    }
+}
+
+fn print_orders(findings: &WhyFindings) {
+    say(format_args!(
+        "\n{:<42}{:>24}{:>24}{:>24}",
+        "does it order the arms? (tau)", "at equal steps", "at equal losses", "at the best rate"
+    ));
+    for order in &findings.orders {
+        let cells = [&order.by_steps, &order.by_losses, &order.at_best].map(tau);
+        say(format_args!("{:<42}{:>24}{:>24}{:>24}", order.measure.label(), cells[0], cells[1], cells[2]));
+    }
+}
