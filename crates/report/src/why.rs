@@ -3,7 +3,8 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use kappa_run::{
-    Checksums, Estimate, Measure, Moved, Ordering, RunError, Speeds, Tau, WhyConfig, WhyDir, WhyFindings,
+    Answer, Checksums, Estimate, Measure, Moved, Ordering, RunError, Speeds, Tau, WhyConfig, WhyDir,
+    WhyFindings, Word,
 };
 
 use crate::{
@@ -104,14 +105,20 @@ fn page(config: &WhyConfig, findings: &WhyFindings, figures: &[Figure]) -> Strin
     }
     let _ = writeln!(
         page,
-        "## How fast\n\n| | steps at {} | steps at its best rate | that rate | stable up to |\n|---|---|---|---|---|",
+        "## How fast\n\n2 / λ₁ is of the whole network at equal losses on the way at the matched rate.\n\n| | steps at {} | \
+         steps at its best rate | that rate | stable up to | 2 / λ₁ |\n|---|---|---|---|---|---|",
         config.rates.matched
     );
+    let lambda_1 = findings.orders.iter().find(|order| order.measure == Measure::Lambda1);
+    let thresholds = lambda_1.map(|order| order.values.iter()).into_iter().flatten();
+    let mut thresholds =
+        thresholds.map(|seeds| mean(&seeds.iter().map(|lambda| Some(2.0 / lambda)).collect::<Vec<_>>()));
     for of in findings.arms.iter().chain(findings.interventions.iter().map(|moved| &moved.speeds)) {
+        let threshold = thresholds.next().unwrap_or_else(|| "-".to_owned());
         let matched: Vec<Option<f64>> =
             of.matched.iter().map(|losses| losses.last().copied().flatten()).collect();
         let cells = [&matched, &of.best, &of.best_rate, &of.stable_rate].map(|values| mean(values));
-        let _ = writeln!(page, "| {} | {} |", of.variant, cells.join(" | "));
+        let _ = writeln!(page, "| {} | {} | {threshold} |", of.variant, cells.join(" | "));
     }
     let _ = writeln!(
         page,
@@ -133,6 +140,27 @@ fn page(config: &WhyConfig, findings: &WhyFindings, figures: &[Figure]) -> Strin
     for order in &findings.orders {
         let cells = [&order.by_steps, &order.by_losses, &order.at_best].map(tau);
         let _ = writeln!(page, "| {} | {} |", order.measure.label(), cells.join(" | "));
+    }
+    let _ = writeln!(
+        page,
+        "\n## What explains it?\n\nAn explanation *fails* where a change of what it speaks of moves the steps by less \
+         than a tenth, interval included, or its measures order the arms the other way; it *holds* where orders and \
+         changes all say so.\n\n| | orders the arms at {} | at the best rates | what changes it alone | |\n|---|---|---|---|---|",
+        config.rates.matched
+    );
+    for Answer { explanation, at_matched, at_best, changed, word } in &findings.answers {
+        let said = |word: &Option<Word>| word.map_or("-", Word::as_str);
+        let parts: Vec<String> =
+            changed.iter().map(|part| format!("{}: {}", part.name, part.word.as_str())).collect();
+        let _ = writeln!(
+            page,
+            "| {} | {} | {} | {} | **{}** |",
+            explanation.label(),
+            said(at_matched),
+            said(at_best),
+            if parts.is_empty() { "-".to_owned() } else { parts.join(", ") },
+            word.as_str()
+        );
     }
     page
 }

@@ -100,5 +100,6 @@ pub use tensors::{SavedTensor, read_tensors, write_tensors};
 pub use verify::{CheckedFiles, Unfinished};
 pub use whole::{RunWhole, WHOLE_VERSION, WholeRow};
 pub use why::{
-    End, Measure, Measured, Moved, Ordering, Speeds, Tau, Training, WHY_VERSION, WhyDir, WhyFindings,
+    Answer, End, Explains, Measure, Measured, Moved, Ordering, Part, Speeds, Tau, Training, WHY_VERSION,
+    WhyDir, WhyFindings,
 };

@@ -169,6 +169,71 @@ pub struct WhyFindings {
     pub interventions: Vec<Moved>,
     /// Of each measure: whether it orders the arms as their speed does.
     pub orders: Vec<Ordering>,
+    /// Of each explanation: whether it holds.
+    pub answers: Vec<Answer>,
+}
+
+/// An explanation of why a normalisation trains faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Explains {
+    /// A lower kappa' of the last layer (Reyes and Levy).
+    ConditioningOfOutput,
+    /// A lower kappa' of the whole network.
+    Conditioning,
+    /// A lower lambda_1 of the whole network, which allows a larger rate (Bjorck et al. 2018).
+    LargestEigenvalue,
+    /// A smoother loss (Santurkar et al. 2018).
+    Smoothness,
+    /// Less internal covariate shift (Ioffe and Szegedy 2015).
+    CovariateShift,
+}
+
+impl Explains {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::ConditioningOfOutput,
+        Self::Conditioning,
+        Self::LargestEigenvalue,
+        Self::Smoothness,
+        Self::CovariateShift,
+    ];
+
+    /// What it is called.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ConditioningOfOutput => "kappa' of the last layer (the paper)",
+            Self::Conditioning => "kappa' of the whole network",
+            Self::LargestEigenvalue => "lambda_1 of the whole network",
+            Self::Smoothness => "a smoother loss",
+            Self::CovariateShift => "internal covariate shift",
+        }
+    }
+}
+
+/// Whether an explanation holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Which one.
+    pub explanation: Explains,
+    /// Whether its measures order the arms as their steps at the matched rate do, at equal losses; none where
+    /// they were not taken.
+    pub at_matched: Option<Word>,
+    /// The same of the steps at each arm's best rate.
+    pub at_best: Option<Word>,
+    /// Whether what changes it alone moves the speed as it should.
+    pub changed: Vec<Part>,
+    /// Fails where a change moves nothing or an order is against it; holds where all say so.
+    pub word: Word,
+}
+
+/// An intervention's part in an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// The intervention.
+    pub name: String,
+    /// Holds where its interval says so, fails where it says no more than a tenth of the steps.
+    pub word: Word,
 }
 
 /// How fast an arm or an intervention trains.

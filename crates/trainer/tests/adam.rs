@@ -385,7 +385,9 @@ fn every_cut_of_a_state_and_a_network_in_its_place_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     let run = run(&config(true, ""), folder.path());
     let network = complaint(&run.checkpoint_path(EPOCHS));
-    assert!(network.contains("not an optimiser's state") && network.contains("no tensor `output.weight.exp_avg`"));
+    assert!(
+        network.contains("not an optimiser's state") && network.contains("no tensor `output.weight.exp_avg`")
+    );
     let bytes = std::fs::read(run.adam_state(1).unwrap()).unwrap();
     let path = folder.path().join("cut.safetensors");
     for length in 0..bytes.len() {

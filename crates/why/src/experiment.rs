@@ -12,6 +12,7 @@ use kappa_study::claims::estimate;
 use kappa_trainer::{Machine, TrainError};
 
 use crate::{
+    answers::answers,
     rates::{best, largest_stable},
     tau::ordering,
     training::{Asked, Workshop, steps_to},
@@ -204,12 +205,15 @@ fn findings(why: &WhyConfig, all: &[Trained], version: &str) -> WhyFindings {
         })
     };
     let orders = Measure::ALL.into_iter().filter_map(|measure| orders(why, arms, measure, last));
+    let orders: Vec<Ordering> = orders.collect();
+    let interventions: Vec<Moved> = interventions.iter().filter_map(moved).collect();
     WhyFindings {
         schema_version: WHY_VERSION,
         kappa_version: version.to_owned(),
         arms: arms.iter().map(speeds).collect(),
-        interventions: interventions.iter().filter_map(moved).collect(),
-        orders: orders.collect(),
+        answers: answers(&orders, &interventions),
+        interventions,
+        orders,
     }
 }
 

@@ -9,6 +9,7 @@
 //! training    one descent, measured and kept
 //! rates       the best rate, and the largest stable one
 //! tau         whether a measure orders the arms as their speed does
+//! answers     one word for each explanation
 //! experiment  all of it, in an order in which each finds what it needs
 //! ```
 //!
@@ -17,6 +18,7 @@
 //! differentiated. Trainings are kept one by one: what is there is not made again.
 #![deny(missing_docs)]
 
+mod answers;
 mod descent;
 mod experiment;
 mod measures;

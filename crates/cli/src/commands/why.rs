@@ -1,7 +1,7 @@
 //! `kappa why`.
 
 use kappa_report::{mean, tau, times, write_why_report};
-use kappa_run::{Moved, Speeds, WhyConfig, WhyFindings, shown};
+use kappa_run::{Answer, Moved, Speeds, WhyConfig, WhyFindings, Word, shown};
 use kappa_why::{WhyError, run_why};
 
 use super::DataSets;
@@ -27,6 +27,7 @@ pub fn run(arguments: &WhyArguments) -> Result<(), CliError> {
     print_speeds(&why, &result.findings);
     print_interventions(&result.findings);
     print_orders(&result.findings);
+    print_answers(&result.findings);
     let page = write_why_report(&result.directory)?;
     say(format_args!("\n{}", shown(&page)));
     Ok(())
@@ -62,11 +63,30 @@ fn print_interventions(findings: &WhyFindings) {
 
 fn print_orders(findings: &WhyFindings) {
     say(format_args!(
-        "\n{:<42}{:>24}{:>24}{:>24}",
+        "\n{:<42}{:>28}{:>28}{:>28}",
         "does it order the arms? (tau)", "at equal steps", "at equal losses", "at the best rate"
     ));
     for order in &findings.orders {
         let cells = [&order.by_steps, &order.by_losses, &order.at_best].map(tau);
-        say(format_args!("{:<42}{:>24}{:>24}{:>24}", order.measure.label(), cells[0], cells[1], cells[2]));
+        say(format_args!("{:<42}{:>28}{:>28}{:>28}", order.measure.label(), cells[0], cells[1], cells[2]));
+    }
+}
+
+fn print_answers(findings: &WhyFindings) {
+    say(format_args!(
+        "\n{:<46}{:>16}{:>16}  {}",
+        "what explains it?", "at the matched", "at the best", "what changes it alone"
+    ));
+    for Answer { explanation, at_matched, at_best, changed, word } in &findings.answers {
+        let said = |word: &Option<Word>| word.map_or("-", Word::as_str);
+        let parts: Vec<String> =
+            changed.iter().map(|part| format!("{}: {}", part.name, part.word.as_str())).collect();
+        let (label, of_all) = (explanation.label(), word.as_str());
+        say(format_args!(
+            "{label:<38}{of_all:<8}{:>16}{:>16}  {}",
+            said(at_matched),
+            said(at_best),
+            parts.join(", ")
+        ));
     }
 }

@@ -100,6 +100,7 @@ fn it_says_which_explanation_holds_and_a_killed_one_goes_on_to_the_same_end() {
     assert_eq!(findings["arms"].as_array().unwrap().len(), 3);
     assert_eq!(findings["interventions"].as_array().unwrap().len(), 5);
     assert_eq!(findings["orders"].as_array().unwrap().len(), 13);
+    assert_eq!(findings["answers"].as_array().unwrap().len(), 5);
     assert!(findings["arms"][1]["stable_rate"][0].as_f64().unwrap() > 0.0);
     // All follows, and what is changed does not.
     let said = kappa.says(&["verify", "outputs/tiny", "--backend", "flex"]);
