@@ -123,29 +123,28 @@ fn all(
         all.push(Trained { variant, matched, best: Vec::new(), stable: Vec::new() });
     }
     observer.stage("at the best rate", count);
-    for index in 0..count {
-        let Some(of) = all.get(index) else { continue };
-        let found = of.matched.iter().enumerate().map(|(seed, matched)| {
-            best(workshop, &of.variant, matched, like(&of.variant, &all, seed), observer)
-        });
-        let found = found.collect::<Result<_, _>>()?;
-        if let Some(of) = all.get_mut(index) {
-            of.best = found;
-        }
-    }
+    let bests = of_each(&all, |variant, matched, like| best(workshop, variant, matched, like, observer))?;
     observer.stage("at the largest stable rate", count);
-    for index in 0..count {
-        let Some(of) = all.get(index) else { continue };
-        let found = of.matched.iter().enumerate().map(|(seed, matched)| {
-            let like = like(&of.variant, &all, seed);
-            largest_stable(workshop, &of.variant, matched.seed, like, observer)
-        });
-        let found = found.collect::<Result<_, _>>()?;
-        if let Some(of) = all.get_mut(index) {
-            of.stable = found;
-        }
+    let stables = of_each(&all, |variant, matched, like| {
+        largest_stable(workshop, variant, matched.seed, like, observer)
+    })?;
+    for ((of, best), stable) in all.iter_mut().zip(bests).zip(stables) {
+        (of.best, of.stable) = (best, stable);
     }
     Ok(findings(why, &all, version))
+}
+
+/// What `find` says of each variant and seed, by its training at the matched rate and that of the arm that it is
+/// like.
+fn of_each<T>(
+    all: &[Trained],
+    mut find: impl FnMut(&Variant, &Training, Option<&Training>) -> Result<T, WhyError>,
+) -> Result<Vec<Vec<T>>, WhyError> {
+    let mut of_variant = |of: &Trained| {
+        let seeds = of.matched.iter().enumerate();
+        seeds.map(|(seed, matched)| find(&of.variant, matched, like(&of.variant, all, seed))).collect()
+    };
+    all.iter().map(&mut of_variant).collect()
 }
 
 /// The training of the arm that an intervention is like.
