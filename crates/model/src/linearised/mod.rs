@@ -20,16 +20,17 @@
 //! Without a batch's statistics a piece goes all the way up and down alone. With them it goes from one
 //! normalisation to the next, where it waits for what all pieces have together: two sums over the rows.
 //!
-//! A normalisation's part is in `norm`, a product's way over the pieces in `sweep`, squares of
-//! single samples' gradients in `squares`, what a direction is in `direction`.
+//! The way up at the point itself is in `forward`, a normalisation's part in `norm`, a product's way over the
+//! pieces in `sweep`, squares of single samples' gradients in `squares`, what a direction is in `direction`.
 
 mod direction;
+mod forward;
 mod norm;
 mod squares;
 mod sweep;
 mod weight;
 
-use burn::tensor::{DType, Device, Int, Tensor, activation::relu};
+use burn::tensor::{DType, Device, Int, Tensor};
 use kappa_fused::{ByteScale, DeviceError, piece};
 
 pub use direction::{Direction, LayerDirection};
@@ -37,7 +38,7 @@ use norm::{NormPoint, Normalised};
 use sweep::Sweep;
 use weight::WeightPoint;
 
-use crate::{Network, Pass, Place, network::HiddenLayer};
+use crate::{Network, Place};
 
 /// What goes into the first layer, [n, d].
 #[derive(Debug, Clone)]
@@ -121,52 +122,6 @@ impl Inputs {
 }
 
 impl Linearised {
-    /// `network`, which must not record gradients, with these inputs, [n, d] each. By [`Pass::Batch`]
-    /// its statistics are those of all of them together, and functions of its parameters. How the inputs
-    /// are cut changes rounding, and nothing else.
-    pub fn new(network: &Network, pieces: impl IntoIterator<Item = Inputs>, pass: Pass) -> Self {
-        let (device, dtype) = place(network);
-        let linears = network.layers.iter().map(|layer| &layer.linear).chain([&network.output]);
-        let weights = linears.map(WeightPoint::new).collect();
-        let network = &network.with_effective_weights();
-        let start = |inputs: Inputs| Growing { point: None, inputs, layers: Vec::new(), seen: None };
-        let mut growing: Vec<Growing> = pieces.into_iter().map(start).collect();
-        let rows: usize = growing.iter().map(|piece| piece.inputs.rows()).sum();
-        let mut norms = Vec::with_capacity(network.layers.len());
-        for layer in &network.layers {
-            piece::map(&device, &mut growing, |_, piece| piece.begin(layer, dtype));
-            let sum = |of: &(dyn Fn(Tensor<2>) -> Tensor<2> + Sync), growing: &mut [Growing]| {
-                let sums = piece::map(&device, growing, |_, piece| piece.seen.clone().map(of));
-                sums.into_iter().flatten().reduce(|sum, part| sum + part)
-            };
-            let like = Tensor::<2>::zeros([1, layer.linear.dims()[1]], (&device, dtype));
-            let point = layer.norm.as_ref().and_then(|norm| match pass {
-                Pass::Training | Pass::Batch if norm.settings().has_statistics() => {
-                    let mean = sum(&norm::sum_of_rows, &mut growing)?.div_scalar(rows as f64);
-                    let squares = |seen: Tensor<2>| {
-                        let centred = seen - mean.clone();
-                        norm::sum_of_rows(centred.clone() * centred)
-                    };
-                    let variance = sum(&squares, &mut growing)?.div_scalar(rows as f64);
-                    Some(NormPoint::by_statistics_of(norm, &like, rows, mean.clone(), variance))
-                }
-                _ => Some(NormPoint::by_running_statistics(norm, &like)),
-            });
-            piece::map(&device, &mut growing, |_, piece| piece.end(layer, point.as_ref()));
-            norms.push(point);
-        }
-        piece::map(&device, &mut growing, |_, piece| {
-            let features = piece.handed_on(dtype);
-            let logits = piece::dense(features, network.output.weight(), network.output.bias());
-            piece.point = Some(logits);
-        });
-        let point = |piece: Growing| {
-            Some(PiecePoint { inputs: piece.inputs, layers: piece.layers, logits: piece.point? })
-        };
-        let pieces = growing.into_iter().filter_map(point).collect();
-        Self { network: network.clone(), norms, weights, pieces }
-    }
-
     /// Of each piece, [n, K].
     pub fn logits(&self) -> Vec<Tensor<2>> {
         self.pieces.iter().map(|piece| piece.logits.clone()).collect()
@@ -341,45 +296,6 @@ impl Linearised {
     fn weight_above(&self, index: usize) -> Tensor<2> {
         let above = self.network.layers.get(index + 1).map_or(&self.network.output, |above| &above.linear);
         above.weight()
-    }
-}
-
-/// A piece on its way up at the point itself.
-struct Growing {
-    inputs: Inputs,
-    layers: Vec<LayerPoint>,
-    /// What the normalisation of the layer that is begun sees.
-    seen: Option<Tensor<2>>,
-    /// The logits.
-    point: Option<Tensor<2>>,
-}
-
-impl Growing {
-    fn handed_on(&self, dtype: DType) -> Tensor<2> {
-        self.layers.last().map_or_else(|| self.inputs.numbers(dtype), |layer| layer.outputs.clone())
-    }
-
-    fn begin(&mut self, layer: &HiddenLayer, dtype: DType) {
-        self.seen = Some(piece::dense(self.handed_on(dtype), layer.linear.weight(), layer.linear.bias()));
-        if layer.place() == Place::After {
-            self.seen = self.seen.take().map(relu);
-        }
-    }
-
-    fn end(&mut self, layer: &HiddenLayer, norm: Option<&NormPoint>) {
-        let Some(seen) = self.seen.take() else { return };
-        let positive = |z: &Tensor<2>| z.clone().greater_elem(0.0).float().cast(z.dtype());
-        let normalised = norm.map(|norm| norm.normalised(seen.clone()));
-        let handed = match (norm, &normalised) {
-            (Some(norm), Some(normalised)) => norm.outputs(normalised),
-            _ => seen.clone(),
-        };
-        let (mask, outputs) = match layer.place() {
-            // Of a rectified number as of the number itself.
-            Place::After => (positive(&seen), handed),
-            Place::Before => (positive(&handed), relu(handed)),
-        };
-        self.layers.push(LayerPoint { mask, normalised, outputs });
     }
 }
 
