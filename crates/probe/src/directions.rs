@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kappa_hessian::{Eigenpairs, Hessian, HessianError, overlap, share};
-use kappa_run::{AdamConfig, AdamRecord, DirectionsRecord, OverlapRecord};
+use kappa_run::{AdamRecord, DirectionsRecord, OverlapRecord};
 use kappa_trainer::OutputLayer;
 
 use crate::{Layer, measure::LEADING};
@@ -32,7 +32,7 @@ pub(crate) fn directions(
             Some(AdamRecord {
                 top: spectrum.eigenvalues().iter().take(LEADING).copied().collect(),
                 kappa_prime: spectrum.kappa_prime(0.0),
-                stability_threshold: stability_threshold(adam),
+                stability_threshold: adam.stability_threshold(),
             })
         }
         None => None,
@@ -58,12 +58,6 @@ pub(crate) fn directions(
         adam,
         overlaps,
     })
-}
-
-/// 2 (1 + beta_1) / ((1 - beta_1) learning rate) (Cohen et al. 2022, "Adaptive Gradient Methods at the
-/// Edge of Stability", section 3).
-pub(crate) fn stability_threshold(adam: &AdamConfig) -> f64 {
-    2.0 * (1.0 + adam.beta_1) / ((1.0 - adam.beta_1) * adam.learning_rate)
 }
 
 /// The share of the most frequent label.

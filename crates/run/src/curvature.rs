@@ -30,7 +30,7 @@ pub struct CurvatureRecord {
     /// What Adam sees: the largest eigenvalues of D^(-1/2) H D^(-1/2); absent where its state is not
     /// that of all these parameters.
     pub adam: Option<AdamRecord>,
-    /// 2 / learning rate: above this curvature a step of plain descent overshoots; of a run.
+    /// 2 (1 + momentum) / learning rate: above this curvature steps of plain descent overshoot; of a run.
     pub descent_threshold: Option<f64>,
     /// The density of all eigenvalues, if it was asked for.
     pub density: Option<DensityRecord>,

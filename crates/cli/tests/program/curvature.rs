@@ -30,7 +30,7 @@ fn a_whole_network_is_measured_proven_and_verified() {
     {
         assert!(said.contains(word), "{word} in {said}");
     }
-    assert!(said.contains("2 / learning rate") && said.contains("stability threshold"), "{said}");
+    assert!(said.contains("descent is stable up to") && said.contains("stability threshold"), "{said}");
     let folder = kappa.folder.path().join(&run).join("hessian");
     for (name, checks) in [("", 9), ("-batch100", 11), ("-dataset", 11)] {
         let name = format!("epoch-0002-all-blocks-limit300{name}-density8x12");

@@ -25,10 +25,7 @@ use kappa_run::{
 };
 use kappa_trainer::DeviceSplit;
 
-use crate::{
-    Curvature, NetworkHessian, Observer, ProbeError, directions::stability_threshold, measure::LEADING,
-    memory, samples::network_in,
-};
+use crate::{Curvature, NetworkHessian, Observer, ProbeError, measure::LEADING, memory, samples::network_in};
 
 /// Smallest eigenvalues, and the residual over |H| that they are known to: just below zero eigenvalues
 /// crowd (after training ten of them lie within a thousandth of lambda_1), and each further digit takes as
@@ -259,11 +256,20 @@ pub(crate) fn record(
         evidence,
         blocks,
         adam,
-        descent_threshold: point.optimizer.map(|optimizer| 2.0 / optimizer.learning_rate()),
+        descent_threshold: point.optimizer.as_ref().map(descent_threshold),
         density,
         seconds: start.elapsed().as_secs_f64(),
         settings: point.settings,
     })
+}
+
+/// What H itself may be for plain descent at the learning rate of `optimizer`, with its momentum where it has
+/// one.
+fn descent_threshold(optimizer: &Optimizer) -> f64 {
+    match optimizer {
+        Optimizer::Descent(descent) => descent.stability_threshold(),
+        Optimizer::Adam(adam) => 2.0 / adam.learning_rate,
+    }
 }
 
 fn adam(
@@ -280,7 +286,7 @@ fn adam(
     Ok(Some(AdamRecord {
         kappa_prime: kappa_prime_of(&pairs),
         top: pairs.eigenvalues,
-        stability_threshold: stability_threshold(adam),
+        stability_threshold: adam.stability_threshold(),
     }))
 }
 

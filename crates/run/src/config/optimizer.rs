@@ -59,6 +59,23 @@ fn default_adam_epsilon() -> f64 {
     1e-8
 }
 
+impl AdamConfig {
+    /// 2 (1 + beta_1) / ((1 - beta_1) learning rate): the largest eigenvalue of D^(-1) H that its steps
+    /// stand, D = sqrt(v) + epsilon (Cohen et al. 2022, "Adaptive Gradient Methods at the Edge of
+    /// Stability", section 3).
+    pub fn stability_threshold(&self) -> f64 {
+        2.0 * (1.0 + self.beta_1) / ((1.0 - self.beta_1) * self.learning_rate)
+    }
+}
+
+impl DescentConfig {
+    /// 2 (1 + momentum) / learning rate: the largest eigenvalue of H that its steps stand (Cohen et al. 2021,
+    /// "Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability", appendix B).
+    pub fn stability_threshold(&self) -> f64 {
+        2.0 * (1.0 + self.momentum) / self.learning_rate
+    }
+}
+
 impl Optimizer {
     /// Its learning rate.
     pub fn learning_rate(&self) -> f64 {
@@ -73,6 +90,14 @@ impl Optimizer {
         match self {
             Self::Adam(adam) => &mut adam.learning_rate,
             Self::Descent(descent) => &mut descent.learning_rate,
+        }
+    }
+
+    /// Where its steps cease to be stable.
+    pub fn stability_threshold(&self) -> f64 {
+        match self {
+            Self::Adam(adam) => adam.stability_threshold(),
+            Self::Descent(descent) => descent.stability_threshold(),
         }
     }
 

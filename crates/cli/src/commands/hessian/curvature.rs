@@ -85,7 +85,7 @@ fn read_off(record: &CurvatureRecord) {
     row("|gradient|", number(Some(summary.gradient)));
     row("its share in the leading space", number(summary.gradient_share));
     if let Some(threshold) = record.descent_threshold {
-        row("2 / learning rate", number(Some(threshold)));
+        row("descent is stable up to", number(Some(threshold)));
     }
     if let Some(adam) = &record.adam {
         row("lambda_1 as Adam sees it", number(adam.top.first().copied()));
