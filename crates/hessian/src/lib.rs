@@ -170,7 +170,7 @@ pub use evidence::{Check, Evidence, KnownDigits, verify, verify_pairs, verify_va
 pub use influence::LeadingDirection;
 pub use input_error::InputError;
 pub use kappa_fused::DeviceError;
-pub use krylov::{ExtremePairs, largest_pairs, smallest_pairs, smallest_pairs_within};
+pub use krylov::{ExtremePairs, largest_pairs, largest_pairs_within, smallest_pairs, smallest_pairs_within};
 pub use matrix::Hessian;
 pub use operator::{DenseMatrix, SymmetricOperator};
 pub use progress::Progress;

@@ -76,6 +76,6 @@ pub use measure::{Measured, Subject, WholeSpectrum, check_record, measure};
 pub use network::TrainedNetwork;
 pub use network_rows::{network_row, recompute_network_row};
 pub use observer::Observer;
-pub use samples::{looked_at, samples};
+pub use samples::{looked_at, precision_of, samples};
 pub use variants::{EpochSpectra, recompute, variants};
 pub use whole::{Curvature, NetworkHessian};

@@ -175,6 +175,15 @@ pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f64>, Dev
     Ok(data.iter::<f64>().collect())
 }
 
+/// The arithmetic of sums on `device`: f64 where it has it.
+///
+/// # Errors
+///
+/// [`DeviceError`].
+pub fn precision_of(device: &Device) -> Result<Precision, DeviceError> {
+    Ok(if has_doubles(device)? { Precision::F64 } else { Precision::F32 })
+}
+
 /// Whether `device` takes a softmax in double precision as it should. That it has the type is not
 /// enough: SPIR-V's Exp is of 16 and 32 bits only (its extended instructions for GLSL, 2.2), and
 /// a Vulkan driver makes something of it in 64, on Mesa's software adapter far from e^x.

@@ -33,7 +33,7 @@ use std::path::PathBuf;
 pub use crate::{
     figures::single::{density_plot, epochs_plot, gap_plot, subsets_plot},
     save::{save_curvature, save_matrix_free, save_over_epochs, save_spectrum},
-    why::{mean, tau, times, write_why_report},
+    why::{factor, mean, tau, times, write_why_report},
 };
 
 use kappa_run::{Checksums, RunError, StudyDir, shown};

@@ -213,7 +213,7 @@ pub fn html(results: &StudyResults, tables: &Tables, figures: &[Figure]) -> Resu
         tables,
         figures,
         style: include_str!("../templates/page.css"),
-        script: include_str!("../templates/page.js"),
+        script: concat!(include_str!("../templates/draw.js"), include_str!("../templates/page.js")),
         seeds: view.seeds.clone(),
         arms: in_order(&results.arms, &results.chosen),
         last_epoch: view.epochs.len().saturating_sub(1),
@@ -235,7 +235,7 @@ fn failed(error: impl std::fmt::Display) -> ReportError {
 
 impl Figure {
     /// Its number, or its name.
-    fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         self.name.replace("figure-", "Figure ")
     }
 
@@ -245,7 +245,7 @@ impl Figure {
     }
 
     /// The drawing to stand in a page: as wide as there is room.
-    fn inline(&self) -> String {
+    pub(crate) fn inline(&self) -> String {
         self.svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{}\" ", self.title()), 1)
     }
 }

@@ -166,7 +166,8 @@ impl SpectrumView {
     }
 }
 
-fn arm_view(name: &str, place: usize) -> ArmView {
+/// How the arm at a place is drawn.
+pub fn arm_view(name: &str, place: usize) -> ArmView {
     let (colour, stroke, marker) = looks(place);
     let (r, g, b) = (colour.0, colour.1, colour.2);
     ArmView { name: name.to_owned(), colour: format!("#{r:02x}{g:02x}{b:02x}"), stroke, marker }

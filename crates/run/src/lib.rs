@@ -100,6 +100,6 @@ pub use tensors::{SavedTensor, read_tensors, write_tensors};
 pub use verify::{CheckedFiles, Unfinished};
 pub use whole::{RunWhole, WHOLE_VERSION, WholeRow};
 pub use why::{
-    Answer, End, Explains, Measure, Measured, Moved, Ordering, Part, Speeds, Tau, Training, WHY_VERSION,
-    WhyDir, WhyFindings,
+    Answer, Chain, Compared, End, Explains, Factors, Measure, Measured, Moved, Ordering, Part, Shares,
+    Speeds, Statement, Tau, Told, Training, WHY_VERSION, WhyClaim, WhyDir, WhyFindings,
 };

@@ -5,7 +5,8 @@
 //!   why.toml                          WhyConfig, every value resolved
 //!   trainings/fc_s0_lr1e-1.json       Training: the loss at each step, and what was measured
 //!   why.json                          WhyFindings
-//!   report/                           report.md and its figures
+//!   again/fashion-mnist/              the same once more, as [[again]] sets it
+//!   report/                           report.md, report.html and their figures
 //! ```
 
 mod findings;
@@ -18,7 +19,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use findings::{Answer, Explains, Measure, Moved, Ordering, Part, Speeds, Tau, WhyFindings};
+pub use findings::{
+    Answer, Chain, Compared, Explains, Factors, Measure, Moved, Ordering, Part, Shares, Speeds, Statement,
+    Tau, Told, WhyClaim, WhyFindings,
+};
 
 use crate::{
     Lock, RunError, WhyConfig,
@@ -30,12 +34,13 @@ use crate::{
 };
 
 /// The version of the schemas of a training and of the findings.
-pub const WHY_VERSION: u32 = 1;
+pub const WHY_VERSION: u32 = 2;
 
 pub(crate) const CONFIG: &str = "why.toml";
 pub(crate) const TRAININGS: &str = "trainings";
 pub(crate) const FINDINGS: &str = "why.json";
 const REPORT: &str = "report";
+const AGAIN: &str = "again";
 
 /// A descent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,11 +55,16 @@ pub struct Training {
     pub seed: u64,
     /// Its learning rate.
     pub rate: f64,
-    /// The training loss before each step, and after the last one; it ends where a loss is not finite, or
-    /// a hundred times the first.
+    /// The training loss before each step, and after the last one; it ends before a loss that is not finite,
+    /// and at one of a hundred times the first.
     pub losses: Vec<f64>,
     /// Why it ended.
     pub end: End,
+    /// By how much the logarithm of the loss were to fall on the way to the last loss if the loss were linear
+    /// in the parameters, of each tensor: the sum over the steps of rate d . g / L, where g is the gradient and
+    /// d the direction of the step. Of a training that came there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub first_order: BTreeMap<String, f64>,
     /// What was measured on the way.
     pub measures: Vec<Measured>,
     /// lambda_i / lambda_1 of the last layer's ten leading eigenvalues, whenever an intervention may look at
@@ -86,6 +96,8 @@ pub struct Measured {
     pub loss: f64,
     /// The numbers.
     pub values: BTreeMap<Measure, f64>,
+    /// The share of the squared gradient that each tensor has.
+    pub shares: BTreeMap<String, f64>,
 }
 
 /// A directory of trainings that say why.
@@ -112,7 +124,7 @@ impl WhyDir {
             }
             Err(error) => return Err(error),
         }
-        refuse_links(&path, &[LOCK, TRAININGS, REPORT])?;
+        refuse_links(&path, &[LOCK, TRAININGS, REPORT, AGAIN])?;
         Ok(Self(path))
     }
 
@@ -152,6 +164,11 @@ impl WhyDir {
         let file = self.0.join(CONFIG);
         read_sealed(&file)?;
         WhyConfig::load(&file, &[])
+    }
+
+    /// Where what is done again stands.
+    pub fn again(&self) -> PathBuf {
+        self.0.join(AGAIN)
     }
 
     /// Where its report goes.

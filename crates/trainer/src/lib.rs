@@ -34,4 +34,4 @@ pub use run::{
     Machine, Observer, other_file, prolong, resume, split_data, train, training_images, training_split,
 };
 pub use split::{Chunk, DeviceSplit, Images, PixelScaling};
-pub use trainer::Trainer;
+pub use trainer::{Trainer, order_of_epoch};

@@ -105,6 +105,19 @@ impl DeviceSplit {
         self.inputs
     }
 
+    /// The samples of these numbers, in their order, as a split.
+    pub fn at(&self, numbers: &[i32]) -> Self {
+        let indices = TensorData::new(numbers.to_vec(), [numbers.len()]);
+        let indices = Tensor::<1, Int>::from_data(indices, &self.labels.device());
+        let taken = |rows: &Tensor<2, Int>| rows.clone().select(0, indices.clone());
+        let pixels = match &self.pixels {
+            Pixels::Bytes(bytes) => Pixels::Bytes(taken(bytes)),
+            Pixels::Words(words) => Pixels::Words(taken(words)),
+        };
+        let labels = self.labels.clone().select(0, indices);
+        Self { pixels, labels, samples: numbers.len(), ..self.clone() }
+    }
+
     /// The images at `indices` \[n\].
     pub fn images_at(&self, indices: Tensor<1, Int>) -> Images {
         self.images(match &self.pixels {
@@ -332,6 +345,10 @@ mod tests {
         assert_eq!(chunk.len(), all.len());
         let indices = || Tensor::<1, Int>::from_data([2, 0], &device);
         assert_eq!(inputs(split.images_at(indices())), [&chunk[12..18], &chunk[0..6]].concat());
+        let two = split.at(&[2, 0]);
+        let two: Vec<Chunk> = two.batches(NonZeroUsize::MAX).collect();
+        assert_eq!(inputs(two[0].images.clone()), [&chunk[12..18], &chunk[0..6]].concat());
+        assert_eq!(numbers(two[0].targets.clone()), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
         for length in [1, 3, 4, usize::MAX] {
             let pieces: Vec<Images> = split.pieces(NonZeroUsize::new(length).unwrap()).collect();
             assert_eq!(pieces.len(), 4usize.div_ceil(length));

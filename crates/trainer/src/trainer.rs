@@ -290,12 +290,19 @@ impl Trainer {
     /// epoch is one step.
     fn order(&self) -> Tensor<1, Int> {
         let samples = self.split.samples();
-        let mut order: Vec<i32> = (0..samples as i32).collect();
-        if self.steps() > 1 {
-            let mut generator = ChaCha8Rng::seed_from_u64(self.seed);
-            generator.set_stream(EPOCH_STREAM + self.epoch as u64);
-            order.shuffle(&mut generator);
-        }
+        let order = match self.steps() {
+            1 => (0..samples as i32).collect(),
+            _ => order_of_epoch(samples, self.seed, self.epoch),
+        };
         Tensor::from_data(TensorData::new(order, [samples]), &self.device)
     }
+}
+
+/// The order in which mini-batches take their samples in an epoch, counted from 1: a shuffle of their numbers.
+pub fn order_of_epoch(samples: usize, seed: u64, epoch: usize) -> Vec<i32> {
+    let mut order: Vec<i32> = (0..samples as i32).collect();
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(EPOCH_STREAM + epoch as u64);
+    order.shuffle(&mut generator);
+    order
 }

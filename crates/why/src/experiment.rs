@@ -4,17 +4,12 @@ use std::{ops::ControlFlow, path::Path};
 
 use kappa_data::DataSet;
 use kappa_probe::ProbeError;
-use kappa_run::{
-    Estimate, Measure, Moved, Ordering, RunError, Speeds, Tau, Training, WHY_VERSION, WhyConfig, WhyDir,
-    WhyFindings,
-};
-use kappa_study::claims::estimate;
+use kappa_run::{RunError, Training, WhyConfig, WhyDir, WhyFindings};
 use kappa_trainer::{Machine, TrainError};
 
 use crate::{
-    answers::answers,
-    rates::{best, largest_stable},
-    tau::ordering,
+    findings::findings,
+    rates::{Best, best, largest_stable},
     training::{Asked, Workshop, steps_to},
     variant::Variant,
 };
@@ -65,11 +60,23 @@ pub struct WhyResult {
 }
 
 /// A variant with its trainings, a seed each.
-struct Trained {
-    variant: Variant,
-    matched: Vec<Training>,
-    best: Vec<Option<(f64, f64)>>,
-    stable: Vec<Option<f64>>,
+pub struct Trained {
+    pub variant: Variant,
+    pub matched: Vec<Training>,
+    pub best: Vec<Option<Best>>,
+    pub stable: Vec<Option<f64>>,
+}
+
+impl Trained {
+    /// Steps to `loss` at the matched rate, by seed.
+    pub fn steps_at_matched(&self, loss: f64) -> Vec<Option<f64>> {
+        self.matched.iter().map(|training| steps_to(&training.losses, loss)).collect()
+    }
+
+    /// Steps to the last loss at the best rate, by seed.
+    pub fn steps_at_best(&self) -> Vec<Option<f64>> {
+        self.best.iter().map(|best| best.as_ref().map(|best| best.steps)).collect()
+    }
 }
 
 /// Trains what is not trained yet, and says what all of it says.
@@ -171,144 +178,4 @@ fn matched(
         found.push(workshop.training(&name, variant, asked, like(variant, all, index), observer)?);
     }
     Ok(found)
-}
-
-fn findings(why: &WhyConfig, all: &[Trained], version: &str) -> WhyFindings {
-    let (arms, interventions) = all.split_at(why.arms.len().min(all.len()));
-    let last = why.losses.last().copied().unwrap_or(f64::NAN);
-    let speeds = |of: &Trained| Speeds {
-        variant: of.variant.name.clone(),
-        matched: of
-            .matched
-            .iter()
-            .map(|training| why.losses.iter().map(|&loss| steps_to(&training.losses, loss)).collect())
-            .collect(),
-        best: of.best.iter().map(|best| best.map(|(steps, _)| steps)).collect(),
-        best_rate: of.best.iter().map(|best| best.map(|(_, rate)| rate)).collect(),
-        stable_rate: of.stable.clone(),
-    };
-    let moved = |of: &Trained| {
-        let arm = arms.get(of.variant.arm)?;
-        let at_matched = |of: &Trained| -> Vec<Option<f64>> {
-            of.matched.iter().map(|training| steps_to(&training.losses, last)).collect()
-        };
-        let at_best = |of: &Trained| -> Vec<Option<f64>> {
-            of.best.iter().map(|best| best.map(|(steps, _)| steps)).collect()
-        };
-        Some(Moved {
-            speeds: speeds(of),
-            arm: arm.variant.name.clone(),
-            change: of.variant.change?,
-            matched: octaves(&at_matched(of), &at_matched(arm)),
-            best: octaves(&at_best(of), &at_best(arm)),
-        })
-    };
-    let orders = Measure::ALL.into_iter().filter_map(|measure| orders(why, arms, measure, last));
-    let orders: Vec<Ordering> = orders.collect();
-    let interventions: Vec<Moved> = interventions.iter().filter_map(moved).collect();
-    WhyFindings {
-        schema_version: WHY_VERSION,
-        kappa_version: version.to_owned(),
-        arms: arms.iter().map(speeds).collect(),
-        answers: answers(&orders, &interventions),
-        interventions,
-        orders,
-    }
-}
-
-/// log2 of steps over others, seed by seed, if all have got there.
-fn octaves(of: &[Option<f64>], others: &[Option<f64>]) -> Option<Estimate> {
-    let pairs = of.iter().zip(others).map(|(of, other)| Some(((*of)? / (*other)?).log2()));
-    estimate(pairs.collect::<Option<Vec<f64>>>()?)
-}
-
-/// Whether `measure` orders the arms as their steps to the last loss do.
-fn orders(why: &WhyConfig, arms: &[Trained], measure: Measure, last: f64) -> Option<Ordering> {
-    let values = |of: &Trained, seed: usize| -> Vec<(usize, f64, f64)> {
-        let measures = of.matched.get(seed).map(|training| training.measures.as_slice()).unwrap_or_default();
-        let logs = measures.iter().filter_map(|at| {
-            let value = at.values.get(&measure).copied().filter(|value| *value > 0.0)?;
-            Some((at.step, at.loss.ln(), value.ln()))
-        });
-        logs.collect()
-    };
-    let seeds = why.seeds.get();
-    // What all arms have with all seeds.
-    let common =
-        |at: &dyn Fn(&Trained, usize) -> bool| arms.iter().all(|arm| (0..seeds).all(|seed| at(arm, seed)));
-    let at_step = |of: &Trained, seed: usize, step: usize| {
-        values(of, seed).iter().find(|at| at.0 == step).map(|at| at.2)
-    };
-    let at_loss = |of: &Trained, seed: usize, loss: f64| between(&values(of, seed), loss.ln());
-    let steps: Vec<usize> = why.measured.clone();
-    let steps: Vec<usize> =
-        steps.into_iter().filter(|&step| common(&|arm, seed| at_step(arm, seed, step).is_some())).collect();
-    let losses: Vec<f64> = why
-        .losses
-        .iter()
-        .copied()
-        .filter(|&loss| common(&|arm, seed| at_loss(arm, seed, loss).is_some()))
-        .collect();
-    let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
-    let by_steps = |arm: &Trained, seed: usize| {
-        mean(steps.iter().filter_map(|&step| at_step(arm, seed, step)).collect())
-    };
-    let by_losses = |arm: &Trained, seed: usize| {
-        mean(losses.iter().filter_map(|&loss| at_loss(arm, seed, loss)).collect())
-    };
-    let matched = |arm: &Trained, seed: usize| steps_to(&arm.matched.get(seed)?.losses, last);
-    let at_best = |arm: &Trained, seed: usize| arm.best.get(seed)?.map(|(steps, _)| steps);
-    let told =
-        |x: &dyn Fn(&Trained, usize) -> f64, y: &dyn Fn(&Trained, usize) -> Option<f64>| -> Option<Tau> {
-            // An arm that does not get there is slower than all that do; one that begins there has a logarithm too.
-            let slow = why.steps.get() as f64 * 2.0;
-            let of = |arm: &Trained| -> Vec<(f64, f64)> {
-                (0..seeds).map(|seed| (x(arm, seed), y(arm, seed).unwrap_or(slow).max(0.1).ln())).collect()
-            };
-            ordering(&arms.iter().map(of).collect::<Vec<_>>(), Measure::ALL.len())
-        };
-    if steps.is_empty() || losses.is_empty() {
-        return None;
-    }
-    let values = arms.iter().map(|arm| (0..seeds).map(|seed| by_losses(arm, seed).exp()).collect()).collect();
-    Some(Ordering {
-        measure,
-        values,
-        by_steps: told(&by_steps, &matched)?,
-        by_losses: told(&by_losses, &matched)?,
-        at_best: told(&by_losses, &at_best)?,
-    })
-}
-
-/// What is measured where the loss is first so low, between two that were measured: the logarithm of a value by
-/// that of the loss.
-fn between(values: &[(usize, f64, f64)], loss: f64) -> Option<f64> {
-    let after = values.iter().position(|at| at.1 <= loss)?;
-    let (_, low, value) = *values.get(after)?;
-    let Some((_, high, before)) = after.checked_sub(1).and_then(|before| values.get(before)) else {
-        return Some(value);
-    };
-    let part = if high > &low { (high - loss) / (high - low) } else { 1.0 };
-    Some(before + part * (value - before))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_measure_at_a_loss_lies_between_those_around_it() {
-        let values = [(0, 2.0, 10.0), (5, 1.0, 20.0), (9, -1.0, 40.0)];
-        assert_eq!(between(&values, 3.0), Some(10.0));
-        assert_eq!(between(&values, 1.5), Some(15.0));
-        assert_eq!(between(&values, 0.0), Some(30.0));
-        assert_eq!(between(&values, -2.0), None);
-    }
-
-    #[test]
-    fn an_intervention_that_does_not_get_there_has_no_factor() {
-        let estimate = octaves(&[Some(8.0), Some(2.0)], &[Some(4.0), Some(4.0)]).unwrap();
-        assert_eq!(estimate.effects, [1.0, -1.0]);
-        assert!(octaves(&[None, Some(2.0)], &[Some(4.0), Some(4.0)]).is_none());
-    }
 }

@@ -3,13 +3,17 @@
 //!
 //! ```text
 //! variant     an arm or an intervention: its network, its images
-//! descent     steps of the full batch's gradient
+//! descent     a network on its way, by the whole batch or by mini-batches
+//! optimizer   the steps of descent and of Adam
 //! preconditioner   what an intervention does to the gradient of the last layer's weights
 //! measures    what the explanations speak of
 //! training    one descent, measured and kept
 //! rates       the best rate, and the largest stable one
-//! tau         whether a measure orders the arms as their speed does
+//! tau, orders whether a measure orders the arms as their speed does
+//! chain       what an arm's speed is made of
 //! answers     one word for each explanation
+//! statements  one word for what else the paper says
+//! findings    what all trainings say
 //! experiment  all of it, in an order in which each finds what it needs
 //! ```
 //!
@@ -19,11 +23,16 @@
 #![deny(missing_docs)]
 
 mod answers;
+mod chain;
 mod descent;
 mod experiment;
+mod findings;
 mod measures;
+mod optimizer;
+mod orders;
 mod preconditioner;
 mod rates;
+mod statements;
 mod tau;
 mod training;
 mod variant;

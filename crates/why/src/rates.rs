@@ -2,6 +2,14 @@
 
 use kappa_run::Training;
 
+/// A variant's fastest training with a seed.
+#[derive(Debug, Clone)]
+pub struct Best {
+    /// Steps to the last loss.
+    pub steps: f64,
+    pub training: Training,
+}
+
 use crate::{
     WhyError, WhyObserver,
     training::{Asked, Workshop, is_stable, steps_to},
@@ -19,28 +27,31 @@ pub fn best(
     matched: &Training,
     like: Option<&Training>,
     observer: &mut dyn WhyObserver,
-) -> Result<Option<(f64, f64)>, WhyError> {
+) -> Result<Option<Best>, WhyError> {
     let why = workshop.why;
     let last = why.losses.last().copied().unwrap_or(f64::NAN);
     let rate = |halves: i32| why.rates.matched * 2f64.powf(f64::from(halves) / 2.0);
-    let mut found = steps_to(&matched.losses, last).map(|steps| (steps, 0));
+    let mut found =
+        steps_to(&matched.losses, last).map(|steps| (0, Best { steps, training: matched.clone() }));
     let mut tried = vec![0];
-    let mut try_out = |halves: i32, found: &mut Option<(f64, i32)>| -> Result<bool, WhyError> {
+    let mut try_out = |halves: i32, found: &mut Option<(i32, Best)>| -> Result<bool, WhyError> {
         if tried.contains(&halves) {
             return Ok(false);
         }
         tried.push(halves);
         // More steps than the best one needs tell nothing.
-        let steps = found.map_or(why.steps.get(), |(steps, _)| (steps.ceil() as usize).min(why.steps.get()));
+        let enough = found.as_ref().map(|(_, best)| best.steps.ceil() as usize);
+        let steps = enough.unwrap_or(usize::MAX).min(why.steps.get());
         let asked = Asked { seed: matched.seed, rate: rate(halves), steps, until: last, measured: false };
         let name = variant.training_name(matched.seed, asked.rate);
         let training = workshop.training(&name, variant, asked, like, observer)?;
         let steps = steps_to(&training.losses, last);
-        let better = steps.is_some_and(|steps| found.is_none_or(|(best, _)| steps < best));
-        if let (Some(steps), true) = (steps, better) {
-            *found = Some((steps, halves));
+        let least = found.as_ref().map_or(f64::INFINITY, |(_, best)| best.steps);
+        let steps = steps.filter(|steps| *steps < least);
+        if let Some(steps) = steps {
+            *found = Some((halves, Best { steps, training }));
         }
-        Ok(better)
+        Ok(steps.is_some())
     };
     let octaves = why.rates.octaves as i32;
     for direction in [2, -2] {
@@ -52,11 +63,11 @@ pub fn best(
             }
         }
     }
-    if let Some((_, halves)) = found {
+    if let Some(halves) = found.as_ref().map(|(halves, _)| *halves) {
         try_out(halves + 1, &mut found)?;
         try_out(halves - 1, &mut found)?;
     }
-    Ok(found.map(|(steps, halves)| (steps, rate(halves))))
+    Ok(found.map(|(_, best)| best))
 }
 
 /// The largest rate at which the descent is stable, by bisection of the octave in which it stops to be.

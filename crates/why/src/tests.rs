@@ -1,13 +1,20 @@
 //! Measures and interventions against what is written out in f64, which shares no code with them.
 
+use std::num::NonZeroUsize;
+
 use burn::tensor::Device;
 use faer::{Mat, Side};
 use kappa_data::LabelledImages;
 use kappa_model::{Kind, Network, NetworkShape, Normalisation, Place};
-use kappa_run::{Measure, Scaling};
-use kappa_trainer::{DeviceSplit, PixelScaling};
+use kappa_run::{AdamConfig, DescentConfig, Measure, Optimizer, Scaling};
+use kappa_trainer::{DeviceSplit, PixelScaling, order_of_epoch};
 
-use crate::{descent::Descent, measures::measures, training::noisy};
+use crate::{
+    descent::{Batches, Descent},
+    measures::measures,
+    optimizer::Stepper,
+    training::noisy,
+};
 
 const D: usize = 6;
 const M: usize = 5;
@@ -97,6 +104,28 @@ fn gradient(parameters: &[f64], kind: Kind) -> Vec<f64> {
     (0..parameters.len()).map(|index| (at(index, STEP) - at(index, -STEP)) / (2.0 * STEP)).collect()
 }
 
+/// Of the parameters in `range`, by central differences of the gradient.
+fn hessian(theta: &[f64], kind: Kind, range: std::ops::Range<usize>) -> Mat<f64> {
+    let column = |index: usize| -> Vec<f64> {
+        let [a, b] = [1e-4, -1e-4].map(|step| {
+            let mut moved = theta.to_vec();
+            moved[index] += step;
+            gradient(&moved, kind)
+        });
+        range.clone().map(|row| (a[row] - b[row]) / 2e-4).collect()
+    };
+    let columns: Vec<Vec<f64>> = range.clone().map(column).collect();
+    Mat::from_fn(range.len(), range.len(), |i, j| (columns[i][j] + columns[j][i]) / 2.0)
+}
+
+fn stepper(rate: f64, momentum: f64) -> Stepper {
+    Stepper::new(&Optimizer::Descent(DescentConfig { learning_rate: 1.0, momentum }), rate)
+}
+
+fn plain(rate: f64) -> Stepper {
+    stepper(rate, 0.0)
+}
+
 fn length(vector: &[f64]) -> f64 {
     vector.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
@@ -119,7 +148,7 @@ fn measures_are_what_their_definitions_say() {
     const RATE: f64 = 0.05;
     let split = split();
     for kind in [Kind::None, Kind::Batch] {
-        let descent = Descent::new(network(kind), &split, RATE, 0.0);
+        let descent = Descent::new(network(kind), &split, plain(RATE));
         let at = descent.at(&descent.network).unwrap();
         let own = at.gradient().unwrap();
         let found = measures(&descent, &at, &own).unwrap();
@@ -154,23 +183,12 @@ fn measures_are_what_their_definitions_say() {
         assert_near(found[&Measure::GradientShareOfOutput], share(before), "W2's share");
         assert_near(found[&Measure::GradientShareOfFirst], share(&g[..M * D]), "W1's share");
 
-        let hessian = |range: std::ops::Range<usize>| -> Vec<f64> {
-            let size = range.len();
-            let columns: Vec<Vec<f64>> = range
-                .clone()
-                .map(|index| {
-                    let mut unit = vec![0.0; theta.len()];
-                    unit[index] = 1.0;
-                    let [a, b] = [1e-4, -1e-4].map(|step| gradient(&moved(&unit, step), kind));
-                    range.clone().map(|row| (a[row] - b[row]) / 2e-4).collect()
-                })
-                .collect();
-            let matrix = Mat::from_fn(size, size, |i, j| (columns[i][j] + columns[j][i]) / 2.0);
-            let mut values = matrix.self_adjoint_eigenvalues(Side::Lower).unwrap();
+        let eigenvalues = |range| {
+            let mut values = hessian(&theta, kind, range).self_adjoint_eigenvalues(Side::Lower).unwrap();
             values.reverse();
             values
         };
-        let of_output = hessian(output);
+        let of_output = eigenvalues(output);
         let close = |measure: Measure, expected: f64| {
             // Second differences: 1e-12 of f64's rounding over 1e-9.
             let found = found[&measure];
@@ -182,17 +200,88 @@ fn measures_are_what_their_definitions_say() {
         close(Measure::Lambda1OfOutput, of_output[0]);
         close(Measure::Lambda10OfOutput, of_output[9]);
         close(Measure::KappaPrimeOfOutput, of_output[0] / of_output[9]);
-        let whole = hessian(0..theta.len());
+        let whole = eigenvalues(0..theta.len());
         close(Measure::Lambda1, whole[0]);
+        close(Measure::Lambda10, whole[9]);
         close(Measure::EdgeOfStability, whole[0] * RATE / 2.0);
         close(Measure::KappaPrime, whole[0] / whole[9]);
     }
 }
 
 #[test]
+fn what_adam_sees_is_h_divided_by_what_it_divides_by() {
+    const RATE: f64 = 0.01;
+    let adam = AdamConfig { learning_rate: RATE, beta_1: 0.9, beta_2: 0.99, epsilon: 1e-3 };
+    let split = split();
+    let stepper = Stepper::new(&Optimizer::Adam(adam), RATE);
+    let mut descent = Descent::new(network(Kind::None), &split, stepper);
+    let own = descent.at(&descent.network).unwrap().gradient().unwrap();
+    descent.step(&own);
+    let at = descent.at(&descent.network).unwrap();
+    let found = measures(&descent, &at, &at.gradient().unwrap()).unwrap();
+    // v after the step that is to come, of both gradients.
+    let theta = vector(&descent.network);
+    let g = gradient(&theta, Kind::None);
+    let corrected = |(before, now): (&f64, &f64)| {
+        let second = 0.99 * 0.01 * before * before + 0.01 * now * now;
+        (second / (1.0 - 0.99 * 0.99)).sqrt() + 1e-3
+    };
+    let divisors: Vec<f64> = own.iter().zip(&g).map(corrected).collect();
+    let h = hessian(&theta, Kind::None, 0..theta.len());
+    let seen = Mat::from_fn(theta.len(), theta.len(), |i, j| h[(i, j)] / (divisors[i] * divisors[j]).sqrt());
+    let mut values = seen.self_adjoint_eigenvalues(Side::Lower).unwrap();
+    values.reverse();
+    let close =
+        |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 2e-3, "{found}, {expected}");
+    close(found[&Measure::KappaPrimeSeen], values[0] / values[9]);
+    close(found[&Measure::EdgeOfStability], values[0] * RATE * 0.1 / (2.0 * 1.9));
+    // Along Adam's direction: m_hat over what it divides by.
+    let direction = own.iter().zip(&g).zip(&divisors);
+    let direction = direction.map(|((a, b), d)| (0.09 * a + 0.1 * b) / 0.19 / d).collect::<Vec<_>>();
+    let losses: Vec<f64> = [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0]
+        .map(|factor| {
+            let there = theta.iter().zip(&direction).map(|(theta, d)| theta - factor * RATE * d);
+            loss(&there.collect::<Vec<_>>(), Kind::None)
+        })
+        .to_vec();
+    let (high, low) =
+        (losses.iter().copied().fold(f64::MIN, f64::max), losses.iter().copied().fold(f64::MAX, f64::min));
+    assert_near(found[&Measure::LossRange], high - low, "the range of the loss");
+}
+
+#[test]
+fn batches_take_every_image_once_an_epoch_in_the_order_of_training() {
+    let split = split();
+    let mut batches = Batches::new(&split, 5, 3);
+    let sizes: Vec<usize> = (0..6).map(|step| batches.of_step(step).samples()).collect();
+    assert_eq!(sizes, [5, 5, 2, 5, 5, 2]);
+    // The mean gradient of an epoch's batches, by their sizes, is that of all images: nothing of them is shared.
+    let descent = Descent::new(network(Kind::None), &split, plain(0.1));
+    let all = descent.at(&descent.network).unwrap().gradient().unwrap();
+    let mut batches = Batches::new(&split, 5, 3);
+    let mut mean = vec![0.0; all.len()];
+    for step in 0..3 {
+        let batch = batches.of_step(step);
+        let own = descent.on(&batch, &descent.network).unwrap().gradient().unwrap();
+        mean.iter_mut().zip(own).for_each(|(mean, g)| *mean += g * batch.samples() as f64 / N as f64);
+    }
+    assert!(apart(&mean, &all) < 1e-12 * length(&all));
+    let first = batches.of_step(0);
+    let order = order_of_epoch(N, 3, 1);
+    let labels = images().labels().to_vec();
+    let expected: Vec<f64> = order[..5].iter().flat_map(|&n| one_hot(labels[n as usize])).collect();
+    let targets = first.batches(NonZeroUsize::MAX).next().unwrap().targets;
+    assert_eq!(targets.into_data().iter::<f64>().collect::<Vec<_>>(), expected);
+}
+
+fn one_hot(label: u8) -> [f64; K] {
+    std::array::from_fn(|class| f64::from(u8::from(class == usize::from(label))))
+}
+
+#[test]
 fn a_noisy_gradient_is_that_of_the_loss_with_each_unit_moved_and_stretched() {
     let split = split();
-    let descent = Descent::new(network(Kind::Batch), &split, 0.1, 0.0);
+    let descent = Descent::new(network(Kind::Batch), &split, plain(0.1));
     let draws: Vec<[f64; 2]> =
         (0..M).map(|unit| [0.1 * unit as f64 - 0.2, 1.0 + 0.05 * unit as f64]).collect();
     let found = noisy(&descent, std::slice::from_ref(&draws)).unwrap();
@@ -220,7 +309,7 @@ fn a_noisy_gradient_is_that_of_the_loss_with_each_unit_moved_and_stretched() {
 fn descent_with_momentum_is_the_recursion_written_out() {
     let split = split();
     let (rate, momentum) = (0.3, 0.8);
-    let mut descent = Descent::new(network(Kind::Batch), &split, rate, momentum);
+    let mut descent = Descent::new(network(Kind::Batch), &split, stepper(rate, momentum));
     let (mut theta, mut velocity) = (vector(&descent.network), vec![0.0; vector(&descent.network).len()]);
     for _ in 0..4 {
         let g = descent.at(&descent.network).unwrap().gradient().unwrap();

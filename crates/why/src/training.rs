@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, ops::Range, time::Instant};
 
 use kappa_data::DataSet;
 use kappa_model::{Layer, Network, Role};
-use kappa_run::{Change, End, Measured, Training, WHY_VERSION, WhyConfig, WhyDir};
+use kappa_run::{BatchSize, Change, End, Measured, Training, WHY_VERSION, WhyConfig, WhyDir};
 use kappa_trainer::{DeviceSplit, Machine};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
     WhyError, WhyObserver,
-    descent::Descent,
-    measures::{last_layer, measures},
+    descent::{Batches, Descent},
+    measures::{last_layer, measures, shares},
+    optimizer::Stepper,
     preconditioner::{LEADING, Preconditioner},
     variant::Variant,
 };
@@ -75,13 +76,19 @@ impl Workshop<'_> {
         let (start, device) = (Instant::now(), &machine.device);
         let split = variant.images(set, device)?;
         let network = variant.network(set, &split, asked.seed, device)?;
-        let mut descent = Descent::new(network, &split, asked.rate, variant.momentum());
+        let stepper = Stepper::new(&variant.config.training.optimizer, asked.rate);
+        let mut descent = Descent::new(network, &split, stepper);
+        let mut batches = match variant.config.training.batch_size {
+            BatchSize::Full => None,
+            BatchSize::Samples(size) => Some(Batches::new(&split, size.get(), asked.seed)),
+        };
         let mut changed = Changed::new(variant, &descent, like, asked.seed, self.why.renewed.get());
         // Whether another arm is to be made like it.
         let is_model = self.why.interventions.iter().any(|intervention| {
             intervention.change == Change::Stiffened && intervention.like.as_ref() == Some(&variant.name)
         });
         let (mut losses, mut taken, mut ratios) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let mut fall = Fall::default();
         let end = loop {
             if observer.go_on().is_break() {
                 return Err(WhyError::Stopped);
@@ -89,16 +96,20 @@ impl Workshop<'_> {
             let step = losses.len();
             let here = descent.at(&descent.network)?;
             let loss = here.loss()?;
-            losses.push(loss);
-            let first = losses.first().copied().unwrap_or(loss);
-            if !loss.is_finite() || loss > HOPELESS * first {
+            // No file has a number for it.
+            if !loss.is_finite() {
                 break End::Diverged;
             }
-            let mut gradient = here.gradient()?;
+            losses.push(loss);
+            let first = losses.first().copied().unwrap_or(loss);
+            if loss > HOPELESS * first {
+                break End::Diverged;
+            }
             // At the end too, so that all losses lie between two that were measured.
             if asked.measured && (self.why.measured.contains(&step) || loss <= asked.until) {
+                let gradient = here.gradient()?;
                 let values = measures(&descent, &here, &gradient)?;
-                taken.push(Measured { step, loss, values });
+                taken.push(Measured { step, loss, values, shares: shares(&descent, &gradient) });
             }
             if asked.measured && is_model && step.is_multiple_of(self.why.renewed.get()) {
                 ratios.insert(step, ratios_of(&descent.network, &split)?);
@@ -109,9 +120,17 @@ impl Workshop<'_> {
             if step >= asked.steps {
                 break End::Steps;
             }
+            let own = match &mut batches {
+                None => here.gradient()?,
+                Some(batches) => descent.on(&batches.of_step(step), &descent.network)?.gradient()?,
+            };
+            let mut gradient = own.clone();
             changed.change(&descent, &mut gradient, step)?;
-            descent.step(&gradient);
+            let direction = descent.step(&gradient);
+            fall.add(&descent, &own, &direction, loss);
         };
+        let part =
+            steps_to(&losses, asked.until).map(|steps| 1.0 + steps - losses.len().saturating_sub(1) as f64);
         Ok(Training {
             schema_version: WHY_VERSION,
             kappa_version: machine.provenance.kappa_version.clone(),
@@ -120,10 +139,43 @@ impl Workshop<'_> {
             rate: asked.rate,
             losses,
             end,
+            first_order: part.map(|part| fall.until(part)).unwrap_or_default(),
             measures: taken,
             ratios,
             seconds: start.elapsed().as_secs_f64(),
         })
+    }
+}
+
+/// The fall of ln L to first order, of each tensor: that of all steps but the last, and of the last.
+#[derive(Default)]
+struct Fall {
+    before: BTreeMap<String, f64>,
+    last: BTreeMap<String, f64>,
+}
+
+impl Fall {
+    /// Adds rate d . g / L of a step that was just taken.
+    fn add(&mut self, descent: &Descent<'_>, gradient: &[f64], direction: &[f64], loss: f64) {
+        self.before = std::mem::take(self).until(1.0);
+        let of = |(tensor, range): (&kappa_model::Parameter, Range<usize>)| {
+            let pairs = gradient
+                .get(range.clone())
+                .into_iter()
+                .flatten()
+                .zip(direction.get(range).into_iter().flatten());
+            let slope: f64 = pairs.map(|(g, d)| g * d).sum();
+            (tensor.name.clone(), descent.stepper.rate() * slope / loss)
+        };
+        self.last = descent.tensors().map(of).collect();
+    }
+
+    /// The sum, with `part` of the last step.
+    fn until(mut self, part: f64) -> BTreeMap<String, f64> {
+        for (tensor, fall) in self.last {
+            *self.before.entry(tensor).or_default() += part * fall;
+        }
+        self.before
     }
 }
 
@@ -268,6 +320,7 @@ mod tests {
             rate: 1.0,
             losses: losses.to_vec(),
             end,
+            first_order: BTreeMap::new(),
             measures: Vec::new(),
             ratios: BTreeMap::new(),
             seconds: 0.0,

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use kappa_data::DataSet;
 use kappa_model::{Kind, Network, Statistics};
 use kappa_probe::{ProbeError, looked_at};
-use kappa_run::{Change, Config, Optimizer, Precision, RunError, WhyConfig, slug};
+use kappa_run::{Change, Config, Precision, RunError, WhyConfig, slug};
 use kappa_trainer::{DeviceSplit, TrainError, training_split};
 
 /// What is trained: an arm, and what is changed in it.
@@ -53,14 +53,6 @@ impl Variant {
     /// Its images.
     pub fn images(&self, set: &DataSet, device: &Device) -> Result<DeviceSplit, TrainError> {
         training_split(set, &self.config, device)
-    }
-
-    /// What is kept of the steps before.
-    pub fn momentum(&self) -> f64 {
-        match self.config.training.optimizer {
-            Optimizer::Descent(descent) => descent.momentum,
-            Optimizer::Adam(_) => 0.0,
-        }
     }
 
     /// Its network as it begins.

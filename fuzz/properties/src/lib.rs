@@ -39,14 +39,14 @@ pub enum Reader {
     Npz,
     /// A .safetensors file: of a last layer, a network, or Adam's state. The first byte chooses.
     Safetensors,
-    /// A configuration, of a run or of a study. The first byte chooses.
+    /// A configuration, of a run, of a study or of a `kappa why`. The first byte chooses.
     Toml,
     /// `--set`: assignments with a zero byte between them.
     Set,
     /// `metrics.csv`.
     Csv,
-    /// `run.json`, `spectra.json`, `findings.json` or `whole.json`, without the `}` that ends it. The first
-    /// byte chooses.
+    /// `run.json`, `spectra.json`, `findings.json`, `whole.json`, `why.json` or a training of a `kappa why`,
+    /// without the `}` that ends it. The first byte chooses.
     Json,
 }
 
@@ -107,7 +107,6 @@ impl Reader {
     pub fn check(self, folder: &Path, input: &[u8]) {
         // Whatever the input, readers may fill buffers of a fixed size.
         const FIXED: usize = 1 << 19;
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let before = ALLOCATOR.current_usage();
         ALLOCATOR.reset_peak_usage();
@@ -140,6 +139,8 @@ impl Reader {
 
     /// Puts into the empty `folder` what stands beside the file in question.
     pub fn prepare(self, folder: &Path) {
+        // What is taken here is not to be counted as a reader's.
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         match self {
             Self::Idx | Self::Gzip => images::prepare(folder),
             Self::Npy => layer::prepare(folder),
@@ -149,6 +150,9 @@ impl Reader {
         }
     }
 }
+
+/// Of all threads, which share one count of what is taken.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The first byte, as one of `choices`, and the others.
 fn choose<'a, T: Copy>(choices: &[T], input: &'a [u8]) -> Option<(T, &'a [u8])> {

@@ -1,23 +1,30 @@
-//! What runs and studies leave: metrics, manifests, spectra, findings.
+//! What runs, studies and `kappa why` leave: metrics, manifests, spectra, findings, trainings.
 //!
 //! An input gets its checksum before it is read: without, nothing would come further than that.
 
 use std::{fs, path::Path};
 
-use kappa_run::{RunDir, StudyConfig, StudyDir, write_sealed};
+use kappa_run::{RunDir, StudyConfig, StudyDir, WhyConfig, WhyDir, write_sealed};
 
 use crate::choose;
 
 const PAPER: &str = include_str!("../../../configs/paper.toml");
+const WHY_CONFIG: &str = include_str!("../../../configs/why.toml");
 const STUDY: &str = "study";
+const WHY: &str = "why";
 
-/// A study, and something to tell a run directory by.
+/// A study, a `kappa why`, and something to tell a run directory by.
 pub fn prepare(folder: &Path) {
     let config = folder.join("config.toml");
     fs::write(&config, PAPER).unwrap();
     let mut config = StudyConfig::load(&config, &[]).unwrap();
     config.name = STUDY.to_owned();
     StudyDir::create(folder, &config).unwrap();
+    let file = folder.join("config.toml");
+    fs::write(&file, WHY_CONFIG).unwrap();
+    let mut config = WhyConfig::load(&file, &[]).unwrap();
+    config.name = WHY.to_owned();
+    WhyDir::create(folder, &config).unwrap();
     fs::write(folder.join("run.json"), "").unwrap();
 }
 
@@ -43,12 +50,17 @@ pub fn check_csv(folder: &Path, input: &[u8]) {
     }
 }
 
-/// The same of manifests, findings and Hessians of whole networks; spectra are read.
+/// The same of manifests, findings, Hessians of whole networks, and what a `kappa why` keeps; spectra are read.
 pub fn check_json(folder: &Path, input: &[u8]) {
-    let names = ["run.json", "spectra.json", "findings.json", "whole.json"];
+    let names = ["run.json", "spectra.json", "findings.json", "whole.json", "why.json", "trained.json"];
     let Some((name, bytes)) = choose(&names, input) else { return };
-    let study = folder.join(STUDY);
-    let path = if name == "findings.json" { study.join(name) } else { folder.join(name) };
+    let (study, why) = (folder.join(STUDY), folder.join(WHY));
+    let path = match name {
+        "findings.json" => study.join(name),
+        "why.json" => why.join(name),
+        "trained.json" => why.join("trainings").join(name),
+        _ => folder.join(name),
+    };
     put(&path, &[bytes, b"\n}\n"].concat());
     let run = RunDir::open(folder).unwrap();
     let error = match name {
@@ -61,6 +73,18 @@ pub fn check_json(folder: &Path, input: &[u8]) {
             let Some(whole) = whole else { return };
             run.write_whole(&whole).unwrap();
             assert_eq!(run.whole().unwrap(), Some(whole));
+        }),
+        "why.json" => WhyDir::open(&why).and_then(|why| {
+            let findings = why.findings()?;
+            why.write_findings(&findings).unwrap();
+            assert_eq!(why.findings().unwrap(), findings);
+            Ok(())
+        }),
+        "trained.json" => WhyDir::open(&why).and_then(|why| {
+            let Some(training) = why.training("trained")? else { return Ok(()) };
+            why.write_training("trained", &training).unwrap();
+            assert_eq!(why.training("trained").unwrap(), Some(training));
+            Ok(())
         }),
         _ => StudyDir::open(&study).and_then(|(study, _)| {
             let findings = study.findings()?;

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use kappa_run::{Config, StudyConfig};
+use kappa_run::{Config, StudyConfig, WhyConfig};
 
 use crate::choose;
 
@@ -14,16 +14,29 @@ pub fn prepare(folder: &Path) {
 
 /// A configuration that is read is the same when it is written and read again.
 pub fn check_toml(folder: &Path, input: &[u8]) {
-    let Some((study, bytes)) = choose(&[false, true], input) else { return };
+    let Some((kind, bytes)) = choose(&["run", "study", "why"], input) else { return };
     let path = folder.join("input.toml");
     fs::write(&path, bytes).unwrap();
-    if study {
-        if let Ok(config) = StudyConfig::load(&path, &[]) {
-            fs::write(&path, config.to_toml().unwrap()).unwrap();
-            assert_eq!(StudyConfig::load(&path, &[]).unwrap(), config);
+    match kind {
+        "run" => {
+            if let Ok(config) = Config::load(&path, &[]) {
+                check_again(&config, &path);
+            }
         }
-    } else if let Ok(config) = Config::load(&path, &[]) {
-        check_again(&config, &path);
+        "study" => {
+            if let Ok(config) = StudyConfig::load(&path, &[]) {
+                fs::write(&path, config.to_toml().unwrap()).unwrap();
+                assert_eq!(StudyConfig::load(&path, &[]).unwrap(), config);
+            }
+        }
+        _ => {
+            if let Ok(config) = WhyConfig::load(&path, &[]) {
+                // What is done again is a configuration of its own, or refused.
+                config.again.iter().for_each(|again| drop(config.again(again)));
+                fs::write(&path, config.to_toml().unwrap()).unwrap();
+                assert_eq!(WhyConfig::load(&path, &[]).unwrap(), config);
+            }
+        }
     }
 }
 

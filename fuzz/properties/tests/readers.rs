@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use kappa_properties::Reader;
-use kappa_run::{RunDir, StudyDir, write_sealed};
+use kappa_run::{RunDir, StudyDir, WhyDir, write_sealed};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
 /// What fuzzing has found worth keeping, failures that were repaired among it.
@@ -62,6 +62,11 @@ fn the_corpus_has_results_that_are_read() {
     let (study, _) = StudyDir::open(&folder.path().join("study")).unwrap();
     write_sealed(&folder.path().join("study/findings.json"), &input("findings")).unwrap();
     study.findings().unwrap();
+    let why = WhyDir::open(&folder.path().join("why")).unwrap();
+    write_sealed(&folder.path().join("why/why.json"), &input("why")).unwrap();
+    assert_eq!(why.findings().unwrap().chains.len(), 2);
+    write_sealed(&folder.path().join("why/trainings/trained.json"), &input("training")).unwrap();
+    assert!(!why.training("trained").unwrap().unwrap().measures.is_empty());
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! `kappa why`.
 
-use kappa_report::{mean, tau, times, write_why_report};
-use kappa_run::{Answer, Moved, Speeds, WhyConfig, WhyFindings, Word, shown};
-use kappa_why::{WhyError, run_why};
+use std::path::Path;
+
+use kappa_report::{factor, mean, tau, times, write_why_report};
+use kappa_run::{Answer, Chain, Factors, Moved, Speeds, Statement, WhyConfig, WhyFindings, Word, shown};
+use kappa_why::{WhyError, WhyResult, run_why};
 
 use super::DataSets;
 use crate::{args::WhyArguments, backend, error::CliError, interrupt, output::say, progress::WhyProgress};
@@ -12,22 +14,40 @@ pub fn run(arguments: &WhyArguments) -> Result<(), CliError> {
     if let Some(folder) = &arguments.data {
         why.recipe.data.folder = Some(folder.clone());
     }
+    // A mistake in what comes last is told before anything is trained.
+    let again = why.again.iter().map(|set| Ok((&set.name, why.again(set)?)));
+    let again: Vec<(&String, WhyConfig)> = again.collect::<Result<_, CliError>>()?;
     let mut sets = DataSets::default();
-    let set = sets.get(why.recipe.data.folder.as_deref())?;
+    sets.get(why.recipe.data.folder.as_deref())?;
     let chosen = backend::choose(arguments.common.backend.named())?;
     let mut progress = WhyProgress::new(arguments.common.quiet);
     let listening = interrupt::listen();
-    let result = run_why(&why, set, &chosen.machine, &arguments.out, &mut progress);
+    let mut run = |why: &WhyConfig, root: &Path| -> Result<WhyResult, CliError> {
+        let set = sets.get(why.recipe.data.folder.as_deref())?;
+        let result = run_why(why, set, &chosen.machine, root, &mut progress);
+        result.map_err(|error| match error {
+            WhyError::Stopped => CliError::StudyStopped,
+            error => error.into(),
+        })
+    };
+    let result = run(&why, &arguments.out)?;
+    for (name, again) in &again {
+        match again.recipe.data.folder.as_deref().filter(|folder| !folder.exists()) {
+            Some(folder) => say(format_args!("{name}: left out, there is no {}", shown(folder))),
+            None => {
+                say(format_args!("again, {name}"));
+                run(again, &result.directory.again())?;
+            }
+        }
+    }
     drop(progress);
-    let result = result.map_err(|error| match error {
-        WhyError::Stopped => CliError::StudyStopped,
-        error => error.into(),
-    })?;
     drop(listening);
     print_speeds(&why, &result.findings);
     print_interventions(&result.findings);
+    print_chains(&why, &result.findings);
     print_orders(&result.findings);
     print_answers(&result.findings);
+    print_statements(&result.findings);
     let page = write_why_report(&result.directory)?;
     say(format_args!("\n{}", shown(&page)));
     Ok(())
@@ -69,6 +89,30 @@ fn print_orders(findings: &WhyFindings) {
     for order in &findings.orders {
         let cells = [&order.by_steps, &order.by_losses, &order.at_best].map(tau);
         say(format_args!("{:<42}{:>28}{:>28}{:>28}", order.measure.label(), cells[0], cells[1], cells[2]));
+    }
+}
+
+/// "FC+BN at 0.125   6.30 = 1.00 x 5.2 x 1.2 x 1.00".
+fn print_chains(why: &WhyConfig, findings: &WhyFindings) {
+    say(format_args!("\n{:<46}times faster = rate x slope x realised x way", "what is the speed made of?"));
+    for Chain { variant, matched, best } in &findings.chains {
+        for (at, factors) in
+            [(format!("at {}", why.rates.matched), matched), ("at the best".to_owned(), best)]
+        {
+            let Some(Factors { times, rate, slope, realised, distance, .. }) = factors else { continue };
+            let name = format!("{variant} {at}");
+            say(format_args!(
+                "{name:<46}{times:.2} = {rate:.2} x {slope:.2} x {realised:.2} x {distance:.2}"
+            ));
+        }
+    }
+}
+
+fn print_statements(findings: &WhyFindings) {
+    for Statement { claim, compared, word } in &findings.statements {
+        let parts: Vec<String> =
+            compared.iter().map(|part| format!("{}: {}", part.what.label(), factor(&part.ratio))).collect();
+        say(format_args!("{:<64}{:<8}{}", claim.label(), word.as_str(), parts.join(", ")));
     }
 }
 

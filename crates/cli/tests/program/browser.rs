@@ -35,6 +35,22 @@ fn browser() -> Option<PathBuf> {
     named.or_else(|| found.find(|path| path.is_file()))
 }
 
+/// The page at `path` when its scripts have run, and what the browser says.
+fn shown(browser: &Path, path: &Path, folder: &Path) -> (String, String) {
+    let output = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--disable-dev-shm-usage", "--enable-logging=stderr", "--window-size=1400,1000"])
+        .args(["--virtual-time-budget=60000", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", folder.join("profile").display()))
+        .arg(format!("file://{}", path.display()))
+        .output()
+        .unwrap();
+    let [dom, stderr] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (dom, stderr)
+}
+
 /// What the browser saw, and what it said of errors.
 fn look(browser: &Path, report: &Path, folder: &Path) -> (Value, String) {
     let html = std::fs::read_to_string(report).unwrap();
@@ -46,22 +62,40 @@ fn look(browser: &Path, report: &Path, folder: &Path) -> (Value, String) {
          <script>{DRIVE}</script></body>"
     );
     std::fs::write(&harness, text).unwrap();
-    let output = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--disable-dev-shm-usage", "--enable-logging=stderr", "--window-size=1400,1000"])
-        .args(["--virtual-time-budget=60000", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", folder.join("profile").display()))
-        .arg(format!("file://{}", harness.display()))
-        .output()
-        .unwrap();
-    let dom = String::from_utf8_lossy(&output.stdout).into_owned();
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let (dom, stderr) = shown(browser, &harness, folder);
     let result = dom.split("<pre id=\"result\">").nth(1).and_then(|rest| rest.split("</pre>").next());
     let Some(result) = result else { panic!("the browser saw nothing: {stderr}") };
     let result = result.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
     let console = stderr.lines().filter(|line| line.contains("CONSOLE")).collect::<Vec<_>>().join("\n");
     (serde_json::from_str(&result).unwrap(), console)
+}
+
+#[test]
+fn the_page_of_a_kappa_why_draws_any_measure() {
+    let Some(browser) = browser() else {
+        assert!(std::env::var_os("KAPPA_REQUIRE_BROWSER").is_none(), "there is no browser");
+        eprintln!("skipped: there is no browser");
+        return;
+    };
+    let kappa = Kappa::new();
+    crate::write_idx(&kappa.folder.path().join("tiny"), 65, 9);
+    let config = crate::why::config(kappa.folder.path());
+    let settings =
+        ["--data", "tiny", "--backend", "flex", "--quiet", "--set", "again=[]", "--set", "interventions=[]"];
+    kappa.says(&[&["why", &config, "--set", "seeds=1"], &settings[..]].concat());
+    let page = kappa.outputs().join("tiny/report/report.html");
+    // Another measure than the first, chosen by hand.
+    let text = std::fs::read_to_string(&page).unwrap();
+    let chosen = "<script>const measure = document.getElementById('measure'); measure.value = '4';
+        measure.dispatchEvent(new Event('input'));</script></body>";
+    let driven = kappa.folder.path().join("driven.html");
+    std::fs::write(&driven, text.replace("</body>", chosen)).unwrap();
+    let (dom, stderr) = shown(&browser, &driven, kappa.folder.path());
+    assert!(!stderr.contains("CONSOLE"), "{stderr}");
+    assert!(dom.contains("at the best rate by lambda_1 of the whole network\""), "{dom}");
+    let plot = dom.split("id=\"plot\"").nth(1).and_then(|rest| rest.split("</svg>").next()).unwrap();
+    // A path of marks for each of three arms, beside the grid's.
+    assert_eq!(plot.matches("stroke-width=\"2\"").count(), 3, "{plot}");
 }
 
 #[test]

@@ -132,6 +132,20 @@ pub fn largest_pairs(
     Search::new(operator, End::Largest, progress).pairs(count)
 }
 
+/// The same to a residual of `tolerance` |A|.
+///
+/// # Errors
+///
+/// As [`largest_pairs`].
+pub fn largest_pairs_within(
+    operator: &dyn SymmetricOperator,
+    count: usize,
+    tolerance: f64,
+    progress: &dyn Progress,
+) -> Result<ExtremePairs, HessianError> {
+    Search { tolerance, ..Search::new(operator, End::Largest, progress) }.pairs(count)
+}
+
 /// The `count` smallest eigenvalues, the most negative first, and their eigenvectors: as
 /// exact as [`largest_pairs`], which is by the size of A and not by their own. Of a
 /// semi-definite operator they are zeros if it knows of so many.

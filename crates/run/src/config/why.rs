@@ -5,10 +5,10 @@ use std::{collections::HashSet, num::NonZeroUsize, path::Path};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{Arm, BatchSize, Config, Optimizer, bounds, keys::Configuration, parse, study::merge};
+use super::{Arm, Config, bounds, keys::Configuration, parse, study::merge};
 use crate::{RunError, reading::read_configuration, shown};
 
-/// What `kappa why` does: arms of one recipe, descended with the full batch from paired seeds, and what
+/// What `kappa why` does: arms of one recipe, descended from paired seeds, and what
 /// changes one thing in them and nothing else.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,7 +34,10 @@ pub struct WhyConfig {
     /// What is changed in one of them.
     #[serde(default)]
     pub interventions: Vec<Intervention>,
-    /// A run's configuration, of which each arm sets some values: descent with the full batch.
+    /// The same again with some values set, as an arm sets a recipe's: on other data, or deeper.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub again: Vec<Arm>,
+    /// A run's configuration, of which each arm sets some values.
     pub recipe: Config,
 }
 
@@ -97,6 +100,14 @@ pub enum Change {
     Noise,
 }
 
+impl Change {
+    /// Whether it is made of H, for steps that are the gradient's own.
+    fn is_of_descent(self) -> bool {
+        use Change::{Amplified, Bulk, Equalised, Stiffened, Top, Whitened};
+        matches!(self, Equalised | Stiffened | Whitened | Amplified | Top | Bulk)
+    }
+}
+
 impl WhyConfig {
     /// Reads `path` and applies `assignments`, as [`Config::load`] does.
     ///
@@ -143,17 +154,41 @@ impl WhyConfig {
                 Ok(config) => config,
                 Err(error) => return Some(error.to_string()),
             };
-            let training = &config.training;
-            let descends = matches!(training.optimizer, Optimizer::Descent(_));
-            if !descends || training.batch_size != BatchSize::Full || training.l2 != 0.0 {
+            if config.training.l2 != 0.0 {
+                return Some(format!("the arm {:?} is to have no penalty: training.l2 = 0", arm.name));
+            }
+            let of_descent = |change: &&Intervention| change.arm == arm.name && change.change.is_of_descent();
+            let adapts = config.training.optimizer.adam().is_some();
+            if let Some(change) = self.interventions.iter().find(of_descent).filter(|_| adapts) {
                 return Some(format!(
-                    "the arm {:?} is to descend with the full batch: training.optimizer = \"descent\", \
-                     training.batch_size = \"full\", training.l2 = 0",
-                    arm.name
+                    "{:?} changes what descent sees of H, and Adam sees another one: \
+                     training.optimizer = \"descent\"",
+                    change.name
                 ));
             }
         }
-        None
+        let mut names = HashSet::new();
+        let twice = self.again.iter().find(|again| !names.insert(again.slug()));
+        twice.map(|again| format!("what is done again is named {:?} twice, or nearly so", again.name))
+    }
+
+    /// This with the values of `again`, in a directory of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Config`] names what it sets wrongly.
+    pub fn again(&self, again: &Arm) -> Result<Self, RunError> {
+        let origin = format!("again, {:?}", again.name);
+        let refuse = |problem: String| RunError::config(origin.clone(), problem);
+        let mut table = Table::try_from(self).map_err(|error| refuse(error.to_string()))?;
+        table.remove("again");
+        merge(&mut table, &again.set);
+        table.insert("name".to_owned(), Value::String(again.slug()));
+        let why: Self = table.try_into().map_err(|error: toml::de::Error| refuse(error.to_string()))?;
+        match why.problem() {
+            Some(problem) => Err(refuse(problem)),
+            None => Ok(why),
+        }
     }
 
     /// Whether `text` is the configuration of a `kappa why`.

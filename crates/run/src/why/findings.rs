@@ -1,5 +1,7 @@
 //! What the trainings of a `kappa why` say: measures, orders, answers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Change, Estimate, Word};
@@ -18,8 +20,13 @@ pub enum Measure {
     KappaPrime,
     /// Its largest eigenvalue.
     Lambda1,
-    /// lambda_1 times the learning rate over 2: above 1 descent overshoots along its eigenvector.
+    /// Its tenth.
+    Lambda10,
+    /// lambda_1 over the largest that the optimiser's steps stand, for Adam of H as it divides it: above 1 they
+    /// overshoot along its eigenvector.
     EdgeOfStability,
+    /// lambda_1 / lambda_10 of the whole network's H as Adam divides it.
+    KappaPrimeSeen,
     /// The share of the squared gradient that the last layer's weights have.
     GradientShareOfOutput,
     /// The share that the first layer's have.
@@ -36,17 +43,21 @@ pub enum Measure {
     CovariateShift,
     /// 1 - the cosine of the two gradients, likewise.
     CovariateTurn,
+    /// 1 over the largest stable learning rate: of an arm, not of a step.
+    InverseStableRate,
 }
 
 impl Measure {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::KappaPrimeOfOutput,
         Self::Lambda1OfOutput,
         Self::Lambda10OfOutput,
         Self::KappaPrime,
         Self::Lambda1,
+        Self::Lambda10,
         Self::EdgeOfStability,
+        Self::KappaPrimeSeen,
         Self::GradientShareOfOutput,
         Self::GradientShareOfFirst,
         Self::LossRange,
@@ -54,6 +65,7 @@ impl Measure {
         Self::EffectiveSmoothness,
         Self::CovariateShift,
         Self::CovariateTurn,
+        Self::InverseStableRate,
     ];
 
     /// What it is called.
@@ -64,7 +76,9 @@ impl Measure {
             Self::Lambda10OfOutput => "lambda_10 of the last layer",
             Self::KappaPrime => "kappa' of the whole network",
             Self::Lambda1 => "lambda_1 of the whole network",
-            Self::EdgeOfStability => "lambda_1 over 2 / learning rate",
+            Self::Lambda10 => "lambda_10 of the whole network",
+            Self::EdgeOfStability => "lambda_1 over the largest stable one",
+            Self::KappaPrimeSeen => "kappa' of what Adam sees",
             Self::GradientShareOfOutput => "the last layer's share of the gradient",
             Self::GradientShareOfFirst => "the first layer's share of the gradient",
             Self::LossRange => "range of the loss",
@@ -72,6 +86,7 @@ impl Measure {
             Self::EffectiveSmoothness => "effective beta-smoothness",
             Self::CovariateShift => "internal covariate shift",
             Self::CovariateTurn => "1 - cosine of the shift",
+            Self::InverseStableRate => "1 / the largest stable rate",
         }
     }
 }
@@ -89,8 +104,121 @@ pub struct WhyFindings {
     pub interventions: Vec<Moved>,
     /// Of each measure: whether it orders the arms as their speed does.
     pub orders: Vec<Ordering>,
+    /// Of each arm: the share of the squared gradient that each tensor has.
+    pub shares: Vec<Shares>,
+    /// Of each arm but the first: what its speed is made of.
+    pub chains: Vec<Chain>,
     /// Of each explanation: whether it holds.
     pub answers: Vec<Answer>,
+    /// What else the paper says, for which there are arms.
+    pub statements: Vec<Statement>,
+}
+
+/// The share of the squared gradient that each tensor has, at equal losses: means over losses and seeds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shares {
+    /// The arm.
+    pub variant: String,
+    /// By the name of the tensor.
+    pub tensors: BTreeMap<String, f64>,
+}
+
+/// What an arm's speed over the first arm's is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Chain {
+    /// The arm.
+    pub variant: String,
+    /// At the matched rate; none where one of the two does not get there.
+    pub matched: Option<Factors>,
+    /// At the best rate of each.
+    pub best: Option<Factors>,
+}
+
+/// The first arm's steps over another's as a product, geometric means over the seeds:
+/// times = rate slope realised distance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Factors {
+    /// The first arm's steps over this one's.
+    pub times: f64,
+    /// Its learning rate over the first arm's.
+    pub rate: f64,
+    /// Its slope over the first arm's: the mean over the steps of d . g / L, which is |g|^2 / L for descent.
+    pub slope: f64,
+    /// The parts of that by tensor: their sum is `slope`.
+    pub slopes: BTreeMap<String, f64>,
+    /// What of the first-order fall of ln L the steps have realised, over what the first arm's have: curvature
+    /// takes the rest.
+    pub realised: f64,
+    /// The first arm's way, ln of its first loss over the last, over this one's.
+    pub distance: f64,
+}
+
+/// What else the paper says of speed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhyClaim {
+    /// Batch norm after the ReLU does as well as before it, or better (its reference 10).
+    AfterTheRelu,
+    /// Normalised inputs help as normalised features do (its references 6 and 11).
+    InputsLikeFeatures,
+    /// Batch norm allows larger learning rates (its introduction).
+    LargerRates,
+}
+
+impl WhyClaim {
+    /// What it says.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::AfterTheRelu => "after the ReLU batch norm is as fast as before it, or faster",
+            Self::InputsLikeFeatures => "standardised inputs help as much as batch norm does",
+            Self::LargerRates => "batch norm allows larger learning rates",
+        }
+    }
+}
+
+/// Whether a claim holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Statement {
+    /// Which one.
+    pub claim: WhyClaim,
+    /// What is compared.
+    pub compared: Vec<Compared>,
+    /// The word of all, if they agree.
+    pub word: Word,
+}
+
+/// log2 of a ratio of two arms, seed by seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// What of them.
+    pub what: Told,
+    /// The ratio's logarithm.
+    pub ratio: Estimate,
+    /// Whether it is as claimed.
+    pub word: Word,
+}
+
+/// What two arms are compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// Steps at the matched rate.
+    StepsAtMatched,
+    /// Steps at the best rate of each.
+    StepsAtBest,
+    /// The largest stable rate.
+    StableRate,
+}
+
+impl Told {
+    /// What it is called.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::StepsAtMatched => "steps at the matched rate",
+            Self::StepsAtBest => "steps at the best rates",
+            Self::StableRate => "largest stable rates",
+        }
+    }
 }
 
 /// An explanation of why a normalisation trains faster.
@@ -101,22 +229,31 @@ pub enum Explains {
     ConditioningOfOutput,
     /// A lower kappa' of the whole network.
     Conditioning,
-    /// A lower lambda_1 of the whole network, which allows a larger rate (Bjorck et al. 2018).
+    /// A lower lambda_1 of the whole network.
     LargestEigenvalue,
     /// A smoother loss (Santurkar et al. 2018).
     Smoothness,
     /// Less internal covariate shift (Ioffe and Szegedy 2015).
     CovariateShift,
+    /// A larger stable learning rate (Bjorck et al. 2018).
+    LearningRate,
+    /// Length and direction of weights decoupled (Salimans and Kingma 2016), by the weight-normalised network.
+    Decoupling,
+    /// Inputs that are preconditioned (LeCun et al. 1998), by the network with standardised ones.
+    InputPreconditioning,
 }
 
 impl Explains {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::ConditioningOfOutput,
         Self::Conditioning,
         Self::LargestEigenvalue,
         Self::Smoothness,
         Self::CovariateShift,
+        Self::LearningRate,
+        Self::Decoupling,
+        Self::InputPreconditioning,
     ];
 
     /// What it is called.
@@ -127,6 +264,9 @@ impl Explains {
             Self::LargestEigenvalue => "lambda_1 of the whole network",
             Self::Smoothness => "a smoother loss",
             Self::CovariateShift => "internal covariate shift",
+            Self::LearningRate => "a larger learning rate",
+            Self::Decoupling => "length decoupled from direction",
+            Self::InputPreconditioning => "preconditioned inputs",
         }
     }
 }
@@ -147,10 +287,10 @@ pub struct Answer {
     pub word: Word,
 }
 
-/// An intervention's part in an answer.
+/// An intervention's part in an answer, or an arm's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Part {
-    /// The intervention.
+    /// Which one.
     pub name: String,
     /// Holds where its interval says so, fails where it says no more than a tenth of the steps.
     pub word: Word,

@@ -132,20 +132,25 @@ fn of_why(why: &WhyDir) -> usize {
         say(format_args!("  {} is unfinished; `kappa why` goes on with it", shown(why.path())));
         return 0;
     };
-    let again = why.config().map_err(WhyError::from);
-    match again.and_then(|config| find_why(&config, why, &findings.kappa_version)) {
-        Ok(again) => {
-            let found = mismatches(&findings, &again, 1e-12, |_| false);
-            if found.is_empty() {
-                say(format_args!("  all that it found follows from the trainings"));
+    let config = why.config();
+    let again = config.iter().flat_map(|config| &config.again);
+    let again = again.filter_map(|set| WhyDir::open(&why.again().join(set.slug())).ok());
+    let wrong: usize = again.map(|again| of_why(&again)).sum();
+    let found = config.map_err(WhyError::from);
+    wrong
+        + match found.and_then(|config| find_why(&config, why, &findings.kappa_version)) {
+            Ok(again) => {
+                let found = mismatches(&findings, &again, 1e-12, |_| false);
+                if found.is_empty() {
+                    say(format_args!("  all that it found follows from the trainings"));
+                }
+                told(&file, &found, "from the trainings")
             }
-            told(&file, &found, "from the trainings")
+            Err(error) => {
+                say(format_args!("  WRONG: {} does not follow from the trainings: {error}", shown(&file)));
+                1
+            }
         }
-        Err(error) => {
-            say(format_args!("  WRONG: {} does not follow from the trainings: {error}", shown(&file)));
-            1
-        }
-    }
 }
 
 /// What was found of the row of `name` at an epoch.
