@@ -7,6 +7,7 @@ use kappa_data::{HostArray, HostArrays, LastLayer};
 use kappa_hessian::{SymmetricOperator, largest_pairs};
 use kappa_probe::{LayerArrays, Measured, measure};
 use kappa_run::{Request, free_memory};
+use kappa_world::Alone;
 use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyBytes};
 
 use crate::{
@@ -97,9 +98,9 @@ impl Layer {
             bytes: Arc::new(bytes.to_owned()),
         };
         Self(HostArrays {
-            features: array(features, m),
+            features: vec![array(features, m)],
             logits: None,
-            probabilities: Some(array(probabilities, k)),
+            probabilities: Some(vec![array(probabilities, k)]),
             weights: None,
             labels: None,
             logits_are_meant: false,
@@ -112,7 +113,8 @@ impl Layer {
         let arrays = LastLayer::from_arrays(&self.0, free_memory()).map_err(failed)?;
         let machine = &place.0.machine;
         let (name, source) = ("layer".to_owned(), "memory".to_owned());
-        let layer = LayerArrays { arrays: Arc::new(arrays), name, source, l2: 0.0, machine };
+        let world = Arc::new(Alone);
+        let layer = LayerArrays { arrays: Arc::new(arrays), name, source, l2: 0.0, machine, world };
         let layer = layer.layer(&Request::new(place.0.precision), &()).map_err(failed)?;
         match measure(layer.into(), env!("CARGO_PKG_VERSION"), &()).map_err(failed)? {
             Measured::Spectrum(whole) => Ok(whole.pairs.spectrum.eigenvalues().to_vec()),

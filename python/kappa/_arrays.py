@@ -32,6 +32,17 @@ def described(array: ArrayLike, role: str) -> Described:
     return found, address, found.nbytes, name or found.dtype.str, list(found.shape), by_columns
 
 
+def parts_of(array: ArrayLike, least: int) -> list[ArrayLike]:
+    """The arrays of a list of them, each of ``least`` dimensions or more: parts of one, one behind the other.
+
+    Anything else is one array, a list of rows too.
+    """
+    if isinstance(array, (list, tuple)) and array:
+        if all(len(getattr(part, "shape", ())) >= least for part in array):
+            return list(array)
+    return [array]
+
+
 def as_numpy(array: ArrayLike, role: str) -> NDArray[Any]:
     """An array of numbers that numpy knows: a bfloat16 is widened."""
     found, name = _as_numpy(array, role)

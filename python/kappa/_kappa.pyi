@@ -25,11 +25,11 @@ _Array = tuple[object, int, int, str, list[int], bool]
 _Progress = Callable[[str, int, int | None], object]
 
 class _Given(TypedDict):
-    features: _Array
-    logits: _Array | None
-    probabilities: _Array | None
+    features: list[_Array]
+    logits: list[_Array] | None
+    probabilities: list[_Array] | None
     weights: _Array | None
-    labels: _Array | None
+    labels: list[_Array] | None
     logits_are_meant: bool
     ignore_index: int
     name: str

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kappa import _kappa
-from kappa._arrays import ArrayLike, as_numpy, described
+from kappa._arrays import ArrayLike, as_numpy, described, parts_of
 from kappa._devices import prepare
 from kappa._kappa import KappaError
 
@@ -88,16 +88,21 @@ class LastLayer:
     def given(self) -> _kappa._Given:
         """The arrays as the engine takes them."""
 
-        def array(role: str) -> _kappa._Array | None:
-            found = getattr(self, role)
-            return None if found is None else described(found, role)
+        features = parts_of(self.features, 2)
+        # A list of vectors is one of rows, unless the features are in parts too.
+        of_scores = 1 if len(features) > 1 else 2
 
+        def parts(role: str, least: int) -> list[_kappa._Array] | None:
+            found = getattr(self, role)
+            return None if found is None else [described(part, role) for part in parts_of(found, least)]
+
+        weights = None if self.weights is None else described(self.weights, "weights")
         return {
-            "features": described(self.features, "features"),
-            "logits": array("logits"),
-            "probabilities": array("probabilities"),
-            "weights": array("weights"),
-            "labels": array("labels"),
+            "features": [described(part, "features") for part in features],
+            "logits": parts("logits", of_scores),
+            "probabilities": parts("probabilities", of_scores),
+            "weights": weights,
+            "labels": parts("labels", 1),
             "logits_are_meant": self.logits_are_meant,
             "ignore_index": self.ignore_index,
             "name": self.name,

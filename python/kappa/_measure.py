@@ -45,7 +45,8 @@ def hessian(
     ----------
     features
         What the layer gets: [N, m], or [.., m] with the same dimensions of samples everywhere; float16,
-        bfloat16, float32 or float64. Or a :class:`LastLayer`, which has all arrays.
+        bfloat16, float32 or float64. Or a list of such arrays, parts of one along the samples; likewise
+        logits, probabilities and labels. Or a :class:`LastLayer`, which has all arrays.
     logits
         What it makes of that: [N, K], or [N] of a sigmoid. -inf is a probability of zero.
     probabilities

@@ -6,6 +6,7 @@ use kappa_data::{HostArrays, LastLayer};
 use kappa_hessian::{SymmetricOperator, faer::MatRef};
 use kappa_probe::{Layer, LayerArrays, Observer, ProbeError};
 use kappa_run::{Request, free_memory};
+use kappa_world::Alone;
 use pyo3::{prelude::*, types::PyBytes};
 
 use crate::{
@@ -17,15 +18,15 @@ use crate::{
     watch::watched,
 };
 
-/// A last layer, as Python gives it.
+/// A last layer, as Python gives it: arrays in parts, or in one.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub struct Given {
-    features: Array,
-    logits: Option<Array>,
-    probabilities: Option<Array>,
+    features: Vec<Array>,
+    logits: Option<Vec<Array>>,
+    probabilities: Option<Vec<Array>>,
     weights: Option<Array>,
-    labels: Option<Array>,
+    labels: Option<Vec<Array>>,
     logits_are_meant: bool,
     ignore_index: i64,
     name: String,
@@ -41,12 +42,13 @@ struct Read {
 
 impl Given {
     fn read(self) -> PyResult<Read> {
-        let borrowed = |array: Option<Array>| array.map(Array::borrowed);
+        let parts = |parts: Vec<Array>| parts.into_iter().map(Array::borrowed).collect::<Vec<_>>();
+        let borrowed = |array: Option<Vec<Array>>| array.map(parts);
         let arrays = HostArrays {
-            features: self.features.borrowed(),
+            features: parts(self.features),
             logits: borrowed(self.logits),
             probabilities: borrowed(self.probabilities),
-            weights: borrowed(self.weights),
+            weights: self.weights.map(Array::borrowed),
             labels: borrowed(self.labels),
             logits_are_meant: self.logits_are_meant,
             ignore_index: self.ignore_index,
@@ -69,6 +71,7 @@ impl Read {
             source: "memory".to_owned(),
             l2: self.l2,
             machine: &chosen.machine,
+            world: Arc::new(Alone),
         };
         layer.layer(request, observer)
     }

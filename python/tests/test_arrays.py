@@ -136,3 +136,18 @@ def test_what_is_no_array_of_numbers_is_told_by_its_name(layer: tuple[np.ndarray
     for wrong in (None, "text", object(), [[1.0], [1.0, 2.0]], np.array([None, 1])):
         with pytest.raises(kappa.KappaError, match="features"):
             kappa.hessian(wrong, logits)
+
+
+def test_arrays_in_parts_are_one(layer: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    features, logits = layer
+    labels = np.arange(len(features)) % logits.shape[1]
+    whole = kappa.hessian(features, logits, labels=labels)
+    np.save(tmp_path / "tail.npy", features[7:])
+    tail = np.load(tmp_path / "tail.npy", mmap_mode="r")
+    parts = kappa.hessian([features[:7], tail], [logits[:20], logits[20:]], labels=[labels[:1], labels[1:]])
+    assert np.array_equal(whole.eigenvalues, parts.eigenvalues)
+    # A list of rows is an array as it was.
+    rows = kappa.hessian(list(features), list(logits), labels=list(labels))
+    assert np.array_equal(whole.eigenvalues, rows.eigenvalues)
+    with pytest.raises(kappa.KappaError, match="no parts of one array"):
+        kappa.hessian([features[:7], features[7:, :1]], logits)

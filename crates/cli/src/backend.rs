@@ -26,6 +26,18 @@ pub enum BackendError {
          `kappa devices` shows what is found; on Linux a Vulkan driver is needed"
     )]
     NoAdapter,
+    /// There are fewer than processes.
+    #[cfg(feature = "wgpu")]
+    #[error(
+        "process {rank} of this machine has no GPU: there are {cards}; begin as many processes on each machine, or \
+         compute with --backend flex"
+    )]
+    NoCardForRank {
+        /// The process on this machine, counted from 0.
+        rank: usize,
+        /// Graphics cards.
+        cards: usize,
+    },
     /// There is one that does not start.
     #[cfg(feature = "wgpu")]
     #[error("the GPU could not be initialised: {0}; --backend flex computes on the CPU")]
@@ -65,20 +77,25 @@ pub struct Chosen {
 ///
 /// [`BackendError`].
 pub fn choose(named: Option<Backend>) -> Result<Chosen, BackendError> {
+    choose_among(named, None)
+}
+
+/// The same for a process of several on this machine, counted from 0: where there are several GPUs each has its own.
+pub(crate) fn choose_among(named: Option<Backend>, rank: Option<usize>) -> Result<Chosen, BackendError> {
     match named {
-        None => automatic(),
-        Some(Backend::Wgpu) => wgpu(),
+        None => automatic(rank),
+        Some(Backend::Wgpu) => wgpu(rank),
         Some(Backend::Flex) => flex(),
         Some(Backend::Ndarray) => ndarray(),
     }
 }
 
-fn automatic() -> Result<Chosen, BackendError> {
+fn automatic(rank: Option<usize>) -> Result<Chosen, BackendError> {
     #[cfg(feature = "wgpu")]
     if adapters().iter().any(|adapter| !adapter.is_software()) {
-        return wgpu();
+        return wgpu(rank);
     }
-    flex().or_else(|_| ndarray()).or_else(|_| wgpu())
+    flex().or_else(|_| ndarray()).or_else(|_| wgpu(rank))
 }
 
 #[cfg(any(feature = "flex", feature = "ndarray"))]
@@ -115,19 +132,19 @@ fn ndarray() -> Result<Chosen, BackendError> {
 }
 
 #[cfg(not(feature = "wgpu"))]
-fn wgpu() -> Result<Chosen, BackendError> {
+fn wgpu(_rank: Option<usize>) -> Result<Chosen, BackendError> {
     Err(BackendError::NotCompiledIn(Backend::Wgpu))
 }
 
 #[cfg(feature = "wgpu")]
-fn wgpu() -> Result<Chosen, BackendError> {
-    gpu::choose()
+fn wgpu(rank: Option<usize>) -> Result<Chosen, BackendError> {
+    gpu::choose(rank)
 }
 
 #[cfg(feature = "wgpu")]
 mod gpu {
     use burn::tensor::{
-        Device,
+        Device, DeviceKind,
         wgpu::{WgpuInitError, wgpu},
     };
     use kappa_run::{Backend, Precision};
@@ -161,9 +178,18 @@ mod gpu {
             .collect()
     }
 
-    /// The adapter that burn chooses: the most powerful one.
-    pub fn choose() -> Result<Chosen, BackendError> {
-        let (device, setup) = Device::wgpu_options().init_with_setup().map_err(|error| match error {
+    /// The adapter that burn chooses, the most powerful one; of several graphics cards that of a process's rank.
+    pub fn choose(rank: Option<usize>) -> Result<Chosen, BackendError> {
+        let mut options = Device::wgpu_options();
+        if let Some(rank) = rank {
+            let is_card = |adapter: &Adapter| adapter.info.device_type == wgpu::DeviceType::DiscreteGpu;
+            match adapters().into_iter().filter(is_card).count() {
+                0 | 1 => {}
+                cards if rank < cards => options = options.device_kind(DeviceKind::DiscreteGpu(rank)),
+                cards => return Err(BackendError::NoCardForRank { rank, cards }),
+            }
+        }
+        let (device, setup) = options.init_with_setup().map_err(|error| match error {
             WgpuInitError::AdapterUnavailable { .. } => BackendError::NoAdapter,
             other => BackendError::Initialisation(other.to_string()),
         })?;

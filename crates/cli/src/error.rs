@@ -53,6 +53,18 @@ pub enum CliError {
     Panic { message: String, place: String },
     #[error("not all that was to be printed could be; what was to be saved is saved")]
     NotPrinted(#[source] io::Error),
+    #[error("{0}")]
+    Task(String),
+    #[error("this is one of {0} processes, and only `kappa hessian` is for several")]
+    OneProcess(usize),
+    #[cfg(not(feature = "mpi"))]
+    #[error("this is one of {0} processes, and this build has no MPI: compile it with --features mpi")]
+    NoMpi(usize),
+    #[cfg(feature = "mpi")]
+    #[error(transparent)]
+    Mpi(#[from] kappa_mpi::MpiError),
+    #[error("{0} is for one process, and these are several: leave it out")]
+    NotForSeveral(&'static str),
     #[error("stopped; whole epochs are kept, and `kappa train --resume {0}` goes on from there")]
     TrainingStopped(String),
     #[error("stopped before the Hessian; `kappa hessian` takes it")]

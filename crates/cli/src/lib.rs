@@ -7,6 +7,7 @@
 //! backend     --backend: which device burn computes on
 //! commands    one file a subcommand
 //! panics      where panics end
+//! processes   those that mpirun begins together
 //! output      lines on stdout
 //! interrupt   Ctrl-C
 //! progress    bars and epoch lines
@@ -24,6 +25,7 @@ mod error;
 mod interrupt;
 mod output;
 mod panics;
+mod processes;
 mod progress;
 mod provenance;
 
@@ -51,6 +53,7 @@ pub use crate::{
 use crate::{
     args::Arguments,
     error::{CliError, report},
+    processes::Processes,
 };
 
 /// The status of a program that did what it was asked to.
@@ -80,11 +83,21 @@ pub fn program(arguments: &[OsString]) -> u8 {
     if let Err(error) = rayon::ThreadPoolBuilder::new().use_current_thread().build_global() {
         tracing::warn!("the threads could not be set up: {error}");
     }
-    match panics::caught(|| commands::run(parsed)).and_then(|()| output::written()) {
-        Ok(()) => SUCCESS,
+    let processes = match Processes::join(&parsed.command) {
+        Ok(processes) => processes,
         Err(error) => {
-            report(&error);
-            if error.is_stop() { interrupt::STATUS } else { FAILURE }
+            // All of them have it.
+            if !output::is_silent() {
+                report(&error);
+            }
+            return FAILURE;
+        }
+    };
+    match panics::caught(|| commands::run(parsed, &processes)).and_then(|()| output::written()) {
+        Ok(()) => processes.end(SUCCESS, || ()),
+        Err(error) => {
+            let status = if error.is_stop() { interrupt::STATUS } else { FAILURE };
+            processes.end(status, || report(&error))
         }
     }
 }

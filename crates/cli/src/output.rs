@@ -3,13 +3,18 @@
 use std::{
     fmt::Arguments,
     io::{self, Write},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use kappa_run::escaped;
 
 use crate::error::CliError;
 
+/// Whether another process speaks for this one.
+static SILENT: AtomicBool = AtomicBool::new(false);
 /// Why the first line that was lost could not be written.
 static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 
@@ -20,10 +25,22 @@ pub fn printable(text: &str) -> String {
     escaped(text, |character| character == '\n')
 }
 
+/// From now on nothing is printed but errors: another process speaks for this one.
+pub fn be_silent() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
+/// Whether another process speaks for this one.
+pub fn is_silent() -> bool {
+    SILENT.load(Ordering::Relaxed)
+}
+
 /// Prints a line. One that cannot be written ends nothing that is being computed:
 /// [`written`] tells of it afterwards.
 pub fn say(line: Arguments<'_>) {
-    note(writeln!(io::stdout().lock(), "{}", printable(&line.to_string())));
+    if !is_silent() {
+        note(writeln!(io::stdout().lock(), "{}", printable(&line.to_string())));
+    }
 }
 
 /// Whether everything that was to be printed was.

@@ -106,6 +106,16 @@ impl LabelledImages {
     }
 }
 
+impl LabelledImages {
+    /// The images of a range, cut where they end.
+    pub fn part(&self, range: std::ops::Range<usize>) -> Self {
+        let end = range.end.min(self.labels.len());
+        let (start, size) = (range.start.min(end), self.rows * self.columns);
+        let pixels = self.pixels.get(start * size..end * size).unwrap_or_default().to_vec();
+        Self { pixels, labels: self.labels.get(start..end).unwrap_or_default().to_vec(), ..*self }
+    }
+}
+
 impl Dataset<LabelledImage, Infallible> for LabelledImages {
     // A dataset's index is the caller's, as a slice's is: never one from a file.
     #[expect(clippy::indexing_slicing)]

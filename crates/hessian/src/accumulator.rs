@@ -84,17 +84,38 @@ impl Accumulator {
         Ok(())
     }
 
-    /// Adds all of `samples`, chunk by chunk.
+    /// Adds all of `samples`, chunk by chunk, those of other processes too.
     ///
     /// # Errors
     ///
-    /// As [`Self::add`] and [`Samples::chunks`].
+    /// As [`Self::add`] and [`Samples::chunks`], and [`HessianError::World`].
     pub fn add_samples(&mut self, samples: &Samples) -> Result<(), HessianError> {
+        if samples.processes() == 1 {
+            return self.add_own(samples);
+        }
+        // What is here already is not added up again.
+        let mut own = Self::new(self.sums.features(), self.sums.classes())?;
+        own.add_own(samples)?;
+        self.add_sums_of_own(own, samples, samples.count())
+    }
+
+    fn add_own(&mut self, samples: &Samples) -> Result<(), HessianError> {
         for chunk in samples.chunks() {
             let Chunk { features, probabilities } = chunk?;
             self.add(features, probabilities)?;
         }
         Ok(())
+    }
+
+    /// Adds other sums, which are of `count` among `samples` and of this process's own alone.
+    pub(crate) fn add_sums_of_own(
+        &mut self,
+        mut own: Self,
+        samples: &Samples,
+        count: usize,
+    ) -> Result<(), HessianError> {
+        own.sums.of_all(samples, count)?;
+        self.sums.merge(&own.sums)
     }
 
     fn checked(&self, chunk: Chunk) -> Result<Chunk, HessianError> {

@@ -79,6 +79,8 @@ impl Samples {
             // E[S]_ab = -E[p_a p_b] off the diagonal; rows of S sum to zero.
             jacobian -= probabilities;
         }
+        self.add_up(&mut grams)?;
+        self.add_up(&mut jacobian)?;
         grams *= faer::Scale(count.recip());
         jacobian *= faer::Scale(count.recip());
         for a in 0..columns {
@@ -150,6 +152,7 @@ impl Samples {
         })? {
             sum += part;
         }
+        self.add_up(&mut sum)?;
         let count = self.count() as f64;
         Ok(sum.col_iter().flat_map(|class| class.iter().map(move |sum| sum / count)).collect())
     }
@@ -169,7 +172,7 @@ impl Samples {
                 .zip(&labels[chunk.first..]);
             rows.map(|(row, &label)| loss_of(row, label)).sum::<f64>()
         })?;
-        Ok(parts.into_iter().sum::<f64>() / self.count() as f64)
+        Ok(self.sum_of_all(parts.into_iter().sum())? / self.count() as f64)
     }
 
     /// The share of the samples whose likeliest class is their label; of several equal ones the
@@ -185,7 +188,7 @@ impl Samples {
             let rows = chunk.probabilities.chunks_exact(columns).zip(&labels[chunk.first..]);
             rows.filter(|(row, label)| first_likeliest(row) == **label).count()
         })?;
-        Ok(parts.into_iter().sum::<usize>() as f64 / self.count() as f64)
+        Ok(self.sum_of_all(parts.into_iter().sum::<usize>() as f64)? / self.count() as f64)
     }
 
     fn check_labels(&self, labels: &[usize]) -> Result<(), HessianError> {

@@ -61,6 +61,9 @@ pub enum HessianError {
         /// How many there were to be.
         promised: usize,
     },
+    /// Another process could not be reached.
+    #[error(transparent)]
+    World(#[from] kappa_world::WorldError),
     /// A source of samples could not make them.
     #[error(transparent)]
     Source(Box<dyn std::error::Error + Send + Sync>),

@@ -110,6 +110,7 @@ fn product_with(samples: &Samples, directions: MatRef<f64>) -> Result<Mat<f64>, 
         let product = doubles(curved_product(features, probabilities, directions))?;
         sum += MatRef::from_column_major_slice(&product, size, count);
     }
+    samples.add_up(&mut sum)?;
     Ok(sum * faer::Scale((samples.count() as f64).recip()))
 }
 

@@ -160,6 +160,7 @@ mod subsets;
 mod subspace;
 mod sums;
 mod trace;
+mod world;
 
 pub use accumulator::{Accumulator, AccumulatorWithConstant, with_constant_feature};
 pub use density::{Density, DensityOptions, density};

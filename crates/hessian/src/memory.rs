@@ -5,8 +5,9 @@
 /// all of them in order, and one for what the solver needs. (At 3000 x 3000 the peak was 4.5.)
 const MATRICES: u64 = 6;
 
-/// Directions beside the basis that a density's Lanczos steps need.
-const BESIDE_THE_BASIS: usize = 4;
+/// Directions beside the basis that Lanczos steps need: the current one and its image, and what a product makes of
+/// them on its way.
+const BESIDE_THE_BASIS: usize = 8;
 
 const DOUBLE: u64 = size_of::<f64>() as u64;
 
@@ -43,22 +44,24 @@ pub fn largest_features(free: u64, classes: usize) -> usize {
 /// of an operator of `size` rows.
 ///
 /// ```
-/// assert_eq!(kappa_hessian::memory::krylov_bytes(1_000_000, 10), 1_024_000_000);
+/// assert_eq!(kappa_hessian::memory::krylov_bytes(1_000_000, 10), 816_000_000);
 /// ```
 pub fn krylov_bytes(size: usize, count: usize) -> u64 {
     directions(size, krylov_directions(count))
 }
 
 /// Directions of an operator's size that [`krylov_bytes`] counts: the solver keeps a basis
-/// of twice as many as are asked for, of 64 at the least, and another to turn it.
+/// of twice as many as are asked for, of 64 at the least, what it has found, the images of that or what it takes
+/// out, and those that come next.
 pub fn krylov_directions(count: usize) -> usize {
-    count.max(crate::krylov::KRYLOV / 2).saturating_mul(4)
+    let basis = crate::krylov::KRYLOV.max(count.saturating_mul(2));
+    basis.saturating_add(count.saturating_mul(3)).saturating_add(BESIDE_THE_BASIS)
 }
 
 /// Bytes that [`crate::density`] needs for `steps` steps with an operator of `size` rows.
 ///
 /// ```
-/// assert_eq!(kappa_hessian::memory::density_bytes(1_000_000, 96), 800_000_000);
+/// assert_eq!(kappa_hessian::memory::density_bytes(1_000_000, 96), 832_000_000);
 /// ```
 pub fn density_bytes(size: usize, steps: usize) -> u64 {
     directions(size, density_directions(steps))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Element, Tensor, TensorData};
+use kappa_world::World;
 use rayon::prelude::*;
 
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     accumulator::BINDING_BYTES,
     classes,
     probabilities::{softmax, uncertainty},
+    world::Share,
 };
 
 /// Samples that a thread takes at once, at the least,
@@ -48,6 +50,8 @@ pub struct Samples {
     source: Option<Arc<dyn SampleSource>>,
     chunks: Vec<Chunk>,
     input_error: InputError,
+    /// Of which these are a process's own, where there are several.
+    pub(crate) share: Option<Share>,
 }
 
 /// Some of the samples.
@@ -87,7 +91,8 @@ impl Samples {
             return Err(wrong_type(dtype, dtype));
         }
         let input_error = InputError::default();
-        Ok(Self { features, classes, count: 0, dtype, source: None, chunks: Vec::new(), input_error })
+        let chunks = Vec::new();
+        Ok(Self { features, classes, count: 0, dtype, source: None, chunks, input_error, share: None })
     }
 
     /// `count` samples of m `features` and K `classes`, of type `dtype`, that `source` makes when they are
@@ -194,6 +199,12 @@ impl Samples {
         Self { input_error, ..self }
     }
 
+    /// The same samples as the own ones of a process of `world`, with `first` samples before them of `all`. What is
+    /// computed of them is of all processes' samples then: each has to ask for the same.
+    pub fn shared(self, world: Arc<dyn World>, first: usize, all: usize) -> Self {
+        Self { share: Some(Share { world, first, all }), ..self }
+    }
+
     /// How far they may be from what was asked about.
     pub fn input_error(&self) -> InputError {
         self.input_error
@@ -236,12 +247,12 @@ impl Samples {
         self.classes
     }
 
-    /// The number of samples N.
+    /// The number of samples N, of all processes.
     pub fn count(&self) -> usize {
-        self.count
+        self.share.as_ref().map_or(self.count, |share| share.all)
     }
 
-    /// The chunks, in order: what a source makes it makes now. One logit has two columns of
+    /// The chunks, in order, of this process: what a source makes it makes now. One logit has two columns of
     /// probabilities here ([`Chunk`]).
     ///
     /// # Errors
@@ -304,16 +315,16 @@ impl Samples {
                 .map(|(g, p)| uncertainty(p, self.classes) * g.iter().map(|g| g * g).sum::<f64>())
                 .sum::<f64>()
         })?;
-        Ok(parts.into_iter().sum::<f64>() / self.count as f64)
+        Ok(self.sum_of_all(parts.into_iter().sum())? / self.count() as f64)
     }
 
-    /// Applies `sum` to all samples on the host, in f64, some at a time and on all
+    /// Applies `sum` to all samples of this process on the host, in f64, some at a time and on all
     /// threads; the results come in order.
     pub(crate) fn on_host<T: Send>(
         &self,
         sum: impl Fn(HostChunk) -> T + Sync,
     ) -> Result<Vec<T>, HessianError> {
-        let (mut parts, mut before) = (Vec::new(), 0);
+        let (mut parts, mut before) = (Vec::new(), self.first());
         for chunk in self.chunks() {
             let chunk = chunk?;
             let samples = chunk.rows();

@@ -68,7 +68,9 @@ impl Samples {
     fn add_rows(&self, sums: &mut Accumulator, indices: &[usize]) -> Result<(), HessianError> {
         let mut sorted = indices.to_vec();
         sorted.sort_unstable();
-        let (mut first, mut rest) = (0, sorted.as_slice());
+        let (mut first, mut rest) = (self.first(), sorted.as_slice());
+        let mut own = Accumulator::new(self.features(), self.classes())?;
+        (_, rest) = rest.split_at(rest.partition_point(|&index| index < first));
         for chunk in self.chunks() {
             let Chunk { features, probabilities } = chunk?;
             let [rows, _] = features.dims();
@@ -77,10 +79,10 @@ impl Samples {
                 let local: Vec<i32> = here.iter().map(|&index| (index - first) as i32).collect();
                 let data = TensorData::new(local, [here.len()]);
                 let local = Tensor::<1, Int>::from_data(data, &features.device());
-                sums.add(features.select(0, local.clone()), probabilities.select(0, local))?;
+                own.add(features.select(0, local.clone()), probabilities.select(0, local))?;
             }
             (first, rest) = (first + rows, later);
         }
-        Ok(())
+        sums.add_sums_of_own(own, self, indices.len())
     }
 }

@@ -2,7 +2,9 @@
 
 use std::ops::Index;
 
-use crate::{HessianError, classes::pairs_of};
+use kappa_world::Combine;
+
+use crate::{HessianError, Samples, classes::pairs_of};
 
 /// S_ab = sum_n p_na p_nb g_n g_n^T for every class pair a < b, over N samples, in f64 on
 /// the host. Sums over other samples can be added ([`Self::merge`]), so that samples may be
@@ -97,6 +99,14 @@ impl ClassPairSums {
     pub(crate) fn count(&mut self, samples: usize, epsilon: f64) {
         self.samples += samples;
         self.epsilon = self.epsilon.max(epsilon);
+    }
+
+    /// Makes of sums over a process's own of `count` among `samples` those over all of these.
+    pub(crate) fn of_all(&mut self, samples: &Samples, count: usize) -> Result<(), HessianError> {
+        samples.combine(&mut self.elements, Combine::Sum)?;
+        // A process without samples has computed in no arithmetic.
+        (self.samples, self.epsilon) = (count, self.epsilon.max(samples.epsilon()));
+        Ok(())
     }
 
     /// Adds the sums over other samples.

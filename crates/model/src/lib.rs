@@ -54,7 +54,7 @@ mod shape;
 mod statistics;
 
 pub use initialisation::Initialisation;
-pub use linearised::{Direction, Inputs, LayerDirection, Linearised, Upstreams};
+pub use linearised::{Direction, Inputs, LayerDirection, Linearised, Upstreams, together};
 pub use network::Network;
 pub use normalisation::{Kind, Normalisation, Place, RunningVariance};
 pub use shape::{Layer, NetworkShape, Parameter, Role};

@@ -1,17 +1,31 @@
 //! The last layer of any network, in arrays, which may be larger than the memory.
 
-use std::{ops::Range, sync::Arc, time::Instant};
+use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
-use burn::tensor::{DType, Device, Tensor, TensorData, activation::softmax};
-use kappa_data::{Elements, LastLayer, LayerError, Matrix, Rows, Scores};
-use kappa_hessian::{Chunk, HessianError, InputError, SampleSource, Samples, with_constant_feature};
-use kappa_run::{FileChecksum, IgnoredSamples, Request, SpectrumSettings};
+use kappa_data::{LastLayer, Rows, Scores};
+use kappa_hessian::{
+    Chunk, HessianError, InputError, SampleSource, Samples,
+    memory::{dense_bytes, density_bytes, krylov_bytes},
+};
+use kappa_run::{FileChecksum, IgnoredSamples, Request, SpectrumSettings, free_memory};
 use kappa_trainer::Machine;
+use kappa_world::{Combine, World};
 
-use crate::{Layer, Observer, ProbeError, belonging::belonging, loss::share_of_loss, memory, samples::dtype};
+use crate::{
+    Layer, Observer, ProbeError,
+    belonging::belonging,
+    loss::share_of_loss,
+    memory,
+    parts::{Kept, Parts, beside, doubles, of_source},
+    reading::Reader,
+    samples::dtype,
+};
 
 /// Bytes of the wider array in one chunk, at the most.
 const CHUNK_BYTES: usize = 16 << 20;
+
+/// Bytes that reading and a product take beside what is kept: chunks, and the pieces and sums of each thread.
+const WORK_BYTES: u64 = 128 << 20;
 
 /// A last layer's features and logits, and what is known beside them.
 #[derive(Debug)]
@@ -26,6 +40,8 @@ pub struct LayerArrays<'a> {
     pub l2: f64,
     /// What computes.
     pub machine: &'a Machine,
+    /// The processes that have samples: the arrays are this one's own.
+    pub world: Arc<dyn World>,
 }
 
 impl LayerArrays<'_> {
@@ -35,14 +51,14 @@ impl LayerArrays<'_> {
     /// # Errors
     ///
     /// [`ProbeError::NoDoublePrecision`], [`ProbeError::NoMemoryToKeep`], [`ProbeError::Device`],
-    /// [`ProbeError::Hessian`], which [`LayerError`] may be the source of.
+    /// [`ProbeError::Hessian`], which [`kappa_data::LayerError`] may be the source of.
     pub fn layer(&self, request: &Request, observer: &dyn Observer) -> Result<Layer, ProbeError> {
         let start = Instant::now();
-        let samples = self.samples(request, observer)?;
-        let belonging = if request.verify { belonging(&self.arrays).map_err(of_source)? } else { None };
+        let (samples, kept) = self.samples(request, observer)?;
+        let belonging = if request.verify { belonging(&self.arrays, &*self.world)? } else { None };
         let labels = self.arrays.labels.as_ref().and_then(|labels| labels.get(..samples.count()));
         let loss = match labels {
-            Some(labels) => loss(&self.arrays.scores, labels).map_err(of_source)?,
+            Some(labels) => loss(&self.arrays, labels, &*self.world)?,
             None => None,
         };
         let checksum = |file: &kappa_data::FileDigest| FileChecksum {
@@ -83,30 +99,44 @@ impl LayerArrays<'_> {
             loss,
             labels: labels.map(<[usize]>::to_vec),
             samples,
+            kept,
             adam: None,
             others: Vec::new(),
             seconds: start.elapsed().as_secs_f64(),
         })
     }
 
-    fn samples(&self, request: &Request, observer: &dyn Observer) -> Result<Samples, ProbeError> {
+    /// The samples, and how many of them are kept in memory where not all are.
+    fn samples(
+        &self,
+        request: &Request,
+        observer: &dyn Observer,
+    ) -> Result<(Samples, Option<usize>), ProbeError> {
         let (device, dtype) = (self.machine.device.clone(), dtype(request.precision));
         if !device.supports_dtype(dtype) {
             return Err(ProbeError::NoDoublePrecision);
         }
         let (features, scores) = (&self.arrays.features, self.arrays.scores.rows());
-        let count = features.count().min(request.limit.map_or(usize::MAX, usize::from));
+        let (first, all) = self.arrays.place;
+        let limit = request.limit.map_or(usize::MAX, usize::from);
+        let (count, all) = (features.count().min(limit.saturating_sub(first)), all.min(limit));
+        let mut distributions = [f64::from(u8::from(self.arrays.logits_are_distributions))];
+        self.world.combine(&mut distributions, Combine::Smallest)?;
+        if distributions == [1.0] {
+            return Err(of_source(self.arrays.no_logits()));
+        }
         let (m, classes) = (features.columns() + usize::from(request.bias), scores.columns());
         let rows = (CHUNK_BYTES / (features.columns().max(classes) * size_of::<f64>())).max(1);
         let arrays = self.arrays.clone();
-        let parts = Parts { arrays, bias: request.bias, device, dtype, rows, count };
+        let mut kept = None;
+        let mut parts = Parts { reader: Reader::new(arrays, rows, count), bias: request.bias, device, dtype };
         let samples = if features.is_in_memory() && scores.is_in_memory() {
             observer.stage(&self.name, Some(count));
             let mut samples = Samples::new(m, classes, dtype)?;
             for index in 0..parts.chunks() {
                 let Chunk { features, probabilities } = parts.chunk(index)?;
                 samples.push(features, probabilities)?;
-                if observer.advance(parts.range(index).len()).is_break() {
+                if observer.advance(parts.reader.range(index).len()).is_break() {
                     return Err(HessianError::Stopped.into());
                 }
             }
@@ -115,10 +145,33 @@ impl LayerArrays<'_> {
             if request.keep_matrix {
                 memory::check_kept(count, m + classes)?;
             }
+            observer.stage(&self.name, Some(count));
+            parts.reader.keep(self.room(request, m, classes), |rows| match observer.advance(rows) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(Kept::Stopped),
+            })?;
+            kept = Some(parts.reader.rows_kept());
             Samples::from_source(m, classes, count, dtype, Arc::new(parts))?
         };
         let error = self.input_error(samples.epsilon());
-        Ok(samples.with_input_error(error))
+        let samples = match self.world.processes() {
+            1 => samples,
+            _ => samples.shared(self.world.clone(), first, all),
+        };
+        Ok((samples.with_input_error(error), kept))
+    }
+
+    /// Bytes in which arrays that are read again can be kept: what is free, but for what is computed of them, and for
+    /// a fifth of the rest.
+    fn room(&self, request: &Request, features: usize, classes: usize) -> u64 {
+        if !self.arrays.is_read_again {
+            return 0;
+        }
+        let size = features.saturating_mul(classes);
+        let top = request.top.map_or(0, |count| krylov_bytes(size, count.get()));
+        let density = request.density.map_or(0, |density| density_bytes(size, density.steps.get()));
+        let needed = if request.is_matrix_free() { top.max(density) } else { dense_bytes(features, classes) };
+        free_memory().saturating_sub(needed).saturating_sub(WORK_BYTES) / 5 * 4
     }
 
     /// How far what is computed with, in an arithmetic of unit `epsilon`, is from what is in the files.
@@ -144,169 +197,45 @@ impl LayerArrays<'_> {
     }
 }
 
-/// What goes wrong while arrays are read again.
-fn of_source(error: LayerError) -> ProbeError {
-    HessianError::Source(Box::new(error)).into()
-}
-
-/// The samples in parts, each made of some rows of the arrays when it is asked for.
-#[derive(Debug)]
-struct Parts {
-    arrays: Arc<LastLayer>,
-    bias: bool,
-    device: Device,
-    dtype: DType,
-    /// Rows of a part.
-    rows: usize,
-    /// Rows of all.
-    count: usize,
-}
-
-impl Parts {
-    fn range(&self, index: usize) -> Range<usize> {
-        let start = (index * self.rows).min(self.count);
-        start..(start + self.rows).min(self.count)
-    }
-
-    fn make(&self, index: usize) -> Result<Chunk, LayerError> {
-        let place = (&self.device, self.dtype);
-        let features = tensor(self.arrays.features.read(self.range(index))?, place);
-        let features = if self.bias { with_constant_feature(features) } else { features };
-        let scores = self.arrays.scores.rows().read(self.range(index))?;
-        let probabilities = match &self.arrays.scores {
-            Scores::Logits(_) if scores.columns == 1 => {
-                // The sigmoid of a logit is the softmax of [0, z].
-                softmax(shifted(beside(&scores, |_| 0.0), place), 1)
-            }
-            Scores::Logits(_) => softmax(shifted(scores, place), 1),
-            // 1 - p is formed before it is rounded.
-            Scores::Probabilities(_) if scores.columns == 1 => tensor(beside(&scores, |p| 1.0 - p), place),
-            Scores::Probabilities(_) => {
-                let scores = tensor(scores, place);
-                // In this precision's own rounding.
-                scores.clone() / scores.sum_dim(1)
-            }
-        };
-        Ok(Chunk { features, probabilities })
-    }
-}
-
-impl SampleSource for Parts {
-    fn chunks(&self) -> usize {
-        self.count.div_ceil(self.rows)
-    }
-
-    fn chunk(&self, index: usize) -> Result<Chunk, HessianError> {
-        self.make(index).map_err(|error| HessianError::Source(Box::new(error)))
-    }
-}
-
-/// The mean loss by the logits; none of probabilities, or if it is not finite.
-fn loss(scores: &Scores, labels: &[usize]) -> Result<Option<f64>, LayerError> {
-    let Scores::Logits(logits) = scores else { return Ok(None) };
-    let mut mean = 0.0;
+/// The mean loss by the logits over all processes' samples, whose `labels` these are; none of probabilities, or if
+/// it is not finite.
+fn loss(arrays: &LastLayer, labels: &[usize], world: &dyn World) -> Result<Option<f64>, ProbeError> {
+    let Scores::Logits(logits) = &arrays.scores else { return Ok(None) };
+    let own = labels.get(arrays.place.0..).unwrap_or_default();
+    let mut mean = [0.0];
     for range in logits.ranges(CHUNK_BYTES / size_of::<f64>()) {
         // Of a limited number of samples the last part is shorter, or there is none.
-        let Some(of_part) = labels.get(range.start..range.end.min(labels.len())) else { break };
-        let part = logits.read(range.start..range.start + of_part.len())?;
+        let Some(of_part) = own.get(range.start..range.end.min(own.len())) else { break };
+        let part = logits.read(range.start..range.start + of_part.len()).map_err(of_source)?;
         let both = if part.columns == 1 { beside(&part, |_| 0.0) } else { part };
-        mean += share_of_loss(&doubles(&both), both.columns, of_part, labels.len());
+        mean[0] += share_of_loss(&doubles(&both), both.columns, of_part, labels.len());
     }
-    Ok(Some(mean).filter(|mean| mean.is_finite()))
-}
-
-/// What class 0 has beside what class 1 has, for each sample: [N, 1] -> [N, 2].
-fn beside(of_class_1: &Matrix, of_class_0: impl Fn(f64) -> f64) -> Matrix {
-    let elements = doubles(of_class_1).iter().flat_map(|&x| [of_class_0(x), x]).collect();
-    Matrix { rows: of_class_1.rows, columns: 2, elements: Elements::F64(elements) }
-}
-
-/// A matrix's elements, row by row.
-pub(crate) fn doubles(matrix: &Matrix) -> Vec<f64> {
-    match &matrix.elements {
-        Elements::F32(elements) => elements.iter().map(|&x| f64::from(x)).collect(),
-        Elements::F64(elements) => elements.clone(),
-    }
-}
-
-/// Logits on a device and of a type. Where that type has fewer digits, each row's largest is taken
-/// off before they are rounded: a softmax ignores what all logits share, and their differences are
-/// not to be rounded to its size.
-fn shifted(logits: Matrix, place: (&Device, DType)) -> Tensor<2> {
-    let (Elements::F64(elements), DType::F32) = (&logits.elements, place.1) else {
-        return tensor(logits, place);
-    };
-    let row = |z: &[f64]| {
-        let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        z.iter().map(|z| (z - largest) as f32).collect::<Vec<_>>()
-    };
-    let data: Vec<f32> = elements.chunks_exact(logits.columns).flat_map(row).collect();
-    Tensor::from_data(TensorData::new(data, [logits.rows, logits.columns]), place)
-}
-
-/// A matrix on a device and of a type.
-fn tensor(matrix: Matrix, place: (&Device, DType)) -> Tensor<2> {
-    let shape = [matrix.rows, matrix.columns];
-    let data = match matrix.elements {
-        Elements::F32(elements) => TensorData::new(elements, shape),
-        Elements::F64(elements) => TensorData::new(elements, shape),
-    };
-    Tensor::from_data(data.convert_dtype(place.1), place)
+    world.combine(&mut mean, Combine::Sum)?;
+    Ok(Some(mean[0]).filter(|mean| mean.is_finite()))
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+    use kappa_data::{Elements, Matrix};
     use kappa_hessian::verify;
     use kappa_run::{Precision, Provenance};
+    use kappa_world::Alone;
 
     use super::*;
-    use crate::samples::numbers;
 
-    /// In f32 1e15 + 1 and 1e15 are one number, and so were their probabilities.
-    #[test]
-    fn what_logits_share_is_taken_off_before_they_lose_digits() {
-        let device = Device::flex();
-        let elements = Elements::F64([1e15 + 1.0, 1e15, -1e15, 3.0 - 1e15, 1.7e308, -1.7e308].to_vec());
-        let logits = Matrix { rows: 3, columns: 2, elements };
-        let single = shifted(logits.clone(), (&device, DType::F32));
-        let expected = [0.0, -1.0, -3.0, 0.0, 0.0, f64::NEG_INFINITY];
-        assert_eq!(numbers(single.clone()).unwrap(), expected);
-        assert!(numbers(softmax(single, 1)).unwrap().iter().all(|p| p.is_finite()));
-        // Where no digits are lost all are as they are.
-        assert_eq!(numbers(shifted(logits, (&device, DType::F64))).unwrap()[2..4], [-1e15, 3.0 - 1e15]);
+    fn loss_of(scores: &Scores, labels: &[usize]) -> f64 {
+        loss(&layer_of(scores.rows().clone(), scores.clone()), labels, &Alone).unwrap().unwrap()
     }
 
-    /// The probability of the class that a certain sample is not of keeps its digits, and the loss is that of
-    /// labels 0 and 1.
+    /// Of a sigmoid it is that of labels 0 and 1.
     #[test]
-    fn one_logit_is_a_sigmoid() {
-        let column = |elements: &[f64]| {
-            let elements = Elements::F64(elements.to_vec());
-            Rows::from(Matrix { rows: 3, columns: 1, elements })
-        };
-        let made = |scores: &Scores, dtype: DType| {
-            let features = Rows::from(Matrix { rows: 3, columns: 1, elements: Elements::F64(vec![1.0; 3]) });
-            let arrays = Arc::new(layer_of(features, scores.clone()));
-            let parts = Parts { arrays, bias: false, device: Device::flex(), dtype, rows: 3, count: 3 };
-            numbers(parts.make(0).unwrap().probabilities).unwrap()
-        };
-        let logits = Scores::Logits(column(&[40.0, -40.0, 0.5]));
+    fn the_loss_of_one_logit_is_the_binary_cross_entropy() {
+        let elements = Elements::F64(vec![40.0, -40.0, 0.5]);
+        let logits = Scores::Logits(Matrix { rows: 3, columns: 1, elements }.into());
         let small = (-40.0f64).exp();
-        for (dtype, epsilon) in [(DType::F64, f64::EPSILON), (DType::F32, f64::from(f32::EPSILON))] {
-            let half = 1.0 / (1.0 + (-0.5f64).exp());
-            for (found, expected) in
-                made(&logits, dtype).iter().zip([small, 1.0, 1.0, small, 1.0 - half, half])
-            {
-                // The softmax of two: K + 6 roundings, and an argument of 40 rounded by half a unit.
-                assert!((found / expected - 1.0).abs() < 28.0 * epsilon, "{found} {expected}");
-            }
-        }
-        let probabilities = Scores::Probabilities(column(&[1.0 - 1e-9, 0.25, 0.0]));
-        let found = made(&probabilities, DType::F32);
-        assert!((found[0] / 1e-9 - 1.0).abs() < 1e-6 && found[2..4] == [0.75, 0.25], "{found:?}");
-
         let expected = (small.ln_1p() + (40.0 + small.ln_1p()) + (0.5f64.exp()).ln_1p()) / 3.0;
-        let found = loss(&logits, &[1, 1, 0]).unwrap().unwrap();
+        let found = loss_of(&logits, &[1, 1, 0]);
         assert!((found / expected - 1.0).abs() < 8.0 * f64::EPSILON, "{found} {expected}");
     }
 
@@ -325,7 +254,7 @@ mod tests {
                 z.exp().ln_1p() - if n % 2 == 1 { z } else { 0.0 }
             };
             let expected = (0..taken).map(of_sample).sum::<f64>() / taken as f64;
-            let found = loss(&logits, &labels[..taken]).unwrap().unwrap();
+            let found = loss_of(&logits, &labels[..taken]);
             // Two sums of so many numbers of one sign, a rounding each.
             let bound = 2.0 * taken as f64 * f64::EPSILON;
             assert!((found / expected - 1.0).abs() < bound, "{taken}: {found} {expected}");
@@ -333,7 +262,17 @@ mod tests {
     }
 
     fn layer_of(features: Rows, scores: Scores) -> LastLayer {
-        LastLayer { features, scores, weights: None, labels: None, ignored: None, files: Vec::new() }
+        LastLayer {
+            place: (0, features.count()),
+            features,
+            scores,
+            weights: None,
+            labels: None,
+            ignored: None,
+            files: Vec::new(),
+            logits_are_distributions: false,
+            is_read_again: false,
+        }
     }
 
     /// Numbers without a pattern, of mean 0 and variance 1.
@@ -361,8 +300,9 @@ mod tests {
             source: String::new(),
             l2: 0.0,
             machine: &machine,
+            world: Arc::new(Alone),
         };
-        let samples = layer.samples(&Request::new(precision), &()).unwrap();
+        let (samples, _) = layer.samples(&Request::new(precision), &()).unwrap();
         let hessian = samples.hessian().unwrap();
         let pairs = hessian.eigenpairs().unwrap();
         let evidence = verify(&hessian, &pairs, &samples).unwrap();

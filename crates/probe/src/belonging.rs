@@ -1,9 +1,13 @@
 //! Whether logits are made of features and weights that were given beside them.
 
-use kappa_data::{Elements, LastLayer, LayerError, Matrix, Rows, Scores};
+use kappa_data::{Elements, LastLayer, Matrix, Rows, Scores};
 use kappa_run::CheckRecord;
+use kappa_world::{Combine, World};
 
-use crate::arrays::doubles;
+use crate::{
+    ProbeError,
+    parts::{doubles, of_source},
+};
 
 /// Numbers of the wider array that are gone through at once.
 const PART: usize = 1 << 20;
@@ -23,9 +27,11 @@ const BLIND: f64 = 0.1;
 /// 2^-11 of float16 and of products in TF32. Weights that are off by a share of c are as far from the
 /// logits as c, so the bound is also what can be seen. Of a single sample every weight is right for
 /// some b.
-pub(crate) fn belonging(arrays: &LastLayer) -> Result<Option<CheckRecord>, LayerError> {
+///
+/// The sums are of the samples of all processes of `world`.
+pub(crate) fn belonging(arrays: &LastLayer, world: &dyn World) -> Result<Option<CheckRecord>, ProbeError> {
     let (Scores::Logits(logits), Some(weights)) = (&arrays.scores, &arrays.weights) else { return Ok(None) };
-    let (classes, in_bfloat16) = classes(&arrays.features, logits, weights)?;
+    let (classes, in_bfloat16) = classes(&arrays.features, logits, weights, world)?;
     let unit = if in_bfloat16 { 2f64.powi(-8) } else { 2f64.powi(-11) };
     Ok(Some(check(&classes, unit)))
 }
@@ -70,15 +76,23 @@ struct Class {
 }
 
 impl Class {
-    fn add(&mut self, made: f64, logit: f64, size: f64, before: (f64, f64)) {
-        // About the first sample's, so that the variances do not cancel.
-        let (rest, made) = (logit - made - before.0, made - before.1);
+    /// Adds what is left of a logit and what is made, about the first sample's, so that the variances do not
+    /// cancel, and how large it is.
+    fn add(&mut self, rest: f64, made: f64, size: f64) {
         self.count += 1.0;
         self.rest += rest;
         self.squared_rest += rest * rest;
         self.made += made;
         self.squared_made += made * made;
         self.squared_size += size * size;
+    }
+
+    fn numbers(&self) -> [f64; 6] {
+        [self.count, self.rest, self.squared_rest, self.made, self.squared_made, self.squared_size]
+    }
+
+    fn of([count, rest, squared_rest, made, squared_made, squared_size]: [f64; 6]) -> Self {
+        Self { count, rest, squared_rest, made, squared_made, squared_size }
     }
 
     /// The deviation of numbers, by the sums of them and of their squares.
@@ -104,29 +118,55 @@ impl Class {
 }
 
 /// The sums of each class, and whether all logits are numbers of bfloat16.
-fn classes(features: &Rows, logits: &Rows, weights: &Matrix) -> Result<(Vec<Class>, bool), LayerError> {
+fn classes(
+    features: &Rows,
+    logits: &Rows,
+    weights: &Matrix,
+    world: &dyn World,
+) -> Result<(Vec<Class>, bool), ProbeError> {
     let (w, m) = (doubles(weights), weights.columns);
-    let mut classes = vec![Class::default(); logits.columns()];
-    let mut first: Vec<Option<(f64, f64)>> = vec![None; logits.columns()];
-    let mut rounded = true;
-    let wider = if logits.columns() > features.columns() { logits } else { features };
-    for range in wider.ranges(PART) {
-        let logits = logits.read(range.clone())?;
-        rounded = rounded && in_bfloat16(&logits);
-        let (g, z) = (doubles(&features.read(range)?), doubles(&logits));
-        for (g, z) in g.chunks_exact(m).zip(z.chunks_exact(logits.columns)) {
-            for (((w, z), sums), first) in w.chunks_exact(m).zip(z).zip(&mut classes).zip(&mut first) {
-                // Of a class that is masked nothing is made.
-                if !z.is_finite() {
-                    continue;
-                }
-                let terms = || w.iter().zip(g).map(|(w, g)| w * g);
-                let (made, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>() + z.abs());
-                sums.add(made, *z, size, *first.get_or_insert((z - made, made)));
+    let mut sums = vec![Class::default(); logits.columns()];
+    // What is left of a logit, what is made of the features, and how large that is; nothing of a class that is
+    // masked.
+    let parts = |w: &[f64], z: f64, g: &[f64]| {
+        let terms = || w.iter().zip(g).map(|(w, g)| w * g);
+        let (made, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>() + z.abs());
+        z.is_finite().then_some((z - made, made, size))
+    };
+    // Of the first process's first sample: it has one if there is any.
+    let mut about = vec![0.0; 2 * logits.columns()];
+    if world.rank() == 0 && features.count() > 0 {
+        let (g, z) =
+            (doubles(&features.read(0..1).map_err(of_source)?), logits.read(0..1).map_err(of_source)?);
+        for ((w, z), about) in w.chunks_exact(m).zip(doubles(&z)).zip(about.chunks_exact_mut(2)) {
+            if let Some((rest, made, _)) = parts(w, z, &g) {
+                about.copy_from_slice(&[rest, made]);
             }
         }
     }
-    Ok((classes, rounded))
+    world.combine(&mut about, Combine::Sum)?;
+    let mut rounded = 1.0;
+    let wider = if logits.columns() > features.columns() { logits } else { features };
+    for range in wider.ranges(PART) {
+        let logits = logits.read(range.clone()).map_err(of_source)?;
+        if !in_bfloat16(&logits) {
+            rounded = 0.0;
+        }
+        let (g, z) = (doubles(&features.read(range).map_err(of_source)?), doubles(&logits));
+        for (g, z) in g.chunks_exact(m).zip(z.chunks_exact(logits.columns)) {
+            let classes = w.chunks_exact(m).zip(z).zip(&mut sums).zip(about.chunks_exact(2));
+            for (((w, z), sums), about) in classes {
+                if let (Some((rest, made, size)), &[about_rest, about_made]) = (parts(w, *z, g), about) {
+                    sums.add(rest - about_rest, made - about_made, size);
+                }
+            }
+        }
+    }
+    let mut numbers: Vec<f64> = sums.iter().flat_map(|class| class.numbers()).collect();
+    world.combine(&mut numbers, Combine::Sum)?;
+    world.combine(std::slice::from_mut(&mut rounded), Combine::Smallest)?;
+    let (sums, _) = numbers.as_chunks();
+    Ok((sums.iter().map(|&numbers| Class::of(numbers)).collect(), rounded == 1.0))
 }
 
 /// Whether all are numbers of eight bits: an f32 or f64 whose other bits are zero.
@@ -139,6 +179,8 @@ fn in_bfloat16(matrix: &Matrix) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use kappa_world::Alone;
+
     use super::*;
 
     /// A layer of 4 features and 3 classes whose weights are what `change` makes of the right ones.
@@ -160,16 +202,18 @@ mod tests {
             columns,
             elements: Elements::F64(elements),
         };
-        belonging(&LastLayer {
+        let layer = LastLayer {
             features: matrix(4, features).into(),
             scores: Scores::Logits(matrix(3, z).into()),
             weights: Some(matrix(4, weights)),
             labels: None,
             ignored: None,
             files: Vec::new(),
-        })
-        .unwrap()
-        .unwrap()
+            place: (0, samples),
+            logits_are_distributions: false,
+            is_read_again: false,
+        };
+        belonging(&layer, &Alone).unwrap().unwrap()
     }
 
     fn bfloat16(z: f64) -> f64 {

@@ -13,9 +13,25 @@ use kappa_trainer::{CheckpointError, TrainError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
+    /// Some of the processes would have no images.
+    #[error(
+        "{images} images, {together} of them at least to a process, are too few for {processes} processes: begin \
+         fewer"
+    )]
+    TooFewImages {
+        /// How many there are.
+        images: usize,
+        /// Images that a process has together.
+        together: usize,
+        /// How many there are.
+        processes: usize,
+    },
     /// The Hessian could not be computed.
     #[error(transparent)]
     Hessian(#[from] HessianError),
+    /// Another process cannot be reached.
+    #[error(transparent)]
+    World(#[from] kappa_world::WorldError),
     /// A run could not be read.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -5,6 +5,7 @@ use kappa_fused::DeviceError;
 use kappa_model::{Network, Pass, Statistics};
 use kappa_run::{CheckRecord, Precision};
 use kappa_trainer::DeviceSplit;
+use kappa_world::Combine;
 
 use crate::{ProbeError, samples::looked_at};
 
@@ -64,6 +65,9 @@ pub fn fold(
         // What is not a number is to fail, and not to be passed over as `max` would.
         difference = if apart > difference || apart.is_nan() { apart } else { difference };
     }
+    let mut differences = [difference];
+    split.world().combine(&mut differences, Combine::Largest)?;
+    let [difference] = differences;
     // Of the n roundings of a sum 4 sqrt(n) add up at the most, and a feature or a folded weight
     // goes through eight operations, in each layer and in both networks; what a layer rounds is
     // carried on by magnitudes no larger than those that it is divided by.

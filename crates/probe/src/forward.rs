@@ -6,6 +6,7 @@ use kappa_hessian::InputError;
 use kappa_model::{Kind, Layer as NetworkLayer, Network, NetworkShape, Parameter, Place, Role, Statistics};
 use kappa_run::Precision;
 use kappa_trainer::DeviceSplit;
+use kappa_world::Combine;
 
 use crate::{ProbeError, samples::numbers, statistics};
 
@@ -69,11 +70,15 @@ pub(crate) fn input_error(
     // (Higham and Mary 2019, theorem 2.4), and these few samples cannot tell.
     let of_statistics = match statistics {
         Statistics::Dataset if exact.shape.normalisation.has_statistics() => {
-            4.0 * (samples as f64).sqrt() * forward.epsilon() / 2.0
+            4.0 * (split.all() as f64).sqrt() * forward.epsilon() / 2.0
         }
         _ => 0.0,
     };
     let size = mean(exact_logits.chunks_exact(classes).map(norm));
+    // The processes' means, and each has as many rows or nearly so.
+    let mut means = [of_features, of_logits, size];
+    split.world().combine(&mut means, Combine::Sum)?;
+    let [of_features, of_logits, size] = means.map(|sum| sum / split.world().processes() as f64);
     Ok(InputError {
         features: MARGIN * of_features + of_statistics,
         probabilities: MARGIN * of_logits + 2.0 * of_statistics * size,

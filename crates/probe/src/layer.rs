@@ -10,6 +10,8 @@ pub struct Layer {
     /// What it is, and what was asked.
     pub(crate) settings: SpectrumSettings,
     pub(crate) samples: Samples,
+    /// Of samples that are read again whenever they are gone through, those that are kept.
+    pub(crate) kept: Option<usize>,
     /// The labels of the samples, where they are known.
     pub(crate) labels: Option<Vec<usize>>,
     /// Their mean loss, where logits say it better than probabilities, which underflow.
@@ -28,6 +30,11 @@ impl Layer {
     /// What it is, and what was asked.
     pub fn settings(&self) -> &SpectrumSettings {
         &self.settings
+    }
+
+    /// Where the samples are read again whenever they are gone through: how many of them are kept in memory.
+    pub fn kept(&self) -> Option<usize> {
+        self.kept
     }
 
     /// Features and probabilities of all samples.

@@ -59,6 +59,8 @@ mod memory;
 mod network;
 mod network_rows;
 mod observer;
+mod parts;
+mod reading;
 mod samples;
 mod statistics;
 mod variants;

@@ -3,6 +3,7 @@
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -18,6 +19,7 @@ use kappa_trainer::{
     AdamState, DeviceSplit, Machine, PixelScaling, Reading, import_checkpoint, load_adam_state,
     load_checkpoint, other_file, preconditioner, split_data,
 };
+use kappa_world::{Alone, World, share_of};
 
 use crate::{
     Layer, NetworkPoint, Observer, ProbeError, Subject, chosen, fold,
@@ -33,6 +35,7 @@ pub struct TrainedNetwork<'a> {
     origin: Origin,
     set: &'a DataSet,
     machine: &'a Machine,
+    world: Arc<dyn World>,
     /// The images of the last request.
     images: Option<Images>,
 }
@@ -49,6 +52,8 @@ enum Origin {
 struct Images {
     split: Split,
     limit: Option<NonZeroUsize>,
+    /// Samples that a process has together, at the least.
+    together: usize,
     on_device: DeviceSplit,
     labels: Vec<usize>,
 }
@@ -109,7 +114,13 @@ impl<'a> TrainedNetwork<'a> {
             return Err(ProbeError::OtherImages { network: inputs, images });
         }
         let checksum = file_checksum(&checkpoint)?;
-        Ok(Self { network, checkpoint, checksum, origin, set, machine, images: None })
+        let world = Arc::new(Alone);
+        Ok(Self { network, checkpoint, checksum, origin, set, machine, world, images: None })
+    }
+
+    /// The same on images that the processes of `world` share.
+    pub fn among(self, world: Arc<dyn World>) -> Self {
+        Self { world, images: None, ..self }
     }
 
     /// How it was read, if it is of no run.
@@ -161,7 +172,7 @@ impl<'a> TrainedNetwork<'a> {
         let images = self.take_images(request)?;
         let (split, shape) = (images.on_device.clone(), self.network.shape());
         let label = shape.normalisation.label().to_owned();
-        let counts = [split.samples(), shape.features(), shape.classes];
+        let counts = [split.all(), shape.features(), shape.classes];
         let settings = self.settings(request, label, counts, Vec::new());
         self.images = Some(images);
         let (preconditioner, optimizer) = match &self.origin {
@@ -225,6 +236,7 @@ impl<'a> TrainedNetwork<'a> {
             labels: Some(images.labels.clone()),
             loss: None,
             samples,
+            kept: None,
             adam,
             others,
             seconds,
@@ -292,7 +304,14 @@ impl<'a> TrainedNetwork<'a> {
 
     /// The images that `request` is about, on the device.
     fn take_images(&mut self, request: &Request) -> Result<Images, ProbeError> {
-        let same = |images: &Images| (images.split, images.limit) == (request.split, request.limit);
+        // Mini-batches are not cut between processes.
+        let together = match (self.world.processes(), request.statistics) {
+            (1, _) => 1,
+            (_, Statistics::Batch(size)) => size.get(),
+            _ => 1,
+        };
+        let asked = (request.split, request.limit, together);
+        let same = |images: &Images| (images.split, images.limit, images.together) == asked;
         if let Some(images) = self.images.take().filter(same) {
             return Ok(images);
         }
@@ -304,11 +323,24 @@ impl<'a> TrainedNetwork<'a> {
             Split::Test => splits.test,
         };
         let chosen = chosen.truncated(request.limit.map_or(usize::MAX, NonZeroUsize::get));
+        let all = chosen.len();
+        let batches = share_of(&*self.world, all.div_ceil(together));
+        let own = (batches.start * together).min(all)..batches.end.saturating_mul(together).min(all);
+        if own.is_empty() {
+            return Err(ProbeError::TooFewImages {
+                images: all,
+                together,
+                processes: self.world.processes(),
+            });
+        }
+        let on_device =
+            DeviceSplit::new(&chosen.part(own.clone()), self.set.classes, scaling, &self.machine.device);
         Ok(Images {
             split: request.split,
             limit: request.limit,
+            together,
             labels: chosen.labels().iter().map(|&label| usize::from(label)).collect(),
-            on_device: DeviceSplit::new(&chosen, self.set.classes, scaling, &self.machine.device),
+            on_device: on_device.shared(self.world.clone(), own.start, all),
         })
     }
 

@@ -45,6 +45,10 @@ pub fn samples(
             return Err(HessianError::Stopped.into());
         }
     }
+    let samples = match split.world().processes() {
+        1 => samples,
+        _ => samples.shared(split.world().clone(), split.first(), split.all()),
+    };
     if !request.verify {
         return Ok(samples);
     }
@@ -91,7 +95,7 @@ pub fn looked_at(
         return Ok(network);
     }
     let all: Vec<_> = preactivations(&network, split, statistics.granularity()).collect();
-    Ok(statistics::prepared(network, statistics, &all))
+    Ok(statistics::prepared(network, statistics, &all, split))
 }
 
 /// `network`, not recording gradients, in the arithmetic of `forward`, if it can be looked at so.
@@ -106,7 +110,7 @@ pub(crate) fn network_in(
         return Err(ProbeError::OtherImages { network: shape.inputs, images: split.inputs() });
     }
     if let (Statistics::Batch(size), true) = (statistics, shape.normalisation.has_statistics())
-        && let Some(lone) = LoneSample::of(split.samples(), size.get())
+        && let Some(lone) = LoneSample::of(split.all(), size.get())
     {
         return Err(lone.into());
     }

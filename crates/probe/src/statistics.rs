@@ -1,23 +1,32 @@
 //! The statistics that a network is looked at by.
 
 use burn::tensor::Tensor;
-use kappa_model::{Network, Pass, Statistics};
+use kappa_model::{Network, Pass, Statistics, together};
+use kappa_trainer::DeviceSplit;
 
-/// `network`, or one whose running statistics are those of the whole split, whose W1 x + b1 are
-/// `preactivations`; layer by layer, since what a layer sees depends on those before it.
-pub(crate) fn prepared(network: Network, statistics: Statistics, preactivations: &[Tensor<2>]) -> Network {
+/// `network`, or one whose running statistics are those of the whole split, of all processes, whose W1 x + b1 of
+/// this one's are `preactivations`; layer by layer, since what a layer sees depends on those before it.
+pub(crate) fn prepared(
+    network: Network,
+    statistics: Statistics,
+    preactivations: &[Tensor<2>],
+    split: &DeviceSplit,
+) -> Network {
     let shape = network.shape();
     if statistics != Statistics::Dataset || !shape.normalisation.has_statistics() {
         return network;
     }
-    let samples = preactivations.iter().map(|chunk| chunk.dims()[0]).sum::<usize>() as f64;
+    let samples = split.all() as f64;
+    let total = |terms: &mut dyn Iterator<Item = Tensor<2>>| {
+        terms.reduce(|sum, term| sum + term).map(|own| together(&**split.world(), own))
+    };
     (0..shape.hidden.len()).fold(network, |network, layer| {
         // Two passes, mean first: the variance is then a sum of squares and cancels nothing.
         let seen = || preactivations.iter().map(|chunk| network.normalisation_inputs(chunk.clone(), layer));
-        let mean = total(seen().map(column_sums)).map(|sum| sum.div_scalar(samples));
+        let mean = total(&mut seen().map(column_sums)).map(|sum| sum.div_scalar(samples));
         let Some(mean) = mean else { return network };
-        let squares = seen().map(|a| column_sums((a - mean.clone()).powi_scalar(2)));
-        match total(squares).map(|sum| sum.div_scalar(samples)) {
+        let mut squares = seen().map(|a| column_sums((a - mean.clone()).powi_scalar(2)));
+        match total(&mut squares).map(|sum| sum.div_scalar(samples)) {
             Some(variance) => {
                 network.clone().with_statistics(layer, mean.squeeze_dim(0), variance.squeeze_dim(0))
             }
@@ -47,8 +56,4 @@ pub(crate) fn features(network: &Network, statistics: Statistics, preactivations
 pub(crate) fn column_sums(rows: Tensor<2>) -> Tensor<2> {
     let [samples, _] = rows.dims();
     Tensor::ones([1, samples], (&rows.device(), rows.dtype())).matmul(rows)
-}
-
-fn total(terms: impl Iterator<Item = Tensor<2>>) -> Option<Tensor<2>> {
-    terms.reduce(|sum, term| sum + term)
 }

@@ -39,7 +39,7 @@ struct Epoch<'a> {
     network: &'a Network,
     /// W1 x + b1 of the whole split.
     preactivations: Vec<Tensor<2>>,
-    samples: usize,
+    split: &'a DeviceSplit,
     silent: usize,
     epoch: usize,
     precision: Precision,
@@ -75,8 +75,7 @@ pub fn variants(
     let granularity = statistics.iter().map(|statistics| statistics.granularity()).max().unwrap_or(1);
     let preactivations: Vec<_> = preactivations(network, split, granularity).collect();
     let silent = silent(network, &preactivations)?;
-    let samples = split.samples();
-    let probed = Epoch { network, preactivations, samples, silent, epoch, precision, plain };
+    let probed = Epoch { network, preactivations, split, silent, epoch, precision, plain };
     if !network.shape().normalisation.has_statistics() {
         return probed.with_controls();
     }
@@ -115,7 +114,7 @@ impl Epoch<'_> {
     /// By `statistics`, and folded where those are the running ones: both from sums with a
     /// constant feature, since one's features are an affine map of the other's.
     fn by(&self, statistics: Statistics) -> Result<Vec<EpochSpectra>, ProbeError> {
-        let network = prepared(self.network.clone(), statistics, &self.preactivations);
+        let network = prepared(self.network.clone(), statistics, &self.preactivations, self.split);
         let m = network.shape().features();
         let mut sums = AccumulatorWithConstant::new(m, network.shape().classes)?;
         for chunk in &self.preactivations {
@@ -149,7 +148,7 @@ impl Epoch<'_> {
                 [(&mut mean, features.clone()), (&mut mean_square, features.clone().powi_scalar(2))]
             {
                 for (moment, sum) in moment.iter_mut().zip(numbers(column_sums(powers))?) {
-                    *moment += sum / self.samples as f64;
+                    *moment += sum / self.split.samples() as f64;
                 }
             }
             sums.add(features, probabilities)?;
@@ -234,7 +233,7 @@ impl Epoch<'_> {
             }
             first += shares.len();
         }
-        if let Some(inputs) = its_inputs.filter(|_| most.share >= INFLUENTIAL && self.samples > 1) {
+        if let Some(inputs) = its_inputs.filter(|_| most.share >= INFLUENTIAL && self.split.samples() > 1) {
             let [features, probabilities] = inputs;
             let rest = hessian.without(&numbers(features)?, &numbers(probabilities)?)?;
             most.top_without = Some(top(&rest.eigenvalues()?));

@@ -5,7 +5,7 @@
 //! functions of the parameters. With the upstreams of the logits left out it makes
 //! G v = J^T S J v / N, the Gauss-Newton matrix.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, sync::Arc};
 
 use burn::{
     module::Module,
@@ -21,6 +21,7 @@ use kappa_hessian::{
 };
 use kappa_model::{Direction, Kind, Linearised, Network, Parameter, Pass, Statistics, Upstreams};
 use kappa_trainer::{Chunk, DeviceSplit};
+use kappa_world::{Alone, Combine, World};
 
 use crate::ProbeError;
 
@@ -47,6 +48,7 @@ pub struct NetworkHessian {
     parameters: Vec<Parameter>,
     size: usize,
     curvature: Curvature,
+    /// Of all processes.
     samples: usize,
     /// Whether the network is piecewise linear in each tensor, sample by sample.
     piecewise_linear: bool,
@@ -54,6 +56,8 @@ pub struct NetworkHessian {
     batches: Vec<Batch>,
     /// Vectors that are gone through at once, at the most.
     vectors: usize,
+    /// The processes whose images these are, of which the batches are this one's own.
+    world: Arc<dyn World>,
 }
 
 /// All samples that share their statistics.
@@ -106,13 +110,18 @@ impl NetworkHessian {
             Statistics::Batch(size) => (size, Pass::Batch),
             Statistics::Dataset => (NonZeroUsize::MAX, Pass::Batch),
         };
-        let samples = split.samples();
+        let samples = split.all();
         let widest = shape.hidden.iter().copied().fold(shape.inputs.max(shape.classes), usize::max);
         let rows = NonZeroUsize::new(piece::rows(&place.0, widest, place.1)).unwrap_or(NonZeroUsize::MIN);
+        // Mini-batches are of one process each, and share nothing.
+        let among: Arc<dyn World> = match statistics {
+            Statistics::Dataset => split.world().clone(),
+            _ => Arc::new(Alone),
+        };
         let mut batches: Vec<Vec<Chunk>> = split.batches_in_pieces(length, rows).collect();
         let batches = piece::map(&place.0, &mut batches, |_, pieces| {
             let inputs = pieces.iter().map(|piece| piece.images.clone().inputs());
-            let at = Linearised::new(&network, inputs, pass);
+            let at = Linearised::among(&network, inputs, pass, among.clone());
             let mut pieces: Vec<_> = at.logits().into_iter().zip(std::mem::take(pieces)).collect();
             let softmax = piece::map(&place.0, &mut pieces, |_, (logits, piece)| {
                 let targets = piece.targets.clone().cast(place.1);
@@ -127,36 +136,52 @@ impl NetworkHessian {
         });
         let units = shape.hidden.iter().sum::<usize>().max(1);
         // Two tensors of a layer's width wait: a. or x. , and h. .
-        let kept = 2 * units * place.1.size() * length.get().min(samples);
+        let kept = 2 * units * place.1.size() * length.get().min(split.samples());
         let vectors = (KEPT_BYTES / kept.max(1)).clamp(1, MOST_VECTORS);
         let kind = shape.normalisation.kind;
         let by_batch = pass == Pass::Batch && shape.normalisation.has_statistics();
         // Layer norm divides by what its layer computes, weight norm by what it stores.
         let piecewise_linear = !by_batch && !matches!(kind, Kind::Layer | Kind::Weight);
-        Ok(Self { hidden, parameters, size, curvature, samples, piecewise_linear, place, batches, vectors })
+        let world = split.world().clone();
+        Ok(Self {
+            hidden,
+            parameters,
+            size,
+            curvature,
+            samples,
+            piecewise_linear,
+            place,
+            batches,
+            vectors,
+            world,
+        })
     }
 
     /// The gradient of the mean loss.
     ///
     /// # Errors
     ///
-    /// [`DeviceError`] if it cannot be read.
-    pub fn gradient(&self) -> Result<Vec<f64>, DeviceError> {
+    /// [`HessianError::Device`] if it cannot be read, and [`HessianError::World`].
+    pub fn gradient(&self) -> Result<Vec<f64>, HessianError> {
         let wanted = self.direction(&vec![0.0; self.size]);
         let found = self.sum(|batch| vec![batch.at.gradient(&batch.upstreams, &wanted)]);
-        self.vector(&found.into_iter().next().unwrap_or_else(|| Direction::of_nothing(self.hidden)))
+        let own = found.into_iter().next().unwrap_or_else(|| Direction::of_nothing(self.hidden));
+        let mut gradient = self.vector(&own)?;
+        self.world.combine(&mut gradient, Combine::Sum)?;
+        Ok(gradient)
     }
 
     /// The mean loss, without a penalty.
     ///
     /// # Errors
     ///
-    /// [`DeviceError`] if it cannot be read.
-    pub fn loss(&self) -> Result<f64, DeviceError> {
+    /// As [`Self::gradient`].
+    pub fn loss(&self) -> Result<f64, HessianError> {
         let mut sum = 0.0;
         for loss in self.batches.iter().flat_map(|batch| &batch.losses) {
             sum += loss.clone().try_into_data().map_err(DeviceError::new)?.iter::<f64>().sum::<f64>();
         }
+        self.world.combine(std::slice::from_mut(&mut sum), Combine::Sum)?;
         Ok(sum / self.samples as f64)
     }
 
@@ -177,8 +202,8 @@ impl NetworkHessian {
     ///
     /// # Errors
     ///
-    /// [`DeviceError`] if it cannot be read.
-    pub fn traces(&self) -> Result<Option<Vec<f64>>, DeviceError> {
+    /// As [`Self::gradient`].
+    pub fn traces(&self) -> Result<Option<Vec<f64>>, HessianError> {
         if !self.piecewise_linear {
             return Ok(None);
         }
@@ -194,6 +219,7 @@ impl NetworkHessian {
                 traces.iter_mut().zip(squares).for_each(|(trace, squares)| *trace += squares / samples);
             }
         }
+        self.world.combine(&mut traces, Combine::Sum)?;
         Ok(Some(traces))
     }
 
@@ -208,10 +234,14 @@ impl NetworkHessian {
     ///
     /// # Errors
     ///
-    /// [`DeviceError`] if they cannot be read.
-    pub fn kinks_between(&self, other: &Self) -> Result<usize, DeviceError> {
+    /// As [`Self::gradient`].
+    pub fn kinks_between(&self, other: &Self) -> Result<usize, HessianError> {
         let batches = self.batches.iter().zip(&other.batches);
-        batches.map(|(here, there)| here.at.kinks_between(&there.at)).sum()
+        let own: usize =
+            batches.map(|(here, there)| here.at.kinks_between(&there.at)).sum::<Result<_, _>>()?;
+        let mut kinks = [own as f64];
+        self.world.combine(&mut kinks, Combine::Sum)?;
+        Ok(kinks[0] as usize)
     }
 
     fn direction(&self, vector: &[f64]) -> Direction {
@@ -300,6 +330,12 @@ impl SymmetricOperator for NetworkHessian {
                 let image = product.col_mut(number * self.vectors + index);
                 image.iter_mut().zip(self.vector(found)?).for_each(|(to, from)| *to = from);
             }
+        }
+        if self.world.processes() > 1 {
+            let mut numbers: Vec<f64> =
+                product.col_iter().flat_map(|column| column.iter().copied()).collect();
+            self.world.combine(&mut numbers, Combine::Sum)?;
+            product = MatRef::from_column_major_slice(&numbers, self.size, block.ncols()).to_owned();
         }
         Ok(product)
     }

@@ -12,7 +12,9 @@ mod findings;
 mod judge;
 pub mod plan;
 mod study;
+mod tasks;
 
 pub use findings::find;
 pub use judge::{ArmNames, RunRecord, SeedRuns, explain, judge};
 pub use study::{Checked, StudyError, StudyObserver, StudyResult, run_study};
+pub use tasks::{Plan, RunPlan, Stage, StagePlan, Task, plan_study, run_task};

@@ -53,6 +53,9 @@ pub enum StudyError {
     /// A run of the study is of another configuration than the study gives it.
     #[error("{} was trained by another configuration than this study's", shown(.0))]
     OtherRun(PathBuf),
+    /// What depends on the grid's choice was asked for before there is one.
+    #[error("the runs depend on what the grid chooses, and the grid is not done")]
+    GridFirst,
     /// No run of the grid trained.
     #[error("no point of the grid could be trained: the last one said: {0}")]
     NoChoice(String),
@@ -122,7 +125,7 @@ impl Checked {
 /// Of which epochs the spectra are taken: of every one at the chosen point, of the
 /// last one elsewhere, where a Hessian each epoch would cost most of the study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Probed {
+pub(crate) enum Probed {
     EveryEpoch,
     LastEpoch,
     No,
@@ -133,15 +136,16 @@ const SPECTRA_WORK: usize = 3;
 /// The same of a Hessian of more than the last layer.
 const WHOLE_WORK: usize = 8;
 
-struct Runner<'a> {
+/// What does a study's runs.
+pub(crate) struct Runner<'a> {
     study: &'a StudyConfig,
     set: &'a DataSet,
     machine: &'a Machine,
     precision: Precision,
     directory: StudyDir,
-    arms: Arms,
-    observer: &'a mut dyn StudyObserver,
-    checked: Checked,
+    pub arms: Arms,
+    pub observer: &'a mut dyn StudyObserver,
+    pub checked: Checked,
 }
 
 /// Runs `study` on `set` and leaves its directory under `root`.
@@ -161,8 +165,7 @@ pub fn run_study(
     arms.check_batches()?;
     let directory = StudyDir::create(root, study)?;
     let lock = directory.lock()?;
-    let checked = Checked::default();
-    let mut runner = Runner { study, set, machine, precision, directory, arms, observer, checked };
+    let mut runner = Runner::new(study, set, machine, precision, directory, arms, observer);
     let count = runner.arms.count();
     let mut stages = Vec::new();
     let mut timed = |name, start: Instant| stages.push((name, start.elapsed().as_secs_f64()));
@@ -223,6 +226,20 @@ pub fn run_study(
     Ok(StudyResult { directory: runner.directory, findings, stages, checked: runner.checked })
 }
 
+impl<'a> Runner<'a> {
+    pub fn new(
+        study: &'a StudyConfig,
+        set: &'a DataSet,
+        machine: &'a Machine,
+        precision: Precision,
+        directory: StudyDir,
+        arms: Arms,
+        observer: &'a mut dyn StudyObserver,
+    ) -> Self {
+        Self { study, set, machine, precision, directory, arms, observer, checked: Checked::default() }
+    }
+}
+
 impl Runner<'_> {
     /// Tells the observer how much is left, if `chosen` is the point.
     fn plan(&mut self, chosen: Point) {
@@ -281,7 +298,7 @@ impl Runner<'_> {
     }
 
     /// The run of `point`, trained now or found finished.
-    fn trained(&mut self, point: Point) -> Result<RunDir, StudyError> {
+    pub fn trained(&mut self, point: Point) -> Result<RunDir, StudyError> {
         let (runs, name) = (self.directory.runs(), self.arms.name(point));
         let config = self.arms.config(point);
         let found = match RunDir::find(&runs.join(&name))? {
@@ -306,7 +323,7 @@ impl Runner<'_> {
     }
 
     /// Leaves everything that is judged of the run of `point`.
-    fn probed(&mut self, point: Point, probed: Probed) -> Result<(), StudyError> {
+    pub fn probed(&mut self, point: Point, probed: Probed) -> Result<(), StudyError> {
         let run = self.trained(point)?;
         let spectra = match run.spectra()? {
             Some(spectra) => spectra,

@@ -1,6 +1,6 @@
 //! A split on the device, once, as bytes.
 
-use std::{num::NonZeroUsize, ops::Range};
+use std::{num::NonZeroUsize, ops::Range, sync::Arc};
 
 use burn::{
     data::dataset::Dataset,
@@ -10,6 +10,7 @@ use kappa_data::LabelledImages;
 use kappa_fused::{ByteScale, DeviceError};
 use kappa_model::{Inputs, Network};
 use kappa_run::Scaling;
+use kappa_world::{Alone, World};
 
 use crate::TrainError;
 
@@ -32,6 +33,10 @@ pub struct DeviceSplit {
     scaling: PixelScaling,
     inputs: usize,
     samples: usize,
+    /// The processes that share the images.
+    world: Arc<dyn World>,
+    /// Images of other processes before these, and how many there are in all.
+    place: (usize, usize),
 }
 
 /// How the bytes lie on the device.
@@ -92,10 +97,32 @@ impl DeviceSplit {
             scaling,
             inputs,
             samples,
+            world: Arc::new(Alone),
+            place: (0, samples),
         }
     }
 
-    /// The number of samples N.
+    /// The same images as the own ones of a process of `world`, with `first` of others before them, of `all`.
+    pub fn shared(self, world: Arc<dyn World>, first: usize, all: usize) -> Self {
+        Self { world, place: (first, all), ..self }
+    }
+
+    /// The processes that share the images.
+    pub fn world(&self) -> &Arc<dyn World> {
+        &self.world
+    }
+
+    /// Images of other processes before these.
+    pub fn first(&self) -> usize {
+        self.place.0
+    }
+
+    /// The number of images of all processes.
+    pub fn all(&self) -> usize {
+        self.place.1
+    }
+
+    /// The number of samples N, of this process.
     pub fn samples(&self) -> usize {
         self.samples
     }
@@ -115,7 +142,8 @@ impl DeviceSplit {
             Pixels::Words(words) => Pixels::Words(taken(words)),
         };
         let labels = self.labels.clone().select(0, indices);
-        Self { pixels, labels, samples: numbers.len(), ..self.clone() }
+        let samples = numbers.len();
+        Self { pixels, labels, samples, world: Arc::new(Alone), place: (0, samples), ..self.clone() }
     }
 
     /// The images at `indices` \[n\].

@@ -30,6 +30,9 @@ pub enum WhyError {
     /// A device could not be read.
     #[error(transparent)]
     Device(#[from] kappa_fused::DeviceError),
+    /// A derivative could not be read.
+    #[error(transparent)]
+    Hessian(#[from] kappa_hessian::HessianError),
     /// A training is not there.
     #[error("{0} is not trained yet")]
     Missing(String),

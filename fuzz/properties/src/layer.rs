@@ -58,6 +58,7 @@ pub fn check_npy(folder: &Path, input: &[u8]) {
         // The logits that [`prepare`] has left are probabilities too.
         logits_are_meant: true,
         ignore_index: IGNORE_INDEX,
+        share: None,
     });
 }
 

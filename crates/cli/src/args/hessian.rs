@@ -192,7 +192,8 @@ fn epochs(text: &str) -> Result<Epochs, String> {
 #[command(next_help_heading = "Any network's last layer")]
 pub struct LayerArguments {
     /// Its features G [N, m], f32 or f64; or one file with tensors named features,
-    /// logits or probabilities, weights, labels
+    /// logits or probabilities, weights, labels. In parts: 'part-*.npy', in the order of their numbers;
+    /// likewise logits, probabilities and labels
     #[arg(
         long,
         value_name = "G.npy|FILE.safetensors|FILE.npz",

@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod hessian;
+mod task;
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use kappa_run::{Backend, Precision};
 
 pub use hessian::{Epochs, HessianArguments, StatisticsArgument};
+pub use task::TaskArgument;
 
 /// What does batch normalisation do to the Hessian?
 ///
@@ -141,7 +143,9 @@ pub struct WhyArguments {
 #[command(after_help = "\
 Examples:
   kappa study configs/paper.toml
-  kappa study configs/tuned.toml --set seeds=3 --set name=tuned-3")]
+  kappa study configs/tuned.toml --set seeds=3 --set name=tuned-3
+  kappa study configs/paper.toml --plan
+  kappa study configs/paper.toml --task 2/8    (docs/guide/clusters.md)")]
 pub struct StudyArguments {
     /// The study's configuration
     #[arg(value_name = "STUDY.toml")]
@@ -158,8 +162,30 @@ pub struct StudyArguments {
     /// The arithmetic of the sums over samples; f64 on a CPU and f32 on a GPU if not given
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
+    /// Print the stages and their runs, and what of them is done; nothing is trained
+    #[arg(long, conflicts_with = "task")]
+    pub plan: bool,
+    /// As JSON
+    #[arg(long, requires = "plan")]
+    pub json: bool,
+    /// Do the I-th of N parts of a stage's runs, as a task of a batch system; what is left out of I/N is what
+    /// Slurm, PBS or Kubernetes says
+    #[arg(long, value_name = "I/N", num_args = 0..=1, default_missing_value = "")]
+    pub task: Option<TaskArgument>,
+    /// The stage that the task is of; the first that is not done, if not given
+    #[arg(long, value_enum, requires = "task")]
+    pub stage: Option<StageArgument>,
     #[command(flatten)]
     pub common: CommonArguments,
+}
+
+/// A stage of a study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StageArgument {
+    /// The reference along the grid
+    Grid,
+    /// All that depends on what the grid chooses
+    Runs,
 }
 
 /// Write the report of a study, or of a `kappa why`: tables, figures, verdicts on one page.

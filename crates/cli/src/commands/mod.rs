@@ -17,13 +17,14 @@ use kappa_run::free_memory;
 use crate::{
     args::{Arguments, Command},
     error::CliError,
+    processes::Processes,
 };
 
 /// Does what was asked for.
-pub fn run(arguments: Arguments) -> Result<(), CliError> {
+pub fn run(arguments: Arguments, processes: &Processes) -> Result<(), CliError> {
     match arguments.command {
         Command::Train(arguments) => train::run(&arguments),
-        Command::Hessian(arguments) => hessian::run(&arguments),
+        Command::Hessian(arguments) => hessian::run(&arguments, processes),
         Command::Study(arguments) => study::run(&arguments),
         Command::Why(arguments) => why::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),

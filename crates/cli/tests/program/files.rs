@@ -238,3 +238,87 @@ fn what_can_not_be_held_in_what_is_allowed_is_refused_with_the_sizes() {
     assert!(message.contains("GB of memory at once") && message.contains("may be taken"), "{message}");
     assert!(kappa.complains(&["hessian", "--memory", "lots"]).contains("--memory"));
 }
+
+#[test]
+fn parts_of_files_are_one_array_to_the_last_bit() {
+    let kappa = Kappa::new();
+    let logits = layer(&kappa);
+    let features: Vec<f64> = numbers(200, 1).collect();
+    let folder = kappa.folder.path();
+    doubles(&folder.join("Z.npy"), "(50, 3)", logits.clone());
+    let labels: Vec<u8> = (0..50).map(|n| (n % 3) as u8).collect();
+    npy(&folder.join("y.npy"), "(50,)", "|u1", &labels);
+    let whole = ["--features", "G.npy", "--logits", "Z.npy", "--labels", "y.npy"];
+    spectrum(&kappa, &whole, "whole");
+    // In the order of their numbers, each array cut elsewhere, one part of a single sample and one of none.
+    for (number, rows) in [(8, 0..17), (9, 17..18), (10, 18..18), (11, 18..50)] {
+        let own = features[4 * rows.start..4 * rows.end].iter().copied();
+        doubles(&folder.join(format!("g-{number}.npy")), &format!("({}, 4)", rows.len()), own);
+    }
+    for (number, rows) in [(1, 0..40), (2, 40..50)] {
+        let own = logits[3 * rows.start..3 * rows.end].iter().copied();
+        doubles(&folder.join(format!("z-{number}-of-2.npy")), &format!("({}, 3)", rows.len()), own);
+        npy(&folder.join(format!("y{number}.npy")), &format!("({},)", rows.len()), "|u1", &labels[rows]);
+    }
+    let parts = ["--features", "g-*.npy", "--logits", "z-*.npy", "--labels", "y?.npy"];
+    let message = kappa.complains(&[&["hessian"], &parts[..]].concat());
+    assert!(message.contains("cannot read y?.npy"), "{message}");
+    fs::rename(folder.join("y.npy"), folder.join("labels.npy")).unwrap();
+    let parts = ["--features", "g-*.npy", "--logits", "z-*.npy", "--labels", "y*.npy"];
+    let record = spectrum(&kappa, &parts, "parts");
+    assert_eq!(eigenvalues(&kappa, "whole"), eigenvalues(&kappa, "parts"));
+    let files: Vec<&str> = record["settings"]["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["file"].as_str().unwrap())
+        .collect();
+    assert_eq!(files[..4], ["g-8.npy", "g-9.npy", "g-10.npy", "g-11.npy"]);
+    assert_eq!(files.len(), 8);
+
+    let mistakes = |change: &dyn Fn(), told: &str| {
+        change();
+        let message = kappa.complains(&[&["hessian", "--backend", "flex"], &parts[..]].concat());
+        assert!(message.contains(told), "{told} in {message}");
+    };
+    let nan = || doubles(&folder.join("g-9.npy"), "(1, 4)", [1.0, 2.0, f64::NAN, 4.0]);
+    mistakes(&nan, "features in g-9.npy hold NaN in row 0, column 2");
+    let narrow = || doubles(&folder.join("g-9.npy"), "(1, 3)", [1.0, 2.0, 3.0]);
+    mistakes(&narrow, "features in g-8.npy are [17, 4] of f64, and features in g-9.npy are [1, 3] of f64");
+    mistakes(&|| fs::remove_file(folder.join("g-9.npy")).unwrap(), "nothing numbered 9 between");
+    let two = || doubles(&folder.join("g-9.npy"), "(2, 4)", numbers(8, 3));
+    mistakes(&two, "logits in z-*.npy are for 50 samples, and features in g-*.npy for 51");
+    mistakes(&|| fs::remove_file(folder.join("z-2-of-2.npy")).unwrap(), "1 of 2 parts");
+}
+
+#[test]
+fn parts_of_all_arrays_are_one_layer() {
+    let kappa = Kappa::new();
+    let (features, logits): (Vec<f64>, Vec<f64>) = (numbers(200, 1).collect(), numbers(150, 2).collect());
+    let bytes = |numbers: &[f64]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let write = |name: &str, rows: std::ops::Range<usize>, with_weights: bool| {
+        let (g, z) = (&features[4 * rows.start..4 * rows.end], &logits[3 * rows.start..3 * rows.end]);
+        let [g, z, w] = [bytes(g), bytes(z), bytes(&[0.5; 12])];
+        let view = |columns: usize, bytes| {
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F64, vec![rows.len(), columns], bytes)
+        };
+        let mut tensors = vec![("features", view(4, &g).unwrap()), ("logits", view(3, &z).unwrap())];
+        if with_weights {
+            let shape = vec![3, 4];
+            let weights = safetensors::tensor::TensorView::new(safetensors::Dtype::F64, shape, &w);
+            tensors.push(("weights", weights.unwrap()));
+        }
+        let file = safetensors::serialize(tensors, None).unwrap();
+        fs::write(kappa.folder.path().join(name), file).unwrap();
+    };
+    write("all.safetensors", 0..50, false);
+    spectrum(&kappa, &["--features", "all.safetensors"], "whole");
+    write("part-0.safetensors", 0..20, false);
+    write("part-1.safetensors", 20..50, false);
+    spectrum(&kappa, &["--features", "part-*.safetensors"], "parts");
+    assert_eq!(eigenvalues(&kappa, "whole"), eigenvalues(&kappa, "parts"));
+    write("part-0.safetensors", 0..20, true);
+    write("part-1.safetensors", 20..50, true);
+    let message = kappa.complains(&["hessian", "--features", "part-*.safetensors"]);
+    assert!(message.contains("`weights` in 2 parts"), "{message}");
+}

@@ -72,6 +72,73 @@ fn a_study_ends_in_verdicts_and_a_report_and_finds_what_it_has_done() {
     assert!(message.contains("line ") && message.contains("unknown field"), "{message}");
 }
 
+/// A study of `paper.toml` in a folder of that name, with these arguments beside.
+fn tasks<'a>(out: &'a str, paper: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec!["study", paper, "--data", "tiny <b>&", "--backend", "flex", "--out", out];
+    TINY.iter().for_each(|setting| arguments.extend(["--set", setting]));
+    arguments.extend(more);
+    arguments
+}
+
+/// What a study's runs have left: eigenvalues and checkpoints, by their paths.
+fn left(study: &Path) -> HashMap<PathBuf, Vec<u8>> {
+    let mut found = HashMap::new();
+    for run in std::fs::read_dir(study.join("runs")).unwrap() {
+        let run = run.unwrap().path();
+        let name = run.file_name().unwrap().to_owned();
+        let inside = [run.clone(), run.join("checkpoints")];
+        let files = inside.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+        for file in files.map(|entry| entry.unwrap().path()) {
+            if file.extension().is_some_and(|end| end == "safetensors") {
+                found.insert(Path::new(&name).join(file.file_name().unwrap()), std::fs::read(&file).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn two_tasks_with_the_same_runs_end_in_one_result() {
+    let kappa = Kappa::new();
+    let alone = finished_study(&kappa);
+    let paper = config("paper.toml");
+    let plan = |more: &[&str]| kappa.says(&tasks("parts", &paper, &[&["--plan"], more].concat()));
+    assert!(plan(&[]).contains("which depend on what the grid chooses\nopen: grid"), "{}", plan(&[]));
+    assert!(!kappa.folder.path().join("parts").exists(), "a plan writes nothing");
+    let message = kappa.complains(&tasks("parts", &paper, &["--task", "1/2", "--stage", "runs"]));
+    assert!(message.contains("the grid is not done"), "{message}");
+    for task in ["1/2", "2/2"] {
+        let said = kappa.says(&tasks("parts", &paper, &["--task", task]));
+        assert!(said.contains("stage grid, task"), "{said}");
+    }
+    assert!(plan(&[]).contains("open: runs"));
+    // The first of two parts twice at once, then the second.
+    let arguments = tasks("parts", &paper, &["--task", "1/2", "--stage", "runs", "--quiet"]);
+    let both: Vec<_> = (0..2)
+        .map(|_| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kappa"));
+            command.current_dir(kappa.folder.path()).args(&arguments).spawn().unwrap()
+        })
+        .collect();
+    for mut task in both {
+        assert!(task.wait().unwrap().success());
+    }
+    kappa.says(&tasks("parts", &paper, &["--task", "2/2"]));
+    let said = kappa.says(&tasks("parts", &paper, &["--task", "2/2"]));
+    assert!(said.contains("all runs are done"), "{said}");
+    let told: Value = serde_json::from_str(&plan(&["--json"])).unwrap();
+    assert_eq!((&told["open"], &told["stages"][1]["runs"][0]["done"]), (&Value::Null, &true.into()));
+    kappa.says(&tasks("parts", &paper, &[]));
+    let parts = kappa.folder.path().join("parts/paper");
+    assert!(left(&alone) == left(&parts), "the same bytes");
+    assert!(!left(&parts).is_empty());
+    assert_eq!(json(&alone.join("findings.json"))["grid"], json(&parts.join("findings.json"))["grid"]);
+    for (task, told) in [("5/4", "of 4 tasks there is no task 5"), ("2", "a task is I/N")] {
+        let message = kappa.complains(&tasks("parts", &paper, &["--task", task]));
+        assert!(message.contains(told), "{message}");
+    }
+}
+
 /// A regression: it was found finished, and judged beside runs of fewer epochs.
 #[test]
 fn a_run_of_a_study_that_somebody_went_on_with_is_not_taken_for_the_studys() {

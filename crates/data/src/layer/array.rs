@@ -20,6 +20,8 @@ pub(super) enum Role {
 pub(super) struct Place {
     pub role: Role,
     pub file: String,
+    /// Of an array in several files, each with its entries along the first dimension.
+    parts: Vec<(String, usize)>,
 }
 
 /// The types of elements that are read, for one role or another.
@@ -101,6 +103,25 @@ impl fmt::Display for Place {
 }
 
 impl Place {
+    pub fn new(role: Role, file: impl Into<String>) -> Self {
+        Self { role, file: file.into(), parts: Vec::new() }
+    }
+
+    /// Where a row lies, of `rows` in all: the array, or the part of it, and the row there.
+    pub fn of_row(&self, row: usize, rows: usize) -> (String, usize) {
+        let entries: usize = self.parts.iter().map(|(_, entries)| entries).sum();
+        let each = rows.checked_div(entries).unwrap_or(0);
+        let mut before = 0;
+        for (file, entries) in &self.parts {
+            let own = entries * each;
+            if row < before + own {
+                return (Self::new(self.role, file.clone()).to_string(), row - before);
+            }
+            before += own;
+        }
+        (self.to_string(), row)
+    }
+
     pub fn malformed(&self, problem: impl Into<String>) -> LayerError {
         LayerError::Malformed { file: self.file.clone(), problem: problem.into() }
     }
@@ -172,6 +193,47 @@ impl Array {
             kind.name(),
             data.length()
         )))
+    }
+
+    /// Parts of one array, one behind the other along their first dimension; messages call it `name`.
+    pub fn of_parts(name: &str, parts: Vec<Self>) -> Result<Self, LayerError> {
+        let [first, ..] = &parts[..] else {
+            return Err(LayerError::Parts { pattern: name.to_owned(), problem: "has no parts".to_owned() });
+        };
+        let wrong = |problem: String| LayerError::Parts { pattern: name.to_owned(), problem };
+        let of_one = |array: &Self| array.shape.get(1..).map(<[usize]>::to_vec);
+        let (kind, layout, row) = (first.kind, first.layout, of_one(first));
+        let by_columns = |array: &Self| array.layout.by_columns && array.shape.len() > 1;
+        for part in &parts {
+            if of_one(part) != row || part.kind != kind || part.layout.big_endian != layout.big_endian {
+                let told = |array: &Self| {
+                    let order = if array.layout.big_endian { ", largest byte first" } else { "" };
+                    format!("{} are {:?} of {}{order}", array.place, array.shape, array.kind.name())
+                };
+                return Err(wrong(format!(
+                    "has parts that are no parts of one array: {}, and {}; all dimensions but the first are to \
+                     be the same, and the type",
+                    told(first),
+                    told(part)
+                )));
+            }
+            if by_columns(part) && parts.len() > 1 {
+                return Err(wrong(format!(
+                    "has a part in Fortran order, {}: save `np.ascontiguousarray(x)`",
+                    part.place
+                )));
+            }
+        }
+        let entries = |array: &Self| array.shape.first().copied().unwrap_or_default();
+        let shape = row.map(|row| [vec![parts.iter().map(entries).sum()], row].concat()).unwrap_or_default();
+        let place = Place {
+            role: first.place.role,
+            file: name.to_owned(),
+            parts: parts.iter().map(|array| (array.place.file.clone(), entries(array))).collect(),
+        };
+        let layout = Layout { by_columns: parts.len() == 1 && layout.by_columns, ..layout };
+        let data = parts.into_iter().map(|array| array.data).collect();
+        Self::new(place, shape, kind, layout, Source::of_parts(name, data))
     }
 
     /// Features: the last dimension is that of the features, all before it are of samples.

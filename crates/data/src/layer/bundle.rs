@@ -67,7 +67,7 @@ impl Bundle {
 
     /// The array for `role`, if there is one.
     pub fn array(&self, role: Role, budget: &mut Budget) -> Result<Option<Array>, LayerError> {
-        let place = Place { role, file: self.file.clone() };
+        let place = Place::new(role, self.file.clone());
         match &self.format {
             Format::Safetensors(tensors) => tensors.array(place),
             Format::Npz(archive) => archive.array(place, budget),

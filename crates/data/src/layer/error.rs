@@ -15,6 +15,14 @@ pub enum LayerError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Files that are no parts of one array.
+    #[error("{pattern} {problem}")]
+    Parts {
+        /// The pattern that they match.
+        pattern: String,
+        /// What is wrong with them.
+        problem: String,
+    },
     /// A file is not in its format, or is cut or too long.
     #[error("{file} is not usable: {problem}")]
     Malformed {

@@ -29,19 +29,19 @@ impl fmt::Debug for HostArray {
     }
 }
 
-/// The arrays that a last layer is made of.
+/// The arrays that a last layer is made of, each in parts along the samples, or in one.
 #[derive(Debug, Clone)]
 pub struct HostArrays {
     /// Features, [N, m].
-    pub features: HostArray,
+    pub features: Vec<HostArray>,
     /// Logits, [N, K]; or
-    pub logits: Option<HostArray>,
+    pub logits: Option<Vec<HostArray>>,
     /// probabilities, [N, K].
-    pub probabilities: Option<HostArray>,
+    pub probabilities: Option<Vec<HostArray>>,
     /// Weights, [K, m].
     pub weights: Option<HostArray>,
     /// N labels.
-    pub labels: Option<HostArray>,
+    pub labels: Option<Vec<HostArray>>,
     /// Whether logits are taken for logits though every row of them is a distribution.
     pub logits_are_meant: bool,
     /// Samples with this label are left out.
@@ -50,7 +50,7 @@ pub struct HostArrays {
 
 impl HostArrays {
     /// Features, to which the rest is to be added.
-    pub fn new(features: HostArray) -> Self {
+    pub fn new(features: Vec<HostArray>) -> Self {
         Self {
             features,
             logits: None,
@@ -63,21 +63,29 @@ impl HostArrays {
     }
 
     pub(super) fn array(&self, role: Role) -> Result<Option<Array>, LayerError> {
-        let array = match role {
-            Role::Features => Some(&self.features),
-            Role::Logits => self.logits.as_ref(),
-            Role::Probabilities => self.probabilities.as_ref(),
-            Role::Weights => self.weights.as_ref(),
-            Role::Labels => self.labels.as_ref(),
+        let parts = match role {
+            Role::Features => Some(&self.features[..]),
+            Role::Logits => self.logits.as_deref(),
+            Role::Probabilities => self.probabilities.as_deref(),
+            Role::Weights => self.weights.as_ref().map(std::slice::from_ref),
+            Role::Labels => self.labels.as_deref(),
         };
-        let Some(array) = array else { return Ok(None) };
-        let place = Place { role, file: MEMORY.to_owned() };
-        let Some((kind, big_endian)) = npy::kind_of(&array.descr) else {
-            return Err(place.element_type(&array.descr));
+        let Some(parts) = parts else { return Ok(None) };
+        let of_one = |file: String, array: &HostArray| {
+            let place = Place::new(role, file);
+            let Some((kind, big_endian)) = npy::kind_of(&array.descr) else {
+                return Err(place.element_type(&array.descr));
+            };
+            let layout = Layout { big_endian, by_columns: array.by_columns };
+            let data = Source::of_memory(MEMORY, array.bytes.clone());
+            Array::new(place, array.shape.clone(), kind, layout, data)
         };
-        let layout = Layout { big_endian, by_columns: array.by_columns };
-        let data = Source::of_memory(MEMORY, array.bytes.clone());
-        Array::new(place, array.shape.clone(), kind, layout, data).map(Some)
+        if let [array] = parts {
+            return of_one(MEMORY.to_owned(), array).map(Some);
+        }
+        let arrays =
+            parts.iter().enumerate().map(|(index, array)| of_one(format!("{MEMORY}, part {index}"), array));
+        Array::of_parts(MEMORY, arrays.collect::<Result<_, _>>()?).map(Some)
     }
 }
 
@@ -110,10 +118,10 @@ mod tests {
         // By columns: [[0, 9], [1, 8], [2, 7]].
         let logits = HostArray { by_columns: true, ..array(&[3, 2], &[0.0, 1.0, 2.0, 9.0, 8.0, 7.0]) };
         let arrays = HostArrays {
-            logits: Some(logits),
-            labels: Some(labels),
+            logits: Some(vec![logits]),
+            labels: Some(vec![labels]),
             ignore_index: -7,
-            ..HostArrays::new(features)
+            ..HostArrays::new(vec![features])
         };
         let layer = LastLayer::from_arrays(&arrays, 1 << 20).unwrap();
         assert_eq!(numbers(&layer.features), [1.0, 2.0, 5.0, 6.0]);
@@ -124,12 +132,32 @@ mod tests {
     }
 
     #[test]
+    fn arrays_in_parts_are_one_and_a_mistake_is_told_of_its_part() {
+        let parts = |last: f32| vec![array(&[1, 2], &[1.0, 2.0]), array(&[2, 2], &[3.0, 4.0, 5.0, last])];
+        let logits = vec![array(&[3, 2], &[0.0; 6])];
+        let of = |features: Vec<HostArray>| {
+            let arrays = HostArrays { logits: Some(logits.clone()), ..HostArrays::new(features) };
+            LastLayer::from_arrays(&arrays, 1 << 20)
+        };
+        assert_eq!(numbers(&of(parts(6.0)).unwrap().features), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let message = of(parts(f32::NAN)).unwrap_err().to_string();
+        assert!(message.starts_with("features in memory, part 1 hold NaN in row 1, column 1"), "{message}");
+        let other = vec![array(&[1, 2], &[1.0, 2.0]), array(&[1, 3], &[0.0; 3])];
+        let message = of(other).unwrap_err().to_string();
+        assert!(message.contains("no parts of one array") && message.contains("[1, 3] of f32"), "{message}");
+        let double = HostArray { descr: "<f8".into(), ..array(&[1, 1], &[0.0, 1.0]) };
+        let message = of(vec![array(&[1, 2], &[1.0, 2.0]), HostArray { shape: vec![1, 1], ..double }]);
+        assert!(message.unwrap_err().to_string().contains("[1, 1] of f64"));
+        assert!(of(Vec::new()).unwrap_err().to_string().contains("no parts"));
+    }
+
+    #[test]
     fn large_arrays_stay_where_they_are_and_give_the_same_numbers() {
         let rows = (SMALL_BYTES / 8) as usize + 1;
         let features = array(&[rows, 2], &(0..2 * rows).map(|n| (n % 7) as f32).collect::<Vec<_>>());
         let logits = array(&[rows], &vec![0.5; rows]);
         let held = Arc::downgrade(&features.bytes);
-        let arrays = HostArrays { logits: Some(logits), ..HostArrays::new(features) };
+        let arrays = HostArrays { logits: Some(vec![logits]), ..HostArrays::new(vec![features]) };
         let layer = LastLayer::from_arrays(&arrays, 1 << 20).unwrap();
         drop(arrays);
         assert!(held.upgrade().is_some() && !layer.features.is_in_memory());
@@ -142,8 +170,8 @@ mod tests {
     fn what_is_wrong_with_an_array_is_told_as_of_a_file() {
         let features = || array(&[2, 2], &[1.0, 2.0, 3.0, 4.0]);
         let of = |change: &dyn Fn(&mut HostArrays)| {
-            let mut arrays = HostArrays::new(features());
-            arrays.logits = Some(array(&[2, 3], &[0.0; 6]));
+            let mut arrays = HostArrays::new(vec![features()]);
+            arrays.logits = Some(vec![array(&[2, 3], &[0.0; 6])]);
             change(&mut arrays);
             LastLayer::from_arrays(&arrays, 1 << 20).unwrap_err()
         };
@@ -151,11 +179,11 @@ mod tests {
         assert!(matches!(error, LayerError::NoScores { .. }), "{error}");
         let error = of(&|arrays| arrays.probabilities = arrays.logits.clone());
         assert!(matches!(error, LayerError::TwoScores { .. }), "{error}");
-        let error = of(&|arrays| arrays.features.descr = "<c8".into());
+        let error = of(&|arrays| arrays.features[0].descr = "<c8".into());
         assert!(matches!(error, LayerError::ElementType { .. }), "{error}");
-        let error = of(&|arrays| arrays.features.shape = vec![3, 2]);
+        let error = of(&|arrays| arrays.features[0].shape = vec![3, 2]);
         assert!(matches!(error, LayerError::Malformed { .. }), "{error}");
-        let error = of(&|arrays| arrays.features = array(&[2, 2], &[1.0, f32::NAN, 3.0, 4.0]));
+        let error = of(&|arrays| arrays.features = vec![array(&[2, 2], &[1.0, f32::NAN, 3.0, 4.0])]);
         assert!(error.to_string().starts_with("features in memory hold NaN in row 0, column 1"), "{error}");
     }
 }

@@ -46,11 +46,9 @@ impl Labels {
                     continue;
                 }
                 let class = usize::try_from(label).ok().filter(|&class| class < classes);
-                found.push(class.ok_or_else(|| LayerError::LabelRange {
-                    array: array.clone(),
-                    sample,
-                    label,
-                    classes,
+                found.push(class.ok_or_else(|| {
+                    let (array, sample) = table.place().of_row(sample, samples);
+                    LayerError::LabelRange { array, sample, label, classes }
                 })?);
                 kept.push(sample);
             }

@@ -15,6 +15,7 @@
 //! ```text
 //! source    a file's bytes, in pieces; nothing is read that is not asked for
 //! npy, tensors, npz, bundle    headers: shapes, types, and where the elements lie
+//! parts     files that are parts of one array
 //! host      arrays that somebody else holds in memory
 //! array     what an array is, and whether its shape fits the others'
 //! table     from bytes to numbers, some rows at a time
@@ -30,12 +31,18 @@ mod matrix;
 mod memory;
 mod npy;
 mod npz;
+mod parts;
 mod rows;
 mod source;
 mod table;
 mod tensors;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use kappa_world::{World, share_of};
 
 pub use error::LayerError;
 pub use host::{HostArray, HostArrays};
@@ -57,8 +64,9 @@ pub const IGNORE_INDEX: i64 = -100;
 /// Arrays in memory up to this size are read once, which saves reading them again.
 const SMALL_BYTES: u64 = 64 << 20;
 
-/// The files that a last layer is read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The files that a last layer is read from. Each but the weights' may be several, parts of one array or of one
+/// file of all arrays: a name with a `*` stands for those with a number there, in the order of their numbers.
+#[derive(Debug, Clone)]
 pub struct LastLayerFiles {
     /// An .npy file of features, or a .safetensors or .npz file of all arrays (told by its name's end).
     pub features: PathBuf,
@@ -74,6 +82,9 @@ pub struct LastLayerFiles {
     pub logits_are_meant: bool,
     /// Samples with this label are left out.
     pub ignore_index: i64,
+    /// Where several processes share the samples: the world of that whose own are read, and how many samples are
+    /// shared at the most.
+    pub share: Option<(Arc<dyn World>, usize)>,
 }
 
 impl Default for LastLayerFiles {
@@ -86,15 +97,19 @@ impl Default for LastLayerFiles {
             labels: None,
             logits_are_meant: false,
             ignore_index: IGNORE_INDEX,
+            share: None,
         }
     }
 }
 
-/// What a network's last layer gets and makes of N samples: N >= 1 of them, with
+/// What a network's last layer gets and makes of N samples, or of a process's own of them: N >= 1, with
 /// m >= 1 features and K >= 2 classes, or one score for both of two classes. Every
 /// number is finite, but that a logit may be -inf.
 #[derive(Debug, Clone)]
 pub struct LastLayer {
+    /// Samples before those of `features` and `scores`, and how many there are in all: N. Of one process 0 and
+    /// all.
+    pub place: (usize, usize),
     /// The features, [N, m].
     pub features: Rows,
     /// The logits or probabilities, [N, K].
@@ -107,6 +122,10 @@ pub struct LastLayer {
     pub ignored: Option<Ignored>,
     /// The files that were read, with their checksums.
     pub files: Vec<FileDigest>,
+    /// Whether every row of these logits is a distribution, so that they are none if it is so of all processes.
+    pub logits_are_distributions: bool,
+    /// Whether arrays that are not held here are read again from files, and not from somebody's memory.
+    pub is_read_again: bool,
 }
 
 /// Samples that are left out.
@@ -163,12 +182,13 @@ impl LastLayer {
         let mut inputs = Inputs::open(&files.features, &mut budget)?;
         let asked = Asked {
             file: files.features.display().to_string(),
-            scores: choose_scores(files, inputs.bundle.as_ref())?,
+            scores: choose_scores(files, &inputs.bundles)?,
             logits_are_meant: files.logits_are_meant,
             ignore_index: files.ignore_index,
+            share: files.share.clone(),
             most_in_memory: u64::MAX,
         };
-        let is_bundled = inputs.bundle.is_some();
+        let is_bundled = !inputs.bundles.is_empty();
         let layer = Self::of(&asked, budget, |role, budget| {
             let path = match role {
                 Role::Features => Some(files.features.as_path()).filter(|_| !is_bundled),
@@ -179,7 +199,9 @@ impl LastLayer {
             };
             inputs.array(role, path, budget)
         })?;
-        Ok(Self { files: inputs.digests()?, ..layer })
+        // The first process tells of the files.
+        let tells = files.share.as_ref().is_none_or(|(world, _)| world.rank() == 0);
+        Ok(Self { files: if tells { inputs.digests()? } else { Vec::new() }, ..layer })
     }
 
     /// Takes arrays that somebody holds in memory, and checks them as those of files. Features and scores of
@@ -202,9 +224,17 @@ impl LastLayer {
             scores,
             logits_are_meant: arrays.logits_are_meant,
             ignore_index: arrays.ignore_index,
+            share: None,
             most_in_memory: SMALL_BYTES,
         };
-        Self::of(&asked, Budget::new(memory_budget_bytes), |role, _| arrays.array(role))
+        let layer = Self::of(&asked, Budget::new(memory_budget_bytes), |role, _| arrays.array(role))?;
+        // They are in memory as it is.
+        Ok(Self { is_read_again: false, ..layer })
+    }
+
+    /// The error for logits that are distributions.
+    pub fn no_logits(&self) -> LayerError {
+        LayerError::ProbabilitiesAsLogits { array: self.scores.rows().name().to_owned() }
     }
 
     /// A layer of what `array` has for each role.
@@ -228,7 +258,12 @@ impl LastLayer {
             .transpose()?;
         let weights = weights.map(|weights| whole(weights, &mut budget)).transpose()?;
         let kept = labels.as_ref().and_then(|labels| labels.kept.clone());
-        let of_samples = |table, rule| Stored { table, rule, kept: kept.clone() };
+        let count = kept.as_ref().map_or(features.rows(), |kept| kept.len());
+        let (own, all) = match &asked.share {
+            Some((world, most)) => (share_of(&**world, count.min(*most)), count.min(*most)),
+            None => (0..count, count),
+        };
+        let of_samples = |table, rule| Stored { table, rule, kept: kept.clone(), own: own.clone() };
         let rule = match (asked.scores, scores.columns()) {
             (Role::Logits, _) => Rule::Logits,
             (_, 1) => Rule::Probabilities,
@@ -239,15 +274,20 @@ impl LastLayer {
         let features = Rows::new(features, in_memory, &budget, |_, _| Ok(()))?;
         let classes_of = labels.as_ref().map(|labels| labels.classes.as_slice());
         let labelled = classes_of.zip(labels_place.as_deref());
-        let scores = read_scores(scores, in_memory, &budget, asked.logits_are_meant, labelled)?;
-        Ok(Self {
+        let (scores, are_distributions) =
+            read_scores(scores, in_memory, &budget, asked.logits_are_meant, labelled)?;
+        let layer = Self {
+            place: (own.start, all),
             features,
             scores,
             weights,
             ignored: labels.as_ref().map(|labels| labels.ignored),
             labels: labels.map(|labels| labels.classes),
             files: Vec::new(),
-        })
+            logits_are_distributions: are_distributions,
+            is_read_again: !in_memory,
+        };
+        if are_distributions && asked.share.is_none() { Err(layer.no_logits()) } else { Ok(layer) }
     }
 }
 
@@ -259,26 +299,33 @@ struct Asked {
     scores: Role,
     logits_are_meant: bool,
     ignore_index: i64,
+    share: Option<(Arc<dyn World>, usize)>,
     /// Bytes of features and scores, decoded, above which they are read where they lie though they would fit
     /// into memory.
     most_in_memory: u64,
 }
 
-/// Where arrays come from: a file each, or the bundle.
+/// Where arrays come from: a file each, or the bundle, each in parts or in one.
 struct Inputs {
-    bundle: Option<Bundle>,
+    /// What messages call the bundle.
+    name: String,
+    bundles: Vec<Bundle>,
     opened: Vec<(PathBuf, Source)>,
 }
 
 impl Inputs {
     /// Opens the file of features if it is one of all arrays.
     fn open(features: &Path, budget: &mut Budget) -> Result<Self, LayerError> {
-        if !Bundle::is_one(features) {
-            return Ok(Self { bundle: None, opened: Vec::new() });
+        let name = features.display().to_string();
+        let mut inputs = Self { name, bundles: Vec::new(), opened: Vec::new() };
+        if Bundle::is_one(features) {
+            for path in parts::files_of(features)?.unwrap_or_else(|| vec![features.to_owned()]) {
+                let source = Source::open(&path, budget)?;
+                inputs.bundles.push(Bundle::open(&path, &source)?);
+                inputs.opened.push((path, source));
+            }
         }
-        let source = Source::open(features, budget)?;
-        let bundle = Some(Bundle::open(features, &source)?);
-        Ok(Self { bundle, opened: vec![(features.to_owned(), source)] })
+        Ok(inputs)
     }
 
     /// The array for `role`, from its own file if there is one, else from the bundle.
@@ -288,13 +335,43 @@ impl Inputs {
         path: Option<&Path>,
         budget: &mut Budget,
     ) -> Result<Option<Array>, LayerError> {
-        let Some(path) = path else {
-            return self.bundle.as_ref().map_or(Ok(None), |bundle| bundle.array(role, budget));
-        };
-        let source = Source::open(path, budget)?;
-        let array = npy::read(Place { role, file: source.name().to_owned() }, &source)?;
-        self.opened.push((path.to_owned(), source));
-        Ok(Some(array))
+        let Some(path) = path else { return self.bundled(role, budget) };
+        let several = parts::files_of(path)?;
+        let of_parts = several.is_some();
+        let mut arrays = Vec::new();
+        for path in several.unwrap_or_else(|| vec![path.to_owned()]) {
+            let source = Source::open(&path, budget)?;
+            arrays.push(npy::read(Place::new(role, source.name()), &source)?);
+            self.opened.push((path, source));
+        }
+        match (of_parts, role) {
+            (true, Role::Weights) => Err(LayerError::Parts {
+                pattern: path.display().to_string(),
+                problem: "stands for several files, and weights are one".to_owned(),
+            }),
+            (true, _) => Array::of_parts(&path.display().to_string(), arrays).map(Some),
+            (false, _) => Ok(arrays.pop()),
+        }
+    }
+
+    /// The array for `role` from the bundle.
+    fn bundled(&self, role: Role, budget: &mut Budget) -> Result<Option<Array>, LayerError> {
+        let mut arrays = Vec::new();
+        for bundle in &self.bundles {
+            arrays.extend(bundle.array(role, budget)?);
+        }
+        let (found, all) = (arrays.len(), self.bundles.len());
+        let wrong = |problem| LayerError::Parts { pattern: self.name.clone(), problem };
+        match (role, found) {
+            (_, 0) => Ok(None),
+            _ if all == 1 => Ok(arrays.pop()),
+            (Role::Weights, 1) => Ok(arrays.pop()),
+            (Role::Weights, _) => Err(wrong(format!(
+                "has `weights` in {found} parts, and they are one array: keep one of them"
+            ))),
+            _ if found == all => Array::of_parts(&self.name, arrays).map(Some),
+            _ => Err(wrong(format!("has `{}` in {found} of {all} parts", role.name()))),
+        }
     }
 
     /// The checksums of all files.
@@ -309,9 +386,9 @@ fn missing(file: &str, role: Role) -> LayerError {
 
 /// Whether it is logits or probabilities that are read. What has a file of its own
 /// is meant, whatever the bundle holds.
-fn choose_scores(files: &LastLayerFiles, bundle: Option<&Bundle>) -> Result<Role, LayerError> {
+fn choose_scores(files: &LastLayerFiles, bundles: &[Bundle]) -> Result<Role, LayerError> {
     let file = || files.features.display().to_string();
-    let bundled = |role| bundle.is_some_and(|bundle| bundle.has(role));
+    let bundled = |role| bundles.iter().any(|bundle| bundle.has(role));
     let mut found = (files.logits.is_some(), files.probabilities.is_some());
     if found == (false, false) {
         found = (bundled(Role::Logits), bundled(Role::Probabilities));
@@ -326,7 +403,8 @@ fn choose_scores(files: &LastLayerFiles, bundle: Option<&Bundle>) -> Result<Role
 
 /// A matrix that has to be in memory.
 fn whole(table: Table, budget: &mut Budget) -> Result<Matrix, LayerError> {
-    let stored = Stored { table, rule: Rule::Finite, kept: None };
+    let own = 0..table.rows();
+    let stored = Stored { table, rule: Rule::Finite, kept: None, own };
     let needed = stored.bytes_in_memory().saturating_add(stored.bytes_to_read());
     budget.take(needed, &stored.table.place().to_string(), "they are held whole")?;
     stored.read(0..stored.count())
@@ -339,24 +417,25 @@ fn fit_in_memory(matrices: [&Stored; 2], budget: &Budget, most: u64) -> bool {
     held <= most && held.saturating_add(beside) <= budget.left()
 }
 
-/// Reads scores, and what is to be known of all of them: whether logits are none, and whether a
-/// label is on a class without a probability.
+/// Reads scores, and what is to be known of all of them: whether a label is on a class without a probability, and
+/// whether logits are none.
 fn read_scores(
     stored: Stored,
     in_memory: bool,
     budget: &Budget,
     logits_are_meant: bool,
     labelled: Option<(&[usize], &str)>,
-) -> Result<Scores, LayerError> {
+) -> Result<(Scores, bool), LayerError> {
     let (array, softmax) = (stored.table.place().to_string(), stored.table.columns() > 1);
     if stored.rule != Rule::Logits {
-        return Ok(Scores::Probabilities(Rows::new(stored, in_memory, budget, |_, _| Ok(()))?));
+        return Ok((Scores::Probabilities(Rows::new(stored, in_memory, budget, |_, _| Ok(()))?), false));
     }
     let mut distributions = softmax && !logits_are_meant;
-    let kept = stored.kept.clone();
+    let (kept, before) = (stored.kept.clone(), stored.own.start);
     let logits = Rows::new(stored, in_memory, budget, |part, first| {
         distributions = distributions && part.has_distributions();
         let Some((classes, labels)) = labelled.filter(|_| softmax) else { return Ok(()) };
+        let first = before + first;
         let classes = classes.get(first..first + part.rows).unwrap_or_default();
         let infinite = |&(row, &class): &(usize, &usize)| part.element(row, class) == Some(f64::NEG_INFINITY);
         match classes.iter().enumerate().find(infinite) {
@@ -369,8 +448,5 @@ fn read_scores(
             }),
         }
     })?;
-    if distributions {
-        return Err(LayerError::ProbabilitiesAsLogits { array });
-    }
-    Ok(Scores::Logits(logits))
+    Ok((Scores::Logits(logits), distributions))
 }

@@ -15,6 +15,8 @@ const PART_BYTES: u64 = 4 << 20;
 /// A matrix that is read some rows at a time: from memory, or from the file that it lies in.
 #[derive(Debug, Clone)]
 pub struct Rows {
+    /// What messages call it.
+    name: Arc<str>,
     count: usize,
     columns: usize,
     double: bool,
@@ -40,15 +42,21 @@ pub(super) enum Rule {
     Probabilities,
 }
 
-/// The rows of a table that are not left out, with what is asked of them.
+/// The rows of a table that are not left out, and of these a process's own, with what is asked of them.
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
     pub table: Table,
     pub rule: Rule,
     pub kept: Option<Arc<[usize]>>,
+    pub own: Range<usize>,
 }
 
 impl Rows {
+    /// What messages call it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The number of rows.
     pub fn count(&self) -> usize {
         self.count
@@ -99,18 +107,19 @@ impl Rows {
         mut each: impl FnMut(&Matrix, usize) -> Result<(), LayerError>,
     ) -> Result<Self, LayerError> {
         let (count, columns) = (stored.count(), stored.table.columns());
+        let name: Arc<str> = stored.table.place().to_string().into();
         let double = stored.table.kind().decoded_width() == Some(size_of::<f64>());
         if in_memory {
             let matrix = stored.read(0..count)?;
             each(&matrix, 0)?;
-            return Ok(Self { count, columns, double, held: Held::Memory(matrix) });
+            return Ok(Self { name, count, columns, double, held: Held::Memory(matrix) });
         }
         let at_once = stored.rows_at_once(budget)?;
         for start in (0..count).step_by(at_once) {
             let part = stored.read(start..(start + at_once).min(count))?;
             each(&part, start)?;
         }
-        Ok(Self { count, columns, double, held: Held::File(stored) })
+        Ok(Self { name, count, columns, double, held: Held::File(stored) })
     }
 }
 
@@ -118,7 +127,7 @@ impl From<Matrix> for Rows {
     fn from(matrix: Matrix) -> Self {
         let (count, columns) = (matrix.rows, matrix.columns);
         let double = matches!(matrix.elements, Elements::F64(_));
-        Self { count, columns, double, held: Held::Memory(matrix) }
+        Self { name: "memory".into(), count, columns, double, held: Held::Memory(matrix) }
     }
 }
 
@@ -129,7 +138,7 @@ pub(super) fn sample(kept: Option<&[usize]>, index: usize) -> usize {
 
 impl Stored {
     pub fn count(&self) -> usize {
-        self.kept.as_ref().map_or(self.table.rows(), |kept| kept.len())
+        self.own.len()
     }
 
     /// Bytes that it takes to have all of it in memory, while it is read.
@@ -143,6 +152,7 @@ impl Stored {
     }
 
     fn wanted(&self, range: Range<usize>) -> Wanted<'_> {
+        let range = self.own.start + range.start..self.own.start + range.end;
         match &self.kept {
             Some(kept) => Wanted::These(kept.get(range).unwrap_or_default()),
             None => Wanted::Range(range),
@@ -176,18 +186,14 @@ impl Stored {
     pub fn read(&self, range: Range<usize>) -> Result<Matrix, LayerError> {
         let wanted = self.wanted(range);
         let mut matrix = self.table.matrix(&wanted)?;
-        let array = || self.table.place().to_string();
-        let not_finite = |Stray { row, column, value }: Stray| LayerError::NotFinite {
-            array: array(),
-            row: wanted.row(row),
-            column,
-            value,
+        let place = |row: usize| self.table.place().of_row(wanted.row(row), self.table.rows());
+        let not_finite = |Stray { row, column, value }: Stray| {
+            let (array, row) = place(row);
+            LayerError::NotFinite { array, row, column, value }
         };
-        let no_probability = |Stray { row, column, value }: Stray| LayerError::NotAProbability {
-            array: array(),
-            row: wanted.row(row),
-            column,
-            value,
+        let no_probability = |Stray { row, column, value }: Stray| {
+            let (array, row) = place(row);
+            LayerError::NotAProbability { array, row, column, value }
         };
         match self.rule {
             Rule::Finite => matrix.first_not_finite().map_or(Ok(()), |stray| Err(not_finite(stray)))?,
@@ -196,7 +202,8 @@ impl Stored {
                     return Err(not_finite(stray));
                 }
                 if let Some(row) = matrix.first_row_without_a_class() {
-                    return Err(LayerError::NoClass { array: array(), row: wanted.row(row) });
+                    let (array, row) = place(row);
+                    return Err(LayerError::NoClass { array, row });
                 }
             }
             Rule::Logits => {}
@@ -206,7 +213,8 @@ impl Stored {
             Rule::Distributions => matrix.normalise_rows().map_err(|error| match error {
                 NotDistributions::Element(stray) => no_probability(stray),
                 NotDistributions::RowSum { row, sum } => {
-                    LayerError::RowSum { array: array(), row: wanted.row(row), sum }
+                    let (array, row) = place(row);
+                    LayerError::RowSum { array, row, sum }
                 }
             })?,
         }

@@ -32,6 +32,8 @@ enum Bytes {
     Memory(Held),
     /// One reader at a time, since it has one position: that is the same on every system.
     File(Arc<Mutex<fs::File>>),
+    /// One behind the other, each with where it begins.
+    Parts(Arc<[(u64, Source)]>),
 }
 
 impl fmt::Debug for Bytes {
@@ -39,6 +41,7 @@ impl fmt::Debug for Bytes {
         match self {
             Self::Memory(bytes) => write!(formatter, "{} bytes", (**bytes).as_ref().len()),
             Self::File(file) => file.fmt(formatter),
+            Self::Parts(parts) => write!(formatter, "{} parts", parts.len()),
         }
     }
 }
@@ -65,6 +68,18 @@ impl Source {
     pub fn of_memory(name: &str, bytes: Held) -> Self {
         let length = (*bytes).as_ref().len() as u64;
         Self { name: name.into(), bytes: Bytes::Memory(bytes), start: 0, length }
+    }
+
+    /// `parts`, one behind the other.
+    pub fn of_parts(name: &str, parts: Vec<Self>) -> Self {
+        let mut length = 0;
+        let parts = parts.into_iter().map(|part| {
+            let start = length;
+            length += part.length;
+            (start, part)
+        });
+        let bytes = Bytes::Parts(parts.collect());
+        Self { name: name.into(), bytes, start: 0, length }
     }
 
     pub fn name(&self) -> &str {
@@ -105,6 +120,23 @@ impl Source {
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 file.seek(SeekFrom::Start(part.start)).map_err(unreadable)?;
                 file.read_exact(buffer).map_err(unreadable)
+            }
+            Bytes::Parts(parts) => {
+                // The last that begins at or before it is the first that has any of it.
+                let first = parts.partition_point(|(begin, _)| *begin <= part.start).saturating_sub(1);
+                let (mut at, mut rest) = (part.start, buffer);
+                for (begin, of) in parts.iter().skip(first) {
+                    let inside = at - begin;
+                    let here = usize::try_from(of.length.saturating_sub(inside)).unwrap_or(usize::MAX);
+                    let (now, later) = rest.split_at_mut(here.min(rest.len()));
+                    of.read_into(inside, now)?;
+                    at += now.len() as u64;
+                    rest = later;
+                    if rest.is_empty() {
+                        break;
+                    }
+                }
+                Ok(())
             }
         }
     }

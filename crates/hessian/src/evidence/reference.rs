@@ -3,6 +3,7 @@
 //! the sums over class pairs but the samples.
 
 use faer::{Accum, Mat, MatMut, MatRef, Par, linalg::matmul::matmul};
+use kappa_world::Combine;
 
 use crate::{
     HessianError, Samples, classes,
@@ -63,6 +64,7 @@ impl Reference {
             part
         })?;
         parts.iter().for_each(|part| total.add(part));
+        total.of_all(samples)?;
         // What was computed class by class, [m, r K], as [K m, r].
         let images = &total.images;
         total.images = Mat::from_fn(k * m, r, |row, direction| images[(row % m, direction * k + row / m)]);
@@ -160,6 +162,18 @@ impl Reference {
         for (sum, block) in self.blocks.iter_mut().zip(&other.blocks) {
             *sum += block;
         }
+    }
+
+    /// Makes of a process's own what is of all.
+    fn of_all(&mut self, samples: &Samples) -> Result<(), HessianError> {
+        samples.combine(std::slice::from_mut(&mut self.probability_defect), Combine::Largest)?;
+        samples.combine(std::slice::from_mut(&mut self.smallest_probability), Combine::Smallest)?;
+        self.trace = samples.sum_of_all(self.trace)?;
+        self.squared_features = samples.sum_of_all(self.squared_features)?;
+        for matrix in [&mut self.images, &mut self.fisher].into_iter().chain(&mut self.blocks) {
+            samples.add_up(matrix)?;
+        }
+        Ok(())
     }
 
     fn divide_by(&mut self, samples: f64) {

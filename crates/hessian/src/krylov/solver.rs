@@ -110,6 +110,8 @@ impl<'a> Solver<'a> {
         if count == 1 || self.is_all_within(space, next, count)? {
             return Ok(found);
         }
+        // They are computed again of what is found in the end.
+        found.images = None;
         let mut more = 1;
         loop {
             self.deflated = found.vectors.clone();

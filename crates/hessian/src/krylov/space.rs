@@ -137,11 +137,17 @@ impl Space {
         Found { vectors, values: ritz.values[..count].to_vec(), images: Some(images) }
     }
 
-    /// Keeps the `count` outermost Ritz vectors.
+    /// Keeps the `count` outermost Ritz vectors, in the place of V: some rows after the others, since another
+    /// basis beside it would be most of the memory.
     pub fn restart(&mut self, ritz: &Ritz, count: usize) {
-        let kept = product(self.basis(), ritz.vectors.subcols(0, count));
-        let place = &mut self.elements[..self.size * count];
-        MatMut::from_column_major_slice_mut(place, self.size, count).copy_from(kept);
+        let elements = &mut self.elements[..self.size * self.columns];
+        let basis = MatMut::from_column_major_slice_mut(elements, self.size, self.columns);
+        let turned = ritz.vectors.subcols(0, count);
+        basis.par_row_partition_mut(self.size.div_ceil(ROWS)).for_each(|mut rows| {
+            let mut kept = Mat::zeros(rows.nrows(), count);
+            matmul(kept.as_mut(), Accum::Replace, rows.rb(), turned, 1.0, Par::Seq);
+            rows.rb_mut().subcols_mut(0, count).copy_from(kept);
+        });
         self.columns = count;
         for row in 0..count {
             for column in 0..count {

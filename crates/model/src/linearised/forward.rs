@@ -1,12 +1,16 @@
 //! The way up at the point itself: what the layers hand on, with masks and statistics.
 
+use std::sync::Arc;
+
 use burn::tensor::{DType, Tensor, activation::relu};
 use kappa_fused::piece;
+use kappa_world::{Alone, World};
 
 use super::{
     Inputs, LayerPoint, Linearised, PiecePoint,
     norm::{self, NormPoint},
     place,
+    together::{count_of_all, together},
     weight::WeightPoint,
 };
 use crate::{Network, Pass, Place, network::HiddenLayer};
@@ -55,6 +59,17 @@ impl Linearised {
     /// its statistics are those of all of them together, and functions of its parameters. How the inputs
     /// are cut changes rounding, and nothing else.
     pub fn new(network: &Network, pieces: impl IntoIterator<Item = Inputs>, pass: Pass) -> Self {
+        Self::among(network, pieces, pass, Arc::new(Alone))
+    }
+
+    /// The same with the inputs of all processes of `world`, whose own these are: each has some, and statistics are
+    /// of all of them. What is computed of it is of the own ones, to be added up.
+    pub fn among(
+        network: &Network,
+        pieces: impl IntoIterator<Item = Inputs>,
+        pass: Pass,
+        world: Arc<dyn World>,
+    ) -> Self {
         let (device, dtype) = place(network);
         let linears = network.layers.iter().map(|layer| &layer.linear).chain([&network.output]);
         let weights = linears.map(WeightPoint::new).collect();
@@ -62,12 +77,14 @@ impl Linearised {
         let start = |inputs: Inputs| Growing { point: None, inputs, layers: Vec::new(), seen: None };
         let mut growing: Vec<Growing> = pieces.into_iter().map(start).collect();
         let rows: usize = growing.iter().map(|piece| piece.inputs.rows()).sum();
+        let rows = count_of_all(&*world, rows, pass);
         let mut norms = Vec::with_capacity(network.layers.len());
         for layer in &network.layers {
             piece::map(&device, &mut growing, |_, piece| piece.begin(layer, dtype));
             let sum = |of: &(dyn Fn(Tensor<2>) -> Tensor<2> + Sync), growing: &mut [Growing]| {
                 let sums = piece::map(&device, growing, |_, piece| piece.seen.clone().map(of));
-                sums.into_iter().flatten().reduce(|sum, part| sum + part)
+                let own = sums.into_iter().flatten().reduce(|sum, part| sum + part);
+                own.map(|own| together(&*world, own))
             };
             let like = Tensor::<2>::zeros([1, layer.linear.dims()[1]], (&device, dtype));
             let point = layer.norm.as_ref().and_then(|norm| match pass {
@@ -94,6 +111,6 @@ impl Linearised {
             Some(PiecePoint { inputs: piece.inputs, layers: piece.layers, logits: piece.point? })
         };
         let pieces = growing.into_iter().filter_map(point).collect();
-        Self { network: network.clone(), norms, weights, pieces }
+        Self { network: network.clone(), norms, weights, pieces, world }
     }
 }

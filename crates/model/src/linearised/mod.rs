@@ -28,14 +28,19 @@ mod forward;
 mod norm;
 mod squares;
 mod sweep;
+mod together;
 mod weight;
+
+use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Int, Tensor};
 use kappa_fused::{ByteScale, DeviceError, piece};
+use kappa_world::World;
 
 pub use direction::{Direction, LayerDirection};
 use norm::{NormPoint, Normalised};
 use sweep::Sweep;
+pub use together::together;
 use weight::WeightPoint;
 
 use crate::{Network, Place};
@@ -58,6 +63,8 @@ pub struct Linearised {
     /// Of weight norm, the last layer's at the end.
     weights: Vec<Option<WeightPoint>>,
     pieces: Vec<PiecePoint>,
+    /// The processes that have pieces of the same statistics.
+    world: Arc<dyn World>,
 }
 
 /// Some of the rows.
@@ -160,6 +167,7 @@ impl Linearised {
                 sums
             });
             let sum = sums.into_iter().flatten().reduce(|sum, part| sum + part);
+            let sum = sum.map(|own| together(&*self.world, own));
             means[index] = norm.zip(sum).map(|(norm, sum)| norm.mean(sum));
             piece::map(&device, &mut pieces, |number, upstreams| {
                 let layer = &self.pieces[number].layers[index];

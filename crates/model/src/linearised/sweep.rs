@@ -10,6 +10,7 @@ use super::{
     gradient_of_layer,
     norm::{self, Moved, Shared},
     place, sum,
+    together::together,
 };
 use crate::Place;
 
@@ -113,7 +114,9 @@ impl<'a> Sweep<'a> {
             let (Some(sums), Some(first)) = (outcome.sums, states.first()) else { return found };
             let mean = |index: usize| {
                 let norm = self.at.norms[index].as_ref();
-                sums.iter().filter_map(|sum| Some(norm?.mean(sum.clone()))).collect()
+                sums.iter()
+                    .filter_map(|own| Some(norm?.mean(together(&*self.at.world, own.clone()))))
+                    .collect()
             };
             match first.at {
                 At::UpNorm(index) => means.up[index] = Some(mean(index)),

@@ -297,7 +297,7 @@ impl Exact<'_> {
     fn rounding(&self) -> f64 {
         let shape = self.looked.network.shape();
         let widths = shape.inputs + shape.hidden.iter().sum::<usize>() + shape.classes;
-        let samples = self.looked.split.samples() as f64;
+        let samples = self.looked.split.all() as f64;
         (widths as f64 + samples.min(4.0 * samples.sqrt())) * self.epsilon()
     }
 

@@ -23,7 +23,7 @@ impl Runner<'_> {
 
     /// Takes the Hessians of more than the last layer of the run of `point`, those that are not there
     /// yet, each written when it is there.
-    pub(super) fn take_whole(&mut self, point: Point) -> Result<(), StudyError> {
+    pub(crate) fn take_whole(&mut self, point: Point) -> Result<(), StudyError> {
         let Some(whole) = &self.study.whole else { return Ok(()) };
         let (name, config, device) = (self.arms.name(point), self.arms.config(point), &self.machine.device);
         let points = whole.points(&config);

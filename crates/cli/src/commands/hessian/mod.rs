@@ -35,6 +35,7 @@ use kappa_run::{
     claim, free_memory, limit_memory, shown,
 };
 use kappa_trainer::Machine;
+use kappa_world::{Alone, World};
 
 use super::DataSets;
 use crate::{
@@ -42,6 +43,7 @@ use crate::{
     backend::{self, Chosen},
     error::CliError,
     output::{printable, say},
+    processes::Processes,
     progress::Measuring,
 };
 use over_epochs::Answer;
@@ -57,14 +59,16 @@ struct Call<'a> {
     /// What is asked of each; statistics and folding vary.
     request: Request,
     statistics: StatisticsArgument,
+    /// The processes that share the samples.
+    world: Arc<dyn World>,
     batch_size: Option<NonZeroUsize>,
     data: Option<PathBuf>,
     full: bool,
     quiet: bool,
 }
 
-pub fn run(arguments: &HessianArguments) -> Result<(), CliError> {
-    measured(arguments).map_err(|error| match error {
+pub fn run(arguments: &HessianArguments, processes: &Processes) -> Result<(), CliError> {
+    measured(arguments, processes).map_err(|error| match error {
         // Nobody has said where to write, so nobody may know that it can be said.
         CliError::Run(error @ RunError::Write { .. })
         | CliError::Report(ReportError::Run(error @ RunError::Write { .. }))
@@ -76,21 +80,26 @@ pub fn run(arguments: &HessianArguments) -> Result<(), CliError> {
     })
 }
 
-fn measured(arguments: &HessianArguments) -> Result<(), CliError> {
+fn measured(arguments: &HessianArguments, processes: &Processes) -> Result<(), CliError> {
     if let Some(memory) = arguments.memory {
         limit_memory(memory.as_u64());
     }
-    let files = arguments.layer.features.as_ref().map(|_| layer_files(arguments));
+    let world = processes.world();
+    if world.processes() > 1 && arguments.save_matrix {
+        return Err(CliError::NotForSeveral("--save-matrix"));
+    }
+    let files = arguments.layer.features.as_ref().map(|_| layer_files(arguments, &world));
     let targets = if files.is_some() { Vec::new() } else { target::targets(arguments)? };
-    let chosen = backend::choose(arguments.common.backend.named())?;
+    let chosen = backend::choose_among(arguments.common.backend.named(), processes.rank_on_node())?;
     let call = Call {
         machine: &chosen.machine,
+        world: world.clone(),
         request: request(arguments, arguments.precision.unwrap_or(chosen.precision)),
         statistics: arguments.bn_stats,
         batch_size: arguments.batch_size,
         data: arguments.data.clone(),
         full: arguments.full,
-        quiet: arguments.common.quiet,
+        quiet: arguments.common.quiet || !processes.is_first(),
     };
     call.begin();
     let mut found = Found::default();
@@ -105,8 +114,17 @@ fn measured(arguments: &HessianArguments) -> Result<(), CliError> {
             source: files.features.display().to_string(),
             l2: arguments.layer.l2,
             machine: call.machine,
+            world,
         };
         let layer = call.watched(|watch| layer.layer(&call.request, watch))?;
+        if let Some(kept) = layer.kept().filter(|_| !call.quiet) {
+            let own = layer.settings().samples.div_ceil(call.world.processes());
+            let each = if call.world.processes() > 1 { ", by each process" } else { "" };
+            say(format_args!(
+                "{kept} of {own} samples are kept in memory; the others are read again whenever they are gone \
+                 through{each}"
+            ));
+        }
         found.add(call.measure_and_save(layer.into(), &target::of_files(arguments), !call.quiet)?);
     }
     call.take(&targets, &mut DataSets::default(), found)
@@ -122,6 +140,7 @@ pub fn of_last_epochs(
     let targets = runs.iter().map(|run| target::of_run(run, None, None)).collect::<Result<Vec<_>, _>>()?;
     let call = Call {
         machine: &chosen.machine,
+        world: Arc::new(Alone),
         request: Request::new(chosen.precision),
         statistics: StatisticsArgument::Running,
         batch_size: None,
@@ -133,8 +152,9 @@ pub fn of_last_epochs(
     call.take(&targets, &mut sets, Found::default())
 }
 
-fn layer_files(arguments: &HessianArguments) -> LastLayerFiles {
+fn layer_files(arguments: &HessianArguments, world: &Arc<dyn World>) -> LastLayerFiles {
     let layer = arguments.layer.clone();
+    let most = arguments.limit.map_or(usize::MAX, NonZeroUsize::get);
     LastLayerFiles {
         features: layer.features.unwrap_or_default(),
         logits: layer.logits,
@@ -143,6 +163,7 @@ fn layer_files(arguments: &HessianArguments) -> LastLayerFiles {
         labels: layer.labels,
         logits_are_meant: layer.logits_are_meant,
         ignore_index: layer.ignore_index,
+        share: (world.processes() > 1).then(|| (world.clone(), most)),
     }
 }
 
@@ -206,7 +227,8 @@ impl Call<'_> {
     fn take(&self, targets: &[Target], sets: &mut DataSets, mut found: Found) -> Result<(), CliError> {
         let mut rows_printed = false;
         for target in targets {
-            let _lock = target.lock()?;
+            // The first process writes for all.
+            let _lock = if self.world.rank() == 0 { target.lock()? } else { None };
             let before = (found.spectra.len(), found.curvatures.len());
             match &target.origin {
                 Origin::Run { run, epochs, folder, over_epochs } => {
@@ -214,14 +236,14 @@ impl Call<'_> {
                     for &epoch in epochs {
                         let network =
                             TrainedNetwork::of_run(run, Some(epoch), set, self.data.is_some(), self.machine);
-                        let measured = network
-                            .map_err(CliError::from)
-                            .and_then(|network| self.take_one(network, target, !over_epochs, &mut found));
+                        let measured = network.map_err(CliError::from).and_then(|network| {
+                            self.take_one(network.among(self.world.clone()), target, !over_epochs, &mut found)
+                        });
                         measured.map_err(|error| of_checkpoint(error, &run.checkpoint_path(epoch)))?;
                     }
                     let spectra = found.spectra.iter().skip(before.0).map(Answer::from);
                     let answers = spectra.chain(found.curvatures.iter().skip(before.1).map(Answer::from));
-                    if *over_epochs {
+                    if *over_epochs && self.world.rank() == 0 {
                         over_epochs::leave(run, &target.place, answers.collect())?;
                         rows_printed = true;
                     }
@@ -237,7 +259,7 @@ impl Call<'_> {
                     );
                     let measured = network.map_err(CliError::from).and_then(|network| {
                         reading::tell(&network, self.quiet);
-                        self.take_one(network, target, true, &mut found)
+                        self.take_one(network.among(self.world.clone()), target, true, &mut found)
                     });
                     measured.map_err(|error| of_checkpoint(error, checkpoint))?;
                 }
@@ -310,8 +332,11 @@ impl Call<'_> {
     fn measure_and_save(&self, subject: Subject, place: &Place, told: bool) -> Result<Measured, CliError> {
         let settings = subject.settings();
         let out = place.of(settings);
+        let is_first = self.world.rank() == 0;
         // Before it is computed.
-        claim(&out, settings)?;
+        if is_first {
+            claim(&out, settings)?;
+        }
         let network = settings.network.clone();
         if self.request.is_matrix_free() {
             let images = names::images(settings).map_or_else(String::new, |of| format!(", {of}"));
@@ -325,6 +350,9 @@ impl Call<'_> {
         }
         let version = &self.machine.provenance.kappa_version;
         let measured = self.watched(|watch| measure(subject, version, watch))?;
+        if !is_first {
+            return Ok(measured);
+        }
         match &measured {
             Measured::Spectrum(whole) => {
                 let WholeSpectrum { record, pairs, of_whole_matrix, tensors, .. } = &**whole;
