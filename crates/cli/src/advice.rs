@@ -61,6 +61,13 @@ fn always_the_same(error: &CliError) -> Option<&'static str> {
         CliError::Probe(error) | CliError::Spectrum { source: error, .. } => on_probe(error),
         CliError::Study(error) => on_study(error),
         CliError::Report(error) => on_report(error),
+        CliError::UnprovenPosterior { failed, .. } if failed.split(", ").any(|name| name == "optimum") => {
+            Some("--newton goes to the optimum of the loss with the prior, where posterior and influence are")
+        }
+        CliError::NoClassifier => {
+            Some("a run's directory, or --features G.npy --logits Z.npy --labels y.npy --weights W.npy")
+        }
+        CliError::NoTestSamples => Some("--test-features T.npy --test-labels t.npy"),
         CliError::NoPlace(_) => Some("`kappa hessian` writes elsewhere with --out DIR"),
         _ => None,
     }
@@ -162,6 +169,11 @@ fn on_probe(error: &ProbeError) -> Option<&'static str> {
         ProbeError::NoValidationSplit => Some("--split takes train or test of a --checkpoint"),
         ProbeError::NoBatchSize => Some("name it: --batch-size 128, say"),
         ProbeError::NoOtherEpochs => Some("--overlap-with takes the epochs of a run"),
+        ProbeError::Missing("labels") => Some("--labels y.npy"),
+        ProbeError::Missing("weights") => Some("--weights W.npy"),
+        ProbeError::Missing(_) => Some("--test-labels t.npy"),
+        ProbeError::NoLogits(_) => Some("--logits Z.npy"),
+        ProbeError::NoBestDelta => Some("--delta names one"),
         ProbeError::NoMemory { .. } => Some("--top 10 and --density need no H"),
         ProbeError::NoMemoryToKeep { .. } => Some("leave --save-matrix out"),
         ProbeError::NoMemoryForDirections { .. } => {

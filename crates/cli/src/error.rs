@@ -44,6 +44,12 @@ pub enum CliError {
         "the evidence does not hold ({failed}): do not trust these numbers; spectrum.json or spectra.json has what was found"
     )]
     Unproven { failed: String },
+    #[error("the evidence does not hold ({failed}): do not trust these numbers; {file} has what was found")]
+    UnprovenPosterior { failed: String, file: String },
+    #[error("no classifier is named")]
+    NoClassifier,
+    #[error("there are no test samples whose losses something could do something to")]
+    NoTestSamples,
     #[error("{wrong} of what was checked is wrong: see above, and do not trust what is named there")]
     Unverified { wrong: usize },
     #[error(

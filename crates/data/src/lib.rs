@@ -25,7 +25,7 @@ pub use error::DataError;
 pub use images::{LabelledImage, LabelledImages};
 pub use layer::{
     Elements, HostArray, HostArrays, IGNORE_INDEX, Ignored, LastLayer, LastLayerFiles, LayerError, Matrix,
-    Rows, Scores,
+    OtherSamples, Rows, Scores,
 };
 pub use set::{DataSet, FileDigest};
 pub use split::{SplitOrder, SplitSizes, Splits};

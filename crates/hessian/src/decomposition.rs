@@ -47,7 +47,7 @@ fn parts(size: usize) -> Par {
 /// # Errors
 ///
 /// [`HessianError::NoConvergence`], [`HessianError::NoMemory`].
-pub(crate) fn eigenpairs(matrix: MatRef<f64>) -> Result<(Vec<f64>, Mat<f64>), HessianError> {
+pub fn eigenpairs(matrix: MatRef<'_, f64>) -> Result<(Vec<f64>, Mat<f64>), HessianError> {
     let mut vectors = Mat::zeros(matrix.nrows(), matrix.nrows());
     let values = decomposed(matrix, Some(&mut vectors))?;
     Ok((values, vectors))
@@ -121,16 +121,14 @@ pub(crate) fn factor(matrix: MatMut<f64>) -> Result<(), HessianError> {
     Ok(())
 }
 
-/// Makes of b the x with A x = b, by what [`factor`] has made of A.
+/// Makes of each column b the x with A x = b, by what [`factor`] has made of A.
 ///
 /// # Errors
 ///
 /// [`HessianError::NoMemory`].
-pub(crate) fn solve(factor: MatRef<f64>, vector: &mut [f64]) -> Result<(), HessianError> {
-    let size = vector.len();
-    let mut memory = memory(solve_in_place_scratch::<f64>(size, 1, PRODUCTS))?;
-    let vector = MatMut::from_column_major_slice_mut(vector, size, 1);
-    solve_in_place(factor, vector, PRODUCTS, MemStack::new(&mut memory));
+pub(crate) fn solve(factor: MatRef<f64>, block: MatMut<f64>) -> Result<(), HessianError> {
+    let mut memory = memory(solve_in_place_scratch::<f64>(block.nrows(), block.ncols(), PRODUCTS))?;
+    solve_in_place(factor, block, PRODUCTS, MemStack::new(&mut memory));
     Ok(())
 }
 

@@ -191,7 +191,12 @@ impl Samples {
         Ok(self.sum_of_all(parts.into_iter().sum::<usize>() as f64)? / self.count() as f64)
     }
 
-    fn check_labels(&self, labels: &[usize]) -> Result<(), HessianError> {
+    /// Whether there is a label for each sample, and a class for each label.
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::WrongLabels`].
+    pub fn check_labels(&self, labels: &[usize]) -> Result<(), HessianError> {
         let largest = labels.iter().max().copied().unwrap_or(0);
         if labels.len() != self.count() || largest >= classes::columns(self.classes()) {
             let (samples, classes) = (self.count(), classes::columns(self.classes()));

@@ -53,6 +53,20 @@ pub enum HessianError {
         /// The expected number of classes.
         k: usize,
     },
+    /// Weights are not of this layer.
+    #[error(
+        "{found} weights and {offsets} biases are given, of a layer of {size} weights and {classes} classes"
+    )]
+    WrongWeights {
+        /// Weights that were given.
+        found: usize,
+        /// K m.
+        size: usize,
+        /// Biases that were given.
+        offsets: usize,
+        /// K.
+        classes: usize,
+    },
     /// A source of samples made another number of them than it was to.
     #[error("there were to be {promised} samples, and their source made {found}")]
     WrongCount {

@@ -83,7 +83,7 @@ impl Hessian {
             decomposition::factor(MatMut::from_column_major_slice_mut(&mut shifted, size, size))?;
             let factor = MatRef::from_column_major_slice(&shifted, size, size);
             for _ in 0..STEPS {
-                decomposition::solve(factor, &mut vector)?;
+                decomposition::solve(factor, MatMut::from_column_major_slice_mut(&mut vector, size, 1))?;
                 normalise(&mut vector);
             }
         }

@@ -113,6 +113,7 @@
 //!
 //! ```text
 //! samples, source, probabilities       samples, kept or made when they are asked for
+//! weighted                            the same features under other weights
 //! input_error                         what was rounded before
 //! accumulator, sums, grams, classes   samples -> sums over class pairs
 //! classes                             what their number says, and which of them occur
@@ -122,6 +123,7 @@
 //! krylov, density, lanczos, trace     an operator -> some eigenpairs, the density of all, sums
 //! scaled                              an operator in other units
 //! evidence                            what is checked of all that
+//! factor                              a positive definite matrix, solved with
 //! influence, directions, subsets      what a sample, a direction, a subset carries
 //! memory, progress, device, error     bytes, how far, what fails
 //! ```
@@ -140,6 +142,7 @@ mod directions;
 mod eigenpairs;
 mod error;
 mod evidence;
+mod factor;
 pub mod grams;
 mod influence;
 mod input_error;
@@ -160,14 +163,17 @@ mod subsets;
 mod subspace;
 mod sums;
 mod trace;
+mod weighted;
 mod world;
 
 pub use accumulator::{Accumulator, AccumulatorWithConstant, with_constant_feature};
+pub use decomposition::eigenpairs as symmetric_eigenpairs;
 pub use density::{Density, DensityOptions, density};
 pub use directions::{Kronecker, overlap, share};
 pub use eigenpairs::{Eigenpairs, NullSpace};
 pub use error::HessianError;
 pub use evidence::{Check, Evidence, KnownDigits, verify, verify_pairs, verify_values};
+pub use factor::Factor;
 pub use influence::LeadingDirection;
 pub use input_error::InputError;
 pub use kappa_fused::DeviceError;
@@ -175,10 +181,12 @@ pub use krylov::{ExtremePairs, largest_pairs, largest_pairs_within, smallest_pai
 pub use matrix::Hessian;
 pub use operator::{DenseMatrix, SymmetricOperator};
 pub use progress::Progress;
-pub use samples::{Chunk, Samples};
+pub use samples::{Chunk, HostChunk, Samples};
 pub use scaled::Scaled;
 pub use source::SampleSource;
 pub use spectrum::Spectrum;
 pub use subsets::{Subset, growing_subsets};
+pub use subspace::product;
 pub use sums::{ClassPairSums, FeatureMap};
 pub use trace::{estimated_trace, squared_blocks};
+pub use weighted::{Weights, loss_of_logits};

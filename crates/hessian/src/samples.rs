@@ -45,11 +45,11 @@ pub struct Samples {
     features: usize,
     classes: usize,
     count: usize,
-    dtype: DType,
+    pub(crate) dtype: DType,
     /// What comes before the chunks.
-    source: Option<Arc<dyn SampleSource>>,
-    chunks: Vec<Chunk>,
-    input_error: InputError,
+    pub(crate) source: Option<Arc<dyn SampleSource>>,
+    pub(crate) chunks: Vec<Chunk>,
+    pub(crate) input_error: InputError,
     /// Of which these are a process's own, where there are several.
     pub(crate) share: Option<Share>,
 }
@@ -66,9 +66,10 @@ pub struct Chunk {
 
 /// Samples in the host's memory, in f64, whatever they were computed in.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct HostChunk {
+pub struct HostChunk {
     /// The number of samples before it.
     pub first: usize,
+    /// The number of samples.
     pub rows: usize,
     /// [rows, m], row by row.
     pub features: Vec<f64>,
@@ -280,6 +281,15 @@ impl Samples {
         })
     }
 
+    /// The features of each chunk, in order, row by row, in f64.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::chunks`], and [`HessianError::Device`].
+    pub fn features_of_chunks(&self) -> impl Iterator<Item = Result<Vec<f64>, HessianError>> {
+        self.chunks().map(|chunk| doubles(chunk?.features))
+    }
+
     /// K m.
     pub fn size(&self) -> usize {
         self.features * self.classes
@@ -320,10 +330,11 @@ impl Samples {
 
     /// Applies `sum` to all samples of this process on the host, in f64, some at a time and on all
     /// threads; the results come in order.
-    pub(crate) fn on_host<T: Send>(
-        &self,
-        sum: impl Fn(HostChunk) -> T + Sync,
-    ) -> Result<Vec<T>, HessianError> {
+    ///
+    /// # Errors
+    ///
+    /// [`HessianError::Device`], and as [`Self::chunks`].
+    pub fn on_host<T: Send>(&self, sum: impl Fn(HostChunk) -> T + Sync) -> Result<Vec<T>, HessianError> {
         let (mut parts, mut before) = (Vec::new(), self.first());
         for chunk in self.chunks() {
             let chunk = chunk?;

@@ -266,7 +266,7 @@ fn on_features(a: MatRef<f64>, x: MatRef<f64>) -> Vec<f64> {
 }
 
 /// A B on all threads, in the same order of sums on any number of them.
-pub(crate) fn product(a: MatRef<f64>, b: MatRef<f64>) -> Mat<f64> {
+pub fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
     let mut product = Mat::zeros(a.nrows(), b.ncols());
     matmul(product.as_mut(), Accum::Replace, a, b, 1.0, decomposition::PRODUCTS);
     product

@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Instant};
 
 use kappa_data::{LastLayer, Rows, Scores};
 use kappa_hessian::{
-    Chunk, HessianError, InputError, SampleSource, Samples,
+    Chunk, HessianError, InputError, SampleSource, Samples, Weights,
     memory::{dense_bytes, density_bytes, krylov_bytes},
 };
 use kappa_run::{FileChecksum, IgnoredSamples, Request, SpectrumSettings, free_memory};
@@ -103,6 +103,42 @@ impl LayerArrays<'_> {
             adam: None,
             others: Vec::new(),
             seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// The weights and biases that make the logits of the features; with `bias` the biases are the weights of a
+    /// constant feature, the last one. W has to be given; b is the mean of z - W g, class by class.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError::Missing`], [`ProbeError::NoLogits`], and as [`Self::layer`].
+    pub fn weights(&self, bias: bool) -> Result<Weights, ProbeError> {
+        let Scores::Logits(logits) = &self.arrays.scores else {
+            return Err(ProbeError::NoLogits("probabilities do not say which"));
+        };
+        let weights = self.arrays.weights.as_ref().ok_or(ProbeError::Missing("weights"))?;
+        let (w, m, k) = (doubles(weights), weights.columns, weights.rows);
+        let mut offsets = vec![0.0; k];
+        let made = Weights { elements: w.clone(), offsets: offsets.clone() };
+        let wider = if k > m { logits } else { &self.arrays.features };
+        for range in wider.ranges(CHUNK_BYTES / size_of::<f64>()) {
+            let g = doubles(&self.arrays.features.read(range.clone()).map_err(of_source)?);
+            let z = doubles(&logits.read(range).map_err(of_source)?);
+            for (z, made) in z.chunks_exact(k).zip(made.logits(&g).chunks_exact(k)) {
+                offsets.iter_mut().zip(z.iter().zip(made)).for_each(|(sum, (z, made))| *sum += z - made);
+            }
+        }
+        offsets.iter_mut().for_each(|sum| *sum /= logits.count() as f64);
+        if !offsets.iter().all(|offset| offset.is_finite()) {
+            return Err(ProbeError::NoLogits("some are -inf"));
+        }
+        Ok(match bias {
+            false => Weights { elements: w, offsets },
+            true => {
+                let rows = w.chunks_exact(m).zip(&offsets);
+                let elements = rows.flat_map(|(w, b)| w.iter().chain([b]).copied()).collect();
+                Weights { elements, offsets: vec![0.0; k] }
+            }
         })
     }
 

@@ -146,4 +146,22 @@ pub enum ProbeError {
         /// Gigabytes that are free.
         free: f64,
     },
+    /// There is no convex problem without what it is about.
+    #[error("no {0} are given, and a posterior is about them")]
+    Missing(&'static str),
+    /// Weights make logits; probabilities alone do not say which.
+    #[error("a posterior needs logits, finite ones, and {0}")]
+    NoLogits(&'static str),
+    /// The marginal likelihood has no top.
+    #[error(
+        "no precision of the prior makes the marginal likelihood largest: it rises without end as the prior narrows \
+         to weights of zero, since the features say next to nothing of the labels"
+    )]
+    NoBestDelta,
+    /// Choosing the prior's precision and going to its optimum, in turn, came to no end.
+    #[error("the prior's precision and the optimum have not settled in {0} rounds")]
+    NotSettled(usize),
+    /// Posteriors are of one process's samples.
+    #[error("of samples that several processes share there is no posterior")]
+    Shared,
 }

@@ -5,6 +5,8 @@
 //! the matrix and not of its eigenvalues is held to them by rounding; to the last bit it is
 //! compared where it is computed again.
 
+mod posterior;
+
 use kappa_hessian::Spectrum;
 use kappa_run::{
     CheckRecord, CurvatureRecord, CurvatureSummary, MatrixFreeRecord, Mismatch, Precision, SpectraRow,
@@ -17,6 +19,8 @@ use crate::{
     measure::{OfMatrix, summary_of},
     variants,
 };
+
+pub use posterior::{influence_mismatches, laplace_mismatches};
 
 /// Roundings of an eigenvalue by the solver in units of size x epsilon x lambda_1: its stages.
 const STAGES: f64 = 5.0;

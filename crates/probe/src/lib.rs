@@ -28,6 +28,9 @@
 //! measure      the whole spectrum, its evidence, and what else was asked
 //! directions   what lies in the space of the leading eigenvectors
 //! matrix_free  leading eigenvalues and density
+//! classifier   a last layer as a convex problem, at its weights or at its optimum
+//! laplace      the posterior about it, and what it says of other samples
+//! influence    what leaving out a training sample does, predicted and done
 //! whole        the curvature of a whole network, in any of its parameters, as an operator
 //! curvature    both ends of its spectrum, what is read off them, and their evidence
 //! variants     all spectra of one epoch of a study's run
@@ -45,12 +48,15 @@
 
 mod arrays;
 mod belonging;
+mod classifier;
 mod curvature;
 mod directions;
 mod error;
 mod fold;
 mod follows;
 mod forward;
+mod influence;
+mod laplace;
 mod layer;
 mod loss;
 mod matrix_free;
@@ -67,12 +73,16 @@ mod variants;
 mod whole;
 
 pub use arrays::LayerArrays;
+pub use classifier::{Classifier, OtherSet};
 pub use curvature::{NetworkPoint, Proof, chosen, curvature};
 pub use error::ProbeError;
 pub use fold::{Folded, fold};
 pub use follows::{
-    curvature_mismatches, matrix_free_mismatches, network_row_mismatches, row_mismatches, spectrum_mismatches,
+    curvature_mismatches, influence_mismatches, laplace_mismatches, matrix_free_mismatches,
+    network_row_mismatches, row_mismatches, spectrum_mismatches,
 };
+pub use influence::{Influences, influence};
+pub use laplace::{Laplaced, laplace};
 pub use layer::Layer;
 pub use measure::{Measured, Subject, WholeSpectrum, check_record, measure};
 pub use network::TrainedNetwork;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use burn::{data::dataset::Dataset, tensor::Tensor};
-use kappa_data::{DataSet, FileDigest, SplitOrder, SplitSizes, Splits};
-use kappa_hessian::Samples;
+use kappa_data::{DataSet, FileDigest, LabelledImages, SplitOrder, SplitSizes, Splits};
+use kappa_hessian::{Samples, Weights};
 use kappa_model::{Kind, Network, NetworkShape, Statistics};
 use kappa_run::{
     AdamConfig, BatchSize, CheckRecord, FileChecksum, Interpretation, Manifest, Request, RunDir, Scaling,
@@ -245,6 +245,20 @@ impl<'a> TrainedNetwork<'a> {
         Ok(layer)
     }
 
+    /// The weights and biases of its last layer; with `bias` the biases are the weights of a constant feature, the
+    /// last one.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError::Device`].
+    pub fn last_layer(&self, bias: bool) -> Result<Weights, ProbeError> {
+        let offsets = match bias {
+            true => vec![0.0; self.network.shape().classes],
+            false => numbers(self.network.output_parameters().1)?,
+        };
+        Ok(Weights { elements: weights(&self.network, bias)?, offsets })
+    }
+
     /// The samples of the same network after another epoch, folded if that was asked for.
     fn samples_of(
         &self,
@@ -317,11 +331,7 @@ impl<'a> TrainedNetwork<'a> {
         }
         let (scaling, splits) = self.splits(request.split)?;
         let scaling = PixelScaling::new(scaling, &splits.train)?;
-        let chosen = match request.split {
-            Split::Train => splits.train,
-            Split::Validation => splits.validation,
-            Split::Test => splits.test,
-        };
+        let chosen = of_split(request.split, splits);
         let chosen = chosen.truncated(request.limit.map_or(usize::MAX, NonZeroUsize::get));
         let all = chosen.len();
         let batches = share_of(&*self.world, all.div_ceil(together));
@@ -342,6 +352,15 @@ impl<'a> TrainedNetwork<'a> {
             labels: chosen.labels().iter().map(|&label| usize::from(label)).collect(),
             on_device: on_device.shared(self.world.clone(), own.start, all),
         })
+    }
+
+    /// The images of a split, as they were read.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError::NoValidationSplit`], [`ProbeError::Data`].
+    pub fn images(&self, split: Split) -> Result<LabelledImages, ProbeError> {
+        Ok(of_split(split, self.splits(split)?.1))
     }
 
     fn splits(&self, asked: Split) -> Result<(Scaling, Splits), ProbeError> {
@@ -381,6 +400,14 @@ impl<'a> TrainedNetwork<'a> {
             }
             _ => Ok(None),
         }
+    }
+}
+
+fn of_split(split: Split, splits: Splits) -> LabelledImages {
+    match split {
+        Split::Train => splits.train,
+        Split::Validation => splits.validation,
+        Split::Test => splits.test,
     }
 }
 

@@ -10,6 +10,7 @@
 //! page       report.md and report.html
 //! spectrum   the data of the page's interactive view
 //! why        the report of a `kappa why`
+//! influence  what `kappa influence` leaves, with its table and pictures
 //! save       what a single measurement leaves, with its plots
 //! ```
 //!
@@ -19,6 +20,7 @@
 
 mod band;
 mod figures;
+mod influence;
 mod lead;
 mod page;
 mod paper;
@@ -31,8 +33,10 @@ mod why;
 use std::path::PathBuf;
 
 pub use crate::{
+    figures::posterior::{calibration_plot, marginal_plot},
     figures::single::{density_plot, epochs_plot, gap_plot, subsets_plot},
-    save::{save_curvature, save_matrix_free, save_over_epochs, save_spectrum},
+    influence::{FoundInfluences, SampleImages, save_influence},
+    save::{save_curvature, save_laplace, save_matrix_free, save_over_epochs, save_spectrum},
     why::{factor, mean, tau, times, write_why_report},
 };
 

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use kappa_run::{
-    CurvatureRecord, EpochSpectrum, MatrixFreeRecord, SavedTensor, SpectrumRecord, write_curvature,
-    write_matrix_free, write_over_epochs, write_spectrum,
+    CurvatureRecord, EpochSpectrum, LaplaceRecord, MatrixFreeRecord, SavedTensor, SpectrumRecord,
+    write_answer, write_curvature, write_matrix_free, write_over_epochs, write_spectrum,
 };
 
-use crate::{ReportError, density_plot, epochs_plot, gap_plot, subsets_plot};
+use crate::{
+    ReportError, calibration_plot, density_plot, epochs_plot, gap_plot, marginal_plot, subsets_plot,
+};
 
 /// Writes a whole spectrum into `folder`: `spectrum.json`, `spectrum.safetensors` with `tensors`,
 /// a plot of all eigenvalues beside those `of_whole_matrix`, and one of the subsets if there are
@@ -50,6 +52,24 @@ pub fn save_curvature(folder: &Path, record: &CurvatureRecord) -> Result<(), Rep
     let name = format!("{}, {}", record.settings.network, record.settings.request.parameters);
     let plot = record.density.as_ref().map(|density| density_plot(&name, density)).transpose()?;
     Ok(write_curvature(folder, record, plot.as_deref())?)
+}
+
+/// Writes a posterior into `folder`: `laplace.json`, `laplace.safetensors` with `tensors`, the marginal likelihood
+/// along the prior, and how often what is said of each labelled set comes true.
+///
+/// # Errors
+///
+/// [`ReportError`].
+pub fn save_laplace(
+    folder: &Path,
+    record: &LaplaceRecord,
+    tensors: &[SavedTensor],
+) -> Result<(), ReportError> {
+    let mut figures = vec![("marginal.svg", marginal_plot(record)?)];
+    if let Some(first) = record.predictions.first() {
+        figures.extend(calibration_plot(first)?.map(|figure| ("calibration.svg", figure)));
+    }
+    Ok(write_answer(folder, record, tensors, &figures)?)
 }
 
 /// Writes what spectra are over the epochs as `stem.csv`, and a plot of it, which says that it is

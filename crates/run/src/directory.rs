@@ -8,7 +8,8 @@ use std::{
 use kappa_model::{Kind, Place};
 
 use crate::{
-    EpochMetrics, Lock, MANIFEST_VERSION, Manifest, RunError,
+    EpochMetrics, InfluenceRecord, LaplaceRecord, Lock, MANIFEST_VERSION, Manifest, PosteriorAnswer,
+    RunError,
     checksum::{read_sealed, write_sealed},
     epochs::{CHECKPOINTS, HESSIAN},
     json::{read_json, write_json},
@@ -90,7 +91,7 @@ impl RunDir {
         if !is_there(&path.join(MANIFEST)) {
             return Err(RunError::NotARun(path.to_owned()));
         }
-        refuse_links(path, &[LOCK, CHECKPOINTS, HESSIAN])?;
+        refuse_links(path, &[LOCK, CHECKPOINTS, HESSIAN, LaplaceRecord::NAME, InfluenceRecord::NAME])?;
         Ok(Self { path: path.to_owned() })
     }
 
@@ -160,7 +161,8 @@ impl RunDir {
     /// [`RunError::InUse`] if another one does, [`RunError::Read`], [`RunError::Write`].
     pub fn lock(&self) -> Result<Lock, RunError> {
         let lock = Lock::of(&self.path)?;
-        remove_partial_files(&self.path, &[CHECKPOINTS, HESSIAN])?;
+        let answers = [CHECKPOINTS, HESSIAN, LaplaceRecord::NAME, InfluenceRecord::NAME];
+        remove_partial_files(&self.path, &answers)?;
         Ok(lock)
     }
 

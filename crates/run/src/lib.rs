@@ -17,6 +17,8 @@
 //!       gap.svg, subsets.svg             all eigenvalues, and where zeros begin; how many samples it takes
 //!       matrix-free.json, density.svg    MatrixFreeRecord: what needs no matrix, if asked for
 //!       curvature.json                   CurvatureRecord: of other parameters than the last layer's weights
+//!     laplace/epoch-0030/laplace.json    LaplaceRecord, laplace.safetensors, marginal.svg, calibration.svg
+//!     influence/epoch-0030/              InfluenceRecord, likewise
 //!     hessian/spectra.csv, spectra.svg   EpochSpectrum: over the epochs, if several were asked for
 //! ```
 //!
@@ -27,6 +29,7 @@
 // What a file says is no index before it is checked.
 #![deny(clippy::indexing_slicing)]
 
+mod answers;
 mod checksum;
 mod config;
 mod curvature;
@@ -34,8 +37,10 @@ mod directory;
 mod epochs;
 mod error;
 mod findings;
+mod influence;
 mod interpretation;
 mod json;
+mod laplace;
 mod lock;
 mod manifest;
 mod matrix_free;
@@ -43,6 +48,7 @@ mod memory;
 mod metrics;
 mod mismatch;
 mod names;
+mod npy;
 mod over_epochs;
 mod parameters;
 mod place;
@@ -59,6 +65,7 @@ mod whole;
 mod why;
 mod write;
 
+pub use answers::{PosteriorAnswer, answer_folders, claim_answer, read_answer, write_answer};
 pub use checksum::{file_checksum, read_from_anywhere, read_sealed, write_sealed};
 pub use config::{
     AdamConfig, Arm, BatchSize, Change, Config, DataConfig, DescentConfig, GridConfig, Intervention,
@@ -75,7 +82,15 @@ pub use findings::{
     Comparison, Estimate, Explanation, FINDINGS_VERSION, Findings, GridPoint, PointFindings, RunNames,
     Verdict, Word,
 };
+pub use influence::{
+    INFLUENCE_VERSION, InfluenceRecord, InfluenceRequest, LeftOutRecord, PlantedRecord, RankingRecord,
+    SuspectRecord,
+};
 pub use interpretation::Interpretation;
+pub use laplace::{
+    CheaperRecord, LAPLACE_VERSION, LaplaceRecord, LaplaceRequest, Method, MethodRecord, OptimumRecord,
+    PosteriorRecord, PredictionRecord, ScoresRecord, SeparationRecord,
+};
 pub use lock::Lock;
 pub use manifest::{Exit, FileChecksum, MANIFEST_VERSION, Manifest, Provenance, Session};
 pub use matrix_free::{DensityRecord, MATRIX_FREE_VERSION, MatrixFreeRecord, TopRecord, write_matrix_free};
@@ -83,6 +98,7 @@ pub use memory::{free_memory, limit_memory, refuse_beyond_memory};
 pub use metrics::EpochMetrics;
 pub use mismatch::{Mismatch, mismatches};
 pub use names::{Backend, Precision, Quantity, Scores, Split, StatisticsKind, Variant, When};
+pub use npy::npy_bytes;
 pub use over_epochs::{EpochSpectrum, spectra_over_epochs, write_over_epochs};
 pub use parameters::{NoParameters, Parameters};
 pub use place::{Difference, Place, claim, short_of};

@@ -201,7 +201,7 @@ fn answers(folder: &Path) -> Result<Vec<SpectrumSettings>, RunError> {
 }
 
 /// What of the question `asked` would make another answer than is `there`, or a smaller one.
-fn differences(there: &SpectrumSettings, asked: &SpectrumSettings) -> Vec<Difference> {
+pub(crate) fn differences(there: &SpectrumSettings, asked: &SpectrumSettings) -> Vec<Difference> {
     let mut differences = beside_the_epoch(there, asked);
     let mut compare = |part, there: String, asked: String| {
         if there != asked {

@@ -64,7 +64,9 @@ pub enum Saved {
 
 /// Whether `kappa hessian` has left an answer in `folder`.
 pub fn is_answer(folder: &Path) -> bool {
-    [SPECTRUM, MATRIX_FREE, CURVATURE].iter().any(|name| is_there(&folder.join(name)))
+    [SPECTRUM, MATRIX_FREE, CURVATURE, "laplace.json", "influence.json"]
+        .iter()
+        .any(|name| is_there(&folder.join(name)))
 }
 
 impl Saved {

@@ -35,6 +35,25 @@ impl SavedTensor {
         Self { name: name.to_owned(), shape, dtype: Dtype::F32, bytes }
     }
 
+    /// Of i64, from numbers that count something.
+    pub fn of_integers(name: &str, shape: Vec<usize>, values: &[usize]) -> Self {
+        let bytes = values.iter().flat_map(|&value| (value as i64).to_le_bytes()).collect();
+        Self { name: name.to_owned(), shape, dtype: Dtype::I64, bytes }
+    }
+
+    /// Its elements, if they are of f64.
+    pub fn doubles(&self) -> Option<Vec<f64>> {
+        let numbers = || self.bytes.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect();
+        (self.dtype == Dtype::F64).then(numbers)
+    }
+
+    /// Its elements, if they are of i64 and none is negative.
+    pub fn integers(&self) -> Option<Vec<usize>> {
+        let numbers =
+            self.bytes.as_chunks().0.iter().map(|&bytes| usize::try_from(i64::from_le_bytes(bytes)));
+        numbers.collect::<Result<_, _>>().ok().filter(|_| self.dtype == Dtype::I64)
+    }
+
     /// Of f32 if it is `single`, else of f64, as bytes.
     pub fn of_bytes(name: &str, shape: Vec<usize>, single: bool, bytes: Vec<u8>) -> Self {
         let dtype = if single { Dtype::F32 } else { Dtype::F64 };

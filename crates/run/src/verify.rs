@@ -8,10 +8,10 @@ use std::{
 use safetensors::SafeTensors;
 
 use crate::{
-    CURVATURE_VERSION, Config, CurvatureRecord, Exit, FINDINGS_VERSION, Findings, MANIFEST_VERSION,
-    MATRIX_FREE_VERSION, Manifest, MatrixFreeRecord, RunDir, RunError, RunSpectra, RunWhole, SPECTRA_VERSION,
-    SPECTRUM_VERSION, SpectrumRecord, StudyConfig, StudyDir, Training, WHOLE_VERSION, WHY_VERSION, WhyConfig,
-    WhyFindings,
+    CURVATURE_VERSION, Config, CurvatureRecord, Exit, FINDINGS_VERSION, Findings, INFLUENCE_VERSION,
+    InfluenceRecord, LAPLACE_VERSION, LaplaceRecord, MANIFEST_VERSION, MATRIX_FREE_VERSION, Manifest,
+    MatrixFreeRecord, RunDir, RunError, RunSpectra, RunWhole, SPECTRA_VERSION, SPECTRUM_VERSION,
+    SpectrumRecord, StudyConfig, StudyDir, Training, WHOLE_VERSION, WHY_VERSION, WhyConfig, WhyFindings,
     checksum::read_sealed,
     json::read_json,
     lock::LOCK,
@@ -151,6 +151,8 @@ fn checked(path: &Path) -> Option<Result<(), RunError>> {
         "spectrum.json" => read_json::<SpectrumRecord>(path, SPECTRUM_VERSION).map(drop),
         "matrix-free.json" => read_json::<MatrixFreeRecord>(path, MATRIX_FREE_VERSION).map(drop),
         "curvature.json" => read_json::<CurvatureRecord>(path, CURVATURE_VERSION).map(drop),
+        "laplace.json" => read_json::<LaplaceRecord>(path, LAPLACE_VERSION).map(drop),
+        "influence.json" => read_json::<InfluenceRecord>(path, INFLUENCE_VERSION).map(drop),
         "findings.json" => read_json::<Findings>(path, FINDINGS_VERSION).map(drop),
         why::FINDINGS => read_json::<WhyFindings>(path, WHY_VERSION).map(drop),
         why::CONFIG => read_sealed(path).and_then(|_| WhyConfig::load(path, &[])).map(drop),

@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod hessian;
+mod posterior;
 mod task;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use kappa_run::{Backend, Precision};
 
 pub use hessian::{Epochs, HessianArguments, StatisticsArgument};
+pub use posterior::{ClassifierArguments, InfluenceArguments, LaplaceArguments};
 pub use task::TaskArgument;
 
 /// What does batch normalisation do to the Hessian?
@@ -26,6 +28,8 @@ Examples:
   kappa hessian --epoch 10
   kappa hessian --checkpoint my-network.safetensors --data /usr/share/datasets/fashion-mnist
   kappa hessian --features G.npy --logits Z.npy
+  kappa laplace outputs/fc-s0-20260314-150926 --bias --newton
+  kappa influence outputs/fc-s0-20260314-150926 --bias --newton
 
 KAPPA_LOG=info (or debug, trace) shows what the libraries log."
 )]
@@ -38,6 +42,8 @@ pub struct Arguments {
 pub enum Command {
     Train(TrainArguments),
     Hessian(Box<HessianArguments>),
+    Laplace(Box<LaplaceArguments>),
+    Influence(Box<InfluenceArguments>),
     Study(StudyArguments),
     Why(WhyArguments),
     Report(ReportArguments),
@@ -54,6 +60,8 @@ impl Command {
         let backend = match self {
             Self::Train(arguments) => arguments.common.backend,
             Self::Hessian(arguments) => arguments.common.backend,
+            Self::Laplace(arguments) => arguments.classifier.common.backend,
+            Self::Influence(arguments) => arguments.classifier.common.backend,
             Self::Study(arguments) => arguments.common.backend,
             Self::Why(arguments) => arguments.common.backend,
             Self::Verify(arguments) => arguments.backend,

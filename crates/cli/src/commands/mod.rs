@@ -3,6 +3,9 @@
 mod data;
 mod devices;
 mod hessian;
+mod influence;
+mod laplace;
+mod posterior;
 mod report;
 mod study;
 mod train;
@@ -25,6 +28,8 @@ pub fn run(arguments: Arguments, processes: &Processes) -> Result<(), CliError> 
     match arguments.command {
         Command::Train(arguments) => train::run(&arguments),
         Command::Hessian(arguments) => hessian::run(&arguments, processes),
+        Command::Laplace(arguments) => laplace::run(&arguments),
+        Command::Influence(arguments) => influence::run(&arguments),
         Command::Study(arguments) => study::run(&arguments),
         Command::Why(arguments) => why::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),

@@ -11,6 +11,7 @@ mod kills;
 mod layer;
 mod mistakes;
 mod places;
+mod posterior;
 mod pytorch;
 mod stops;
 mod study;
@@ -100,6 +101,8 @@ fn help_says_what_there_is() {
     for (command, words) in [
         ("train", &["--set", "--backend", "--quiet", "--out", "Examples"][..]),
         ("hessian", &["--epoch", "--checkpoint", "--limit", "--save-matrix", "--precision", "lambda_min"]),
+        ("laplace", &["marginal likelihood", "--newton", "optimum", "Examples"]),
+        ("influence", &["for real", "mislabelled", "optimum", "Examples"]),
         ("study", &["paired seeds", "--set", "Examples"]),
         ("report", &["report.html", "without training"]),
         ("verify", &["checksum", "to the last bit", "--epoch"]),

@@ -203,6 +203,18 @@ pub enum LayerError {
         /// The number of classes and of features.
         expected: [usize; 2],
     },
+    /// Other samples have other features than the layer gets.
+    #[error(
+        "{array} have {found} features a sample, and the layer gets {expected}: are they of another layer?"
+    )]
+    OtherFeatures {
+        /// The array.
+        array: String,
+        /// What it has.
+        found: usize,
+        /// m.
+        expected: usize,
+    },
     /// A label that is no class.
     #[error("{array} hold {label} for sample {sample}, and with {classes} classes they run from 0 to {}", classes - 1)]
     LabelRange {

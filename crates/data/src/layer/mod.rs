@@ -17,6 +17,7 @@
 //! npy, tensors, npz, bundle    headers: shapes, types, and where the elements lie
 //! parts     files that are parts of one array
 //! host      arrays that somebody else holds in memory
+//! others    samples that a layer was not fitted to
 //! array     what an array is, and whether its shape fits the others'
 //! table     from bytes to numbers, some rows at a time
 //! rows      a matrix in memory, or in its file where it is larger than may be taken
@@ -31,6 +32,7 @@ mod matrix;
 mod memory;
 mod npy;
 mod npz;
+mod others;
 mod parts;
 mod rows;
 mod source;
@@ -47,6 +49,7 @@ use kappa_world::{World, share_of};
 pub use error::LayerError;
 pub use host::{HostArray, HostArrays};
 pub use matrix::{Elements, Matrix};
+pub use others::OtherSamples;
 pub use rows::Rows;
 
 use crate::FileDigest;

@@ -7,6 +7,8 @@
 
 mod axis;
 mod chart;
+pub mod images;
+pub mod posterior;
 #[cfg(feature = "png")]
 mod raster;
 pub mod single;

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{ReportError, band::Band};
 
-const SIZE: (u32, u32) = (760, 460);
-const GREY: RGBColor = RGBColor(120, 120, 120);
+pub const SIZE: (u32, u32) = (760, 460);
+pub const GREY: RGBColor = RGBColor(120, 120, 120);
 /// Places along the density's axis.
 const PLACES: usize = 240;
 /// The width of the bell that each node of the density is drawn as, in powers of ten.
@@ -185,7 +185,8 @@ pub fn epochs_plot(title: &str, rows: &[EpochSpectrum]) -> Result<String, Report
     chart::draw(&panels, HALF).map_err(failed)
 }
 
-fn at(value: f64) -> Band {
+/// A value without a band.
+pub fn at(value: f64) -> Band {
     Band { median: value, low: value, high: value }
 }
 

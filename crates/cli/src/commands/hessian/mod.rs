@@ -17,7 +17,7 @@ mod names;
 mod over_epochs;
 mod reading;
 mod summary;
-mod table;
+pub mod table;
 mod target;
 
 use std::{

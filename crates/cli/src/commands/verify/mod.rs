@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! place       what there is to verify
+//! posterior   what `kappa laplace` and `kappa influence` have left
 //! again       an answer, from its checkpoint and the images
 //! agreement   how near two computations of the same eigenvalues come
 //! ```
@@ -9,6 +10,7 @@
 mod again;
 mod agreement;
 mod place;
+mod posterior;
 
 use std::{error::Error, path::Path};
 
@@ -37,8 +39,13 @@ pub fn run(arguments: &VerifyArguments) -> Result<(), CliError> {
         }
         let holdings = place.holdings(&path)?;
         wrong += derived(&path, &place, &holdings);
+        let folders = posterior::folders(&path, &holdings)?;
+        wrong += folders.derived()?;
         if !arguments.no_spectrum {
-            wrong += again.compute(&place, holdings)?;
+            if folders.is_empty() || holdings.iter().any(|holding| !holding.saved.is_empty()) {
+                wrong += again.compute(&place, holdings)?;
+            }
+            wrong += folders.again(arguments)?;
         }
     }
     match wrong {

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use kappa_run::{Checksums, RunDir, RunError, Saved, StudyConfig, StudyDir, WhyDir, is_answer};
+use kappa_run::{
+    Checksums, InfluenceRecord, LaplaceRecord, PosteriorAnswer, RunDir, RunError, Saved, StudyConfig,
+    StudyDir, WhyDir, is_answer,
+};
 
 use crate::error::CliError;
 
-/// The directory of a run, the folder of one.
-const HESSIAN: &str = "hessian";
+/// The folders of answers in the directory of a run.
+const ANSWERS: [&str; 3] = ["hessian", LaplaceRecord::NAME, InfluenceRecord::NAME];
 
 /// A folder that kappa writes.
 pub enum Place {
@@ -64,9 +67,11 @@ impl Place {
 }
 
 /// The run that `folder` lies in, as one of its spectra.
-fn run_around(folder: &Path) -> Option<RunDir> {
+pub fn run_around(folder: &Path) -> Option<RunDir> {
     let folder = folder.canonicalize().ok()?;
-    let above = folder.parent().filter(|above| above.file_name().is_some_and(|name| name == HESSIAN))?;
+    let above = folder.parent().filter(|above| {
+        above.file_name().and_then(|name| name.to_str()).is_some_and(|name| ANSWERS.contains(&name))
+    })?;
     RunDir::open(above.parent()?).ok()
 }
 
