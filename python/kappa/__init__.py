@@ -11,7 +11,8 @@ True
 
 ``hessian``, ``top``, ``density``, ``directions``, ``subsets`` take a last layer's arrays, or a
 :class:`LastLayer`, which :func:`last_layer` makes of a torch model. :class:`Run` is a network that kappa has
-trained. Every function that computes lets go of the GIL, and stops at Ctrl-C.
+trained. :func:`laplace` puts error bars on what a last layer says of other samples, and :func:`influence`
+says which training samples made that. Every function that computes lets go of the GIL, and stops at Ctrl-C.
 """
 
 from kappa._arrays import ArrayLike
@@ -20,6 +21,7 @@ from kappa._kappa import VERSION as __version__
 from kappa._kappa import KappaError
 from kappa._layer import LastLayer
 from kappa._measure import density, directions, hessian, load, subsets, top
+from kappa._posterior import Influence, Laplace, NotAtOptimum, Predictions, influence, laplace
 from kappa._results import Check, Curvature, Density, Directions, Leading, Spectrum, Subset
 from kappa._run import Run
 from kappa._torch import last_layer
@@ -30,9 +32,13 @@ __all__ = [
     "Curvature",
     "Density",
     "Directions",
+    "Influence",
     "KappaError",
+    "Laplace",
     "LastLayer",
     "Leading",
+    "NotAtOptimum",
+    "Predictions",
     "Run",
     "Spectrum",
     "Subset",
@@ -41,6 +47,8 @@ __all__ = [
     "devices",
     "directions",
     "hessian",
+    "influence",
+    "laplace",
     "last_layer",
     "load",
     "subsets",

@@ -6,12 +6,16 @@ from typing import Any, Final, TypedDict, final
 
 __all__ = [
     "Answer",
+    "InfluenceAnswer",
     "KappaError",
+    "LaplaceAnswer",
     "LayerOperator",
     "StoredRun",
     "VERSION",
     "backends",
     "devices",
+    "influence_layer",
+    "laplace_layer",
     "load",
     "measure_layer",
     "measure_network",
@@ -35,6 +39,14 @@ class _Given(TypedDict):
     name: str
     l2: float
 
+class _Others(TypedDict):
+    name: str
+    features: list[_Array]
+    labels: list[_Array] | None
+
+# Elements row by row, shape, type as safetensors names it.
+_Tensor = tuple[bytes, list[int], str]
+
 class KappaError(ValueError): ...
 
 @final
@@ -45,6 +57,25 @@ class Answer:
     def eigenvalues(self) -> bytes: ...
     def vectors(self, count: int) -> bytes: ...
     def matrix(self) -> bytes: ...
+    def save(self, folder: str | PathLike[str]) -> None: ...
+
+@final
+class InfluenceAnswer:
+    def record(self) -> str: ...
+    @property
+    def is_at_optimum(self) -> bool: ...
+    def tensors(self) -> list[str]: ...
+    def tensor(self, name: str) -> _Tensor | None: ...
+    def table(self) -> _Tensor | None: ...
+    def save(self, folder: str | PathLike[str]) -> None: ...
+
+@final
+class LaplaceAnswer:
+    def record(self) -> str: ...
+    @property
+    def is_at_optimum(self) -> bool: ...
+    def tensors(self) -> list[str]: ...
+    def tensor(self, name: str) -> _Tensor | None: ...
     def save(self, folder: str | PathLike[str]) -> None: ...
 
 @final
@@ -68,6 +99,23 @@ class StoredRun:
 
 def backends() -> list[str]: ...
 def devices() -> list[dict[str, Any]]: ...
+def influence_layer(
+    given: _Given,
+    test: _Others | None,
+    asked: str,
+    of_influence: str,
+    keep_table: bool,
+    backend: str,
+    progress: _Progress | None = None,
+) -> InfluenceAnswer: ...
+def laplace_layer(
+    given: _Given,
+    others: list[_Others],
+    asked: str,
+    of_posterior: str,
+    backend: str,
+    progress: _Progress | None = None,
+) -> LaplaceAnswer: ...
 def load(folder: str | PathLike[str]) -> Answer: ...
 def measure_layer(
     given: _Given, asked: str, backend: str, progress: _Progress | None = None

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,11 +104,21 @@ class Directions:
     kronecker_lambda_1: float
 
 
-class _Result:
+class Held(Protocol):
+    """What the engine hands out of every kind of answer."""
+
+    def record(self) -> str: ...
+    def save(self, folder: str | PathLike[str]) -> None: ...
+
+
+Kind = TypeVar("Kind", bound=Held)
+
+
+class _Result(Generic[Kind]):
     """An answer of the engine, by its record."""
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer: Answer | None = answer
+    def __init__(self, answer: Kind) -> None:
+        self._answer: Kind | None = answer
         self._record: dict[str, Any] = json.loads(answer.record())
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,7 +136,7 @@ class _Result:
         """
         self._engine().save(folder)
 
-    def _engine(self) -> Answer:
+    def _engine(self) -> Kind:
         if self._answer is None:
             raise KappaError("it was pickled, which keeps the numbers alone: measure it again")
         return self._answer
@@ -163,7 +173,7 @@ class _Result:
         return f"<table>{cells}</table>"
 
 
-class Spectrum(_Result):
+class Spectrum(_Result[Answer]):
     """The whole spectrum of a last layer's Hessian, and what proves it.
 
     Parameters H is taken with respect to are the weights W [K, m], row by row: element (k, i) is number
@@ -306,7 +316,7 @@ class Spectrum(_Result):
         return f"FAIL: {', '.join(failed)}" if failed else f"PASS, {len(checks)} checks"
 
 
-class Leading(_Result):
+class Leading(_Result[Answer]):
     """The largest eigenvalues, found by products with H. See :func:`kappa.top`."""
 
     @property
@@ -345,7 +355,7 @@ class Leading(_Result):
         return self._record["top"]["passed"] is not None
 
 
-class Density(_Result):
+class Density(_Result[Answer]):
     """The density of all eigenvalues, by random vectors. See :func:`kappa.density`."""
 
     @property
@@ -385,7 +395,7 @@ class Density(_Result):
         yield "trace", f"{self.trace:.6g}{error}"
 
 
-class Curvature(_Result):
+class Curvature(_Result[Answer]):
     """Both ends of the spectrum of a network's Hessian, and what is read off them.
 
     See :meth:`kappa.Run.hessian`; everything else that was measured is in :meth:`to_dict`.

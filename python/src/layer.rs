@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kappa_data::{HostArrays, LastLayer};
 use kappa_hessian::{SymmetricOperator, faer::MatRef};
-use kappa_probe::{Layer, LayerArrays, Observer, ProbeError};
+use kappa_probe::{Classifier, Layer, LayerArrays, Observer, ProbeError};
 use kappa_run::{Request, free_memory};
 use kappa_world::Alone;
 use pyo3::{prelude::*, types::PyBytes};
@@ -28,20 +28,21 @@ pub struct Given {
     weights: Option<Array>,
     labels: Option<Vec<Array>>,
     logits_are_meant: bool,
-    ignore_index: i64,
+    pub ignore_index: i64,
     name: String,
     l2: f64,
 }
 
 /// A last layer whose arrays were looked at.
-struct Read {
+pub struct Read {
     arrays: Arc<LastLayer>,
     name: String,
     l2: f64,
 }
 
 impl Given {
-    fn read(self) -> PyResult<Read> {
+    /// Looks at the arrays.
+    pub fn read(self) -> PyResult<Read> {
         let parts = |parts: Vec<Array>| parts.into_iter().map(Array::borrowed).collect::<Vec<_>>();
         let borrowed = |array: Option<Vec<Array>>| array.map(parts);
         let arrays = HostArrays {
@@ -65,15 +66,35 @@ impl Read {
         request: &Request,
         observer: &dyn Observer,
     ) -> Result<Layer, ProbeError> {
-        let layer = LayerArrays {
+        self.on(chosen).layer(request, observer)
+    }
+
+    /// The layer with its labels, at the weights that make its logits.
+    pub fn classifier(
+        &self,
+        chosen: &kappa::Chosen,
+        request: &Request,
+        observer: &dyn Observer,
+    ) -> Result<Classifier, ProbeError> {
+        let layer = self.on(chosen);
+        let weights = layer.weights(request.bias)?;
+        Classifier::new(layer.layer(request, observer)?, weights)
+    }
+
+    /// Classes, of one logit two, and features without the constant one: what other samples have, too.
+    pub fn sizes(&self) -> [usize; 2] {
+        [self.arrays.scores.rows().columns().max(2), self.arrays.features.columns()]
+    }
+
+    fn on<'a>(&self, chosen: &'a kappa::Chosen) -> LayerArrays<'a> {
+        LayerArrays {
             arrays: self.arrays.clone(),
             name: self.name.clone(),
             source: "memory".to_owned(),
             l2: self.l2,
             machine: &chosen.machine,
             world: Arc::new(Alone),
-        };
-        layer.layer(request, observer)
+        }
     }
 }
 

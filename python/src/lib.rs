@@ -6,6 +6,7 @@
 //! watch     a computation on a thread of its own: progress, Ctrl-C, panics
 //! requests  what is asked, from what Python says
 //! layer     a last layer in arrays: its answer, its products
+//! posterior a last layer's posterior in arrays, and the influence of its samples
 //! network   a trained network on its images: its answer
 //! run       a run's directory, read
 //! answer    what was measured, or read from a folder
@@ -21,6 +22,7 @@ mod devices;
 mod failure;
 mod layer;
 mod network;
+mod posterior;
 mod requests;
 mod run;
 mod watch;
@@ -45,6 +47,7 @@ mod _kappa {
         failure::KappaError,
         layer::{LayerOperator, measure_layer},
         network::measure_network,
+        posterior::{InfluenceAnswer, LaplaceAnswer, influence_layer, laplace_layer},
         run::StoredRun,
     };
 
