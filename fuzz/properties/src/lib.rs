@@ -45,8 +45,8 @@ pub enum Reader {
     Set,
     /// `metrics.csv`.
     Csv,
-    /// `run.json`, `spectra.json`, `findings.json`, `whole.json`, `why.json` or a training of a `kappa why`,
-    /// without the `}` that ends it. The first byte chooses.
+    /// `run.json`, `spectra.json`, `findings.json`, `whole.json`, `why.json`, a training of a `kappa why`, `laplace.json`
+    /// or `influence.json`, without the `}` that ends it. The first byte chooses.
     Json,
 }
 

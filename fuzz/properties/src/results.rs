@@ -4,7 +4,10 @@
 
 use std::{fs, path::Path};
 
-use kappa_run::{RunDir, StudyConfig, StudyDir, WhyConfig, WhyDir, write_sealed};
+use kappa_run::{
+    InfluenceRecord, LaplaceRecord, PosteriorAnswer, RunDir, RunError, SavedTensor, StudyConfig, StudyDir,
+    WhyConfig, WhyDir, read_answer, write_answer, write_sealed, write_tensors,
+};
 
 use crate::choose;
 
@@ -12,6 +15,7 @@ const PAPER: &str = include_str!("../../../configs/paper.toml");
 const WHY_CONFIG: &str = include_str!("../../../configs/why.toml");
 const STUDY: &str = "study";
 const WHY: &str = "why";
+const ANSWERS: &str = "answers";
 
 /// A study, a `kappa why`, and something to tell a run directory by.
 pub fn prepare(folder: &Path) {
@@ -26,6 +30,23 @@ pub fn prepare(folder: &Path) {
     config.name = WHY.to_owned();
     WhyDir::create(folder, &config).unwrap();
     fs::write(folder.join("run.json"), "").unwrap();
+    let answers = folder.join(ANSWERS);
+    fs::create_dir(&answers).unwrap();
+    for name in [LaplaceRecord::NAME, InfluenceRecord::NAME] {
+        let tensors = [SavedTensor::of_doubles("losses", vec![1], &[1.0])];
+        write_tensors(&answers.join(format!("{name}.safetensors")), &tensors, &Default::default()).unwrap();
+    }
+}
+
+/// An answer about a posterior that is read is the same when it is written and read again.
+fn check_answer<T: PosteriorAnswer + PartialEq + std::fmt::Debug>(folder: &Path) -> Result<(), RunError> {
+    let Some((record, tensors)) = read_answer::<T>(&folder.join(ANSWERS))? else { return Ok(()) };
+    let again = folder.join("again");
+    let _ = fs::remove_dir_all(&again);
+    write_answer(&again, &record, &tensors, &[]).unwrap();
+    // Debug, since what is not a number is not equal to itself.
+    assert_eq!(format!("{:?}", read_answer::<T>(&again).unwrap().unwrap().0), format!("{record:?}"));
+    Ok(())
 }
 
 /// Puts `body` at `path`, with a checksum if it has a place for one.
@@ -50,15 +71,26 @@ pub fn check_csv(folder: &Path, input: &[u8]) {
     }
 }
 
-/// The same of manifests, findings, Hessians of whole networks, and what a `kappa why` keeps; spectra are read.
+/// The same of manifests, findings, Hessians of whole networks, posteriors, influences, and what a `kappa why` keeps;
+/// spectra are read.
 pub fn check_json(folder: &Path, input: &[u8]) {
-    let names = ["run.json", "spectra.json", "findings.json", "whole.json", "why.json", "trained.json"];
+    let names = [
+        "run.json",
+        "spectra.json",
+        "findings.json",
+        "whole.json",
+        "why.json",
+        "trained.json",
+        "laplace.json",
+        "influence.json",
+    ];
     let Some((name, bytes)) = choose(&names, input) else { return };
     let (study, why) = (folder.join(STUDY), folder.join(WHY));
     let path = match name {
         "findings.json" => study.join(name),
         "why.json" => why.join(name),
         "trained.json" => why.join("trainings").join(name),
+        "laplace.json" | "influence.json" => folder.join(ANSWERS).join(name),
         _ => folder.join(name),
     };
     put(&path, &[bytes, b"\n}\n"].concat());
@@ -80,6 +112,8 @@ pub fn check_json(folder: &Path, input: &[u8]) {
             assert_eq!(why.findings().unwrap(), findings);
             Ok(())
         }),
+        "laplace.json" => check_answer::<LaplaceRecord>(folder),
+        "influence.json" => check_answer::<InfluenceRecord>(folder),
         "trained.json" => WhyDir::open(&why).and_then(|why| {
             let Some(training) = why.training("trained")? else { return Ok(()) };
             why.write_training("trained", &training).unwrap();

@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use kappa_properties::Reader;
-use kappa_run::{RunDir, StudyDir, WhyDir, write_sealed};
+use kappa_run::{InfluenceRecord, LaplaceRecord, RunDir, StudyDir, WhyDir, read_answer, write_sealed};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
 /// What fuzzing has found worth keeping, failures that were repaired among it.
@@ -67,6 +67,11 @@ fn the_corpus_has_results_that_are_read() {
     assert_eq!(why.findings().unwrap().chains.len(), 2);
     write_sealed(&folder.path().join("why/trainings/trained.json"), &input("training")).unwrap();
     assert!(!why.training("trained").unwrap().unwrap().measures.is_empty());
+    let answers = folder.path().join("answers");
+    write_sealed(&answers.join("laplace.json"), &input("laplace")).unwrap();
+    assert_eq!(read_answer::<LaplaceRecord>(&answers).unwrap().unwrap().0.predictions.len(), 2);
+    write_sealed(&answers.join("influence.json"), &input("influence")).unwrap();
+    assert!(read_answer::<InfluenceRecord>(&answers).unwrap().unwrap().0.left_out.is_some());
 }
 
 #[test]
