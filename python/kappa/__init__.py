@@ -21,7 +21,8 @@ from kappa._kappa import VERSION as __version__
 from kappa._kappa import KappaError
 from kappa._layer import LastLayer
 from kappa._measure import density, directions, hessian, load, subsets, top
-from kappa._posterior import Influence, Laplace, NotAtOptimum, Predictions, influence, laplace
+from kappa._posterior import influence, laplace
+from kappa._posterior_results import Influence, Laplace, NotAtOptimum, Predictions
 from kappa._results import Check, Curvature, Density, Directions, Leading, Spectrum, Subset
 from kappa._run import Run
 from kappa._torch import last_layer

@@ -17,6 +17,8 @@ __all__ = [
     "influence_layer",
     "laplace_layer",
     "load",
+    "load_influence",
+    "load_laplace",
     "measure_layer",
     "measure_network",
     "program",
@@ -117,6 +119,8 @@ def laplace_layer(
     progress: _Progress | None = None,
 ) -> LaplaceAnswer: ...
 def load(folder: str | PathLike[str]) -> Answer: ...
+def load_influence(folder: str | PathLike[str]) -> InfluenceAnswer | None: ...
+def load_laplace(folder: str | PathLike[str]) -> LaplaceAnswer | None: ...
 def measure_layer(
     given: _Given, asked: str, backend: str, progress: _Progress | None = None
 ) -> Answer: ...

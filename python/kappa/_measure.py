@@ -9,6 +9,7 @@ from kappa import _kappa
 from kappa._arrays import ArrayLike
 from kappa._devices import prepare
 from kappa._layer import LastLayer, asked
+from kappa._posterior_results import Influence, Laplace
 from kappa._progress import Progress, watching
 from kappa._results import Curvature, Density, Directions, Leading, Spectrum, Subset, result
 
@@ -192,14 +193,21 @@ def subsets(
     return hessian(features, logits, subsets=repeats, **more).subsets
 
 
-def load(folder: str | PathLike[str]) -> Spectrum | Leading | Density | Curvature:
-    """What the program, or ``save``, wrote into a folder.
+def load(
+    folder: str | PathLike[str],
+) -> Spectrum | Leading | Density | Curvature | Laplace | Influence:
+    """What the program, or ``save``, wrote into a folder. Of influences without the table of all of them, which
+    is ``influences.npy`` there.
 
     Raises
     ------
     KappaError
         If there is nothing, or a file was altered: its checksum is compared.
     """
+    if (posterior := _kappa.load_laplace(folder)) is not None:
+        return Laplace(posterior)
+    if (influences := _kappa.load_influence(folder)) is not None:
+        return Influence(influences)
     return result(_kappa.load(folder))
 
 

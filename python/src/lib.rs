@@ -47,7 +47,9 @@ mod _kappa {
         failure::KappaError,
         layer::{LayerOperator, measure_layer},
         network::measure_network,
-        posterior::{InfluenceAnswer, LaplaceAnswer, influence_layer, laplace_layer},
+        posterior::{
+            InfluenceAnswer, LaplaceAnswer, influence_layer, laplace_layer, load_influence, load_laplace,
+        },
         run::StoredRun,
     };
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kappa_data::OtherSamples;
 use kappa_probe::{Influences, Laplaced, OtherSet, ProbeError, influence, laplace};
 use kappa_report::{FoundInfluences, save_influence, save_laplace};
-use kappa_run::{InfluenceRequest, LaplaceRequest, SavedTensor, free_memory};
+use kappa_run::{InfluenceRequest, LaplaceRequest, SavedTensor, free_memory, read_answer};
 use pyo3::{prelude::*, types::PyBytes};
 use serde::Serialize;
 
@@ -198,4 +198,18 @@ fn names(tensors: &[SavedTensor]) -> Vec<String> {
 fn handed<'py>(py: Python<'py>, tensors: &[SavedTensor], name: &str) -> Option<Handed<'py>> {
     let tensor = tensors.iter().find(|tensor| tensor.name == name)?;
     Some((PyBytes::new(py, &tensor.bytes), tensor.shape.clone(), format!("{:?}", tensor.dtype)))
+}
+
+/// The posterior that a folder holds, if it holds one.
+#[pyfunction]
+pub fn load_laplace(folder: PathBuf) -> PyResult<Option<LaplaceAnswer>> {
+    let found = read_answer(&folder).map_err(|error| failure(&error))?;
+    Ok(found.map(|(record, tensors)| LaplaceAnswer(Laplaced { record, tensors })))
+}
+
+/// The influences that a folder holds, if it holds some; without the table of all of them.
+#[pyfunction]
+pub fn load_influence(folder: PathBuf) -> PyResult<Option<InfluenceAnswer>> {
+    let found = read_answer(&folder).map_err(|error| failure(&error))?;
+    Ok(found.map(|(record, tensors)| InfluenceAnswer(Influences { record, tensors, table: None })))
 }
