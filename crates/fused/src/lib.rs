@@ -29,10 +29,12 @@ mod device;
 mod flex;
 mod operations;
 pub mod piece;
+mod registers;
 
 pub use adam::{Adam, ContinuedAdam, Moments};
 pub use device::DeviceError;
 pub use operations::{ByteScale, FusedOperations};
+pub use registers::clear_upper_halves;
 
 use burn::tensor::{Int, Tensor};
 use operations::dispatch;

@@ -176,7 +176,7 @@ pub use evidence::{Check, Evidence, KnownDigits, verify, verify_pairs, verify_va
 pub use factor::Factor;
 pub use influence::LeadingDirection;
 pub use input_error::InputError;
-pub use kappa_fused::DeviceError;
+pub use kappa_fused::{DeviceError, clear_upper_halves};
 pub use krylov::{ExtremePairs, largest_pairs, largest_pairs_within, smallest_pairs, smallest_pairs_within};
 pub use matrix::Hessian;
 pub use operator::{DenseMatrix, SymmetricOperator};

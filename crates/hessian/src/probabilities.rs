@@ -1,10 +1,12 @@
 //! The probabilities of one sample.
 
 use burn::tensor::Element;
+use kappa_fused::clear_upper_halves;
 
 /// The softmax of one sample's logits, in f64.
 pub(crate) fn softmax<T: Element>(logits: &[T]) -> Vec<T> {
     let logits = || logits.iter().map(|logit| logit.elem::<f64>());
+    clear_upper_halves();
     let largest = logits().fold(f64::NEG_INFINITY, f64::max);
     let powers: Vec<f64> = logits().map(|logit| (logit - largest).exp()).collect();
     let sum: f64 = powers.iter().sum();

@@ -2,7 +2,7 @@
 //!
 //! Of one logit they are those of class 0 and of class 1, the logits being [0, z].
 
-use kappa_hessian::HessianError;
+use kappa_hessian::{HessianError, clear_upper_halves};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -23,6 +23,7 @@ pub fn softmax(logits: &[f64]) -> Vec<f64> {
 
 /// Makes of logits their softmax.
 fn make_probabilities(logits: &mut [f64]) {
+    clear_upper_halves();
     let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut sum = 0.0;
     for z in logits.iter_mut() {

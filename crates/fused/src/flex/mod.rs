@@ -18,7 +18,7 @@ use burn::{
 };
 use rayon::prelude::*;
 
-use crate::{ByteScale, FusedOperations, operations::AdamFactors};
+use crate::{ByteScale, FusedOperations, clear_upper_halves, operations::AdamFactors};
 use dense::Inputs;
 use loops::{
     AdamStep, BatchNormGradient, BatchNormSums, Blend, ColumnSums, Multiples, Normalised, PieceSums,
@@ -145,6 +145,7 @@ impl FusedOperations for Flex {
         let samples = z.par_chunks(LIGHT_ROWS * classes).zip(y.par_chunks(LIGHT_ROWS * classes));
         let parts: Vec<f64> = samples
             .map(|(z, y)| {
+                clear_upper_halves();
                 let samples = z.chunks_exact(classes).zip(y.chunks_exact(classes));
                 samples.map(|(z, y)| f64::from(cross_entropy_of_sample(z, y))).sum()
             })
@@ -161,6 +162,7 @@ impl FusedOperations for Flex {
         let length = LIGHT_ROWS * classes;
         let parts = z.par_chunks(length).zip(y.par_chunks(length));
         gradient.par_chunks_mut(length).zip(parts).for_each(|(gradient, (z, y))| {
+            clear_upper_halves();
             let samples = z.chunks_exact(classes).zip(y.chunks_exact(classes));
             for (gradient, (z, y)) in gradient.chunks_exact_mut(classes).zip(samples) {
                 let largest = largest(z);
