@@ -136,25 +136,19 @@ impl Samples {
     pub fn gradient(&self, labels: &[usize]) -> Result<Vec<f64>, HessianError> {
         let (m, k) = (self.features(), self.classes());
         self.check_labels(labels)?;
-        let columns = classes::columns(k);
-        let mut sum = Mat::<f64>::zeros(m, k);
-        for part in self.on_host(|chunk| {
-            let mut errors = chunk.probabilities;
-            for (row, &label) in errors.chunks_exact_mut(columns).zip(&labels[chunk.first..]) {
-                row[label] = -besides(row, label);
-            }
-            if k == 1 {
-                // Of class 1, whose logit there is.
-                errors = errors.into_iter().skip(1).step_by(2).collect();
-            }
+        let parts = self.on_host(|chunk| {
+            let errors = errors(chunk.probabilities, &labels[chunk.first..], k);
             let g = MatRef::from_row_major_slice(&chunk.features, chunk.rows, m);
             product(g.transpose(), MatRef::from_row_major_slice(&errors, chunk.rows, k))
-        })? {
-            sum += part;
-        }
-        self.add_up(&mut sum)?;
+        })?;
+        self.mean_by_class(parts.into_iter().fold(Mat::zeros(m, k), |sum, part| sum + part))
+    }
+
+    /// Of the sums [m, K] over this process's samples the mean over all, class by class: [K m].
+    pub(crate) fn mean_by_class(&self, mut sums: Mat<f64>) -> Result<Vec<f64>, HessianError> {
+        self.add_up(&mut sums)?;
         let count = self.count() as f64;
-        Ok(sum.col_iter().flat_map(|class| class.iter().map(move |sum| sum / count)).collect())
+        Ok(sums.col_iter().flat_map(|class| class.iter().map(move |sum| sum / count)).collect())
     }
 
     /// The mean loss for these labels, `-mean_n ln p_n[y_n]`, in nats; near p = 1 by what the
@@ -204,6 +198,18 @@ impl Samples {
         }
         Ok(())
     }
+}
+
+/// p - y of each sample: [n, K].
+pub(crate) fn errors(mut probabilities: Vec<f64>, labels: &[usize], classes: usize) -> Vec<f64> {
+    for (row, &label) in probabilities.chunks_exact_mut(classes::columns(classes)).zip(labels) {
+        row[label] = -besides(row, label);
+    }
+    if classes == 1 {
+        // Of class 1, whose logit there is.
+        return probabilities.into_iter().skip(1).step_by(2).collect();
+    }
+    probabilities
 }
 
 /// 1 - p_y, as the sum of the others: in 1 - p_y itself all digits of a p_y near 1 cancel.

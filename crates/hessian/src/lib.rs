@@ -189,4 +189,4 @@ pub use subsets::{Subset, growing_subsets};
 pub use subspace::product;
 pub use sums::{ClassPairSums, FeatureMap};
 pub use trace::{estimated_trace, squared_blocks};
-pub use weighted::{Weights, loss_of_logits};
+pub use weighted::{Moved, Weights, loss_of_logits};

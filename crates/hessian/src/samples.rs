@@ -44,7 +44,7 @@ pub(crate) const TASKS: usize = 16;
 pub struct Samples {
     features: usize,
     classes: usize,
-    count: usize,
+    pub(crate) count: usize,
     pub(crate) dtype: DType,
     /// What comes before the chunks.
     pub(crate) source: Option<Arc<dyn SampleSource>>,
@@ -288,6 +288,24 @@ impl Samples {
     /// As [`Self::chunks`], and [`HessianError::Device`].
     pub fn features_of_chunks(&self) -> impl Iterator<Item = Result<Vec<f64>, HessianError>> {
         self.chunks().map(|chunk| doubles(chunk?.features))
+    }
+
+    /// The features of the sample `index` of this process's, in f64: [m].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::chunks`], [`HessianError::WrongCount`] if there are not so many, and [`HessianError::Device`].
+    pub fn features_of(&self, index: usize) -> Result<Vec<f64>, HessianError> {
+        let mut before = self.first();
+        for chunk in self.chunks() {
+            let chunk = chunk?;
+            let own = before..before + chunk.rows();
+            if own.contains(&index) {
+                return doubles(chunk.features.slice(index - own.start..index - own.start + 1));
+            }
+            before = own.end;
+        }
+        Err(HessianError::WrongCount { found: before, promised: index + 1 })
     }
 
     /// K m.

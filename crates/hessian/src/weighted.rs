@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Tensor, TensorData};
-use faer::MatRef;
-use rayon::prelude::*;
+use faer::{Mat, MatRef};
+use kappa_fused::clear_upper_halves;
 
 use crate::{
     Chunk, HessianError, InputError, SampleSource, Samples, classes,
+    directions::errors,
     probabilities::softmax,
     samples::{doubles, unit},
     subspace::product,
@@ -51,71 +52,93 @@ impl SampleSource for Weighted {
     }
 
     fn chunk(&self, index: usize) -> Result<Chunk, HessianError> {
-        weighted(self.source.chunk(index)?, &self.weights, self.dtype)
+        let Chunk { features, .. } = self.source.chunk(index)?;
+        let classes = self.weights.offsets.len();
+        let probabilities = probabilities(&self.weights.logits(&doubles(features.clone())?), classes);
+        Ok(Chunk { probabilities: tensor(&probabilities, &features, classes, self.dtype), features })
     }
 }
 
+/// What a last layer of other weights says of the same samples.
+#[derive(Debug, Clone)]
+pub struct Moved {
+    /// The same features, with the probabilities that these weights give them: the softmax of W g + b in f64, or the
+    /// sigmoid of one logit.
+    pub samples: Samples,
+    /// The mean loss in nats, from the logits ([`loss_of_logits`]).
+    pub loss: f64,
+    /// Its gradient, mean_n (p_n - y_n) g_n^T, flattened class by class: [K m].
+    pub gradient: Vec<f64>,
+}
+
 impl Samples {
-    /// The same features, with the probabilities that a layer of these weights gives them: the softmax of
-    /// W g + b in f64, or the sigmoid of one logit.
+    /// The same samples with a label each, under other weights, in one pass.
     ///
     /// ```
     /// use kappa_hessian::{Samples, Weights, burn::tensor::Device};
     ///
-    /// let samples = Samples::from_slices(1, 2, &[2.0], &[0.5, 0.5], &Device::flex())?;
+    /// let samples = Samples::from_slices(1, 2, &[2.0], &[0.9, 0.1], &Device::flex())?;
     /// let weights = Weights { elements: vec![0.0, 0.5], offsets: vec![0.0, -1.0] };
-    /// assert_eq!(samples.with_weights(&weights)?.loss(&[0])?, 2f64.ln());
+    /// let moved = samples.moved(&weights, &[0])?;
+    /// assert_eq!((moved.loss, moved.gradient), (2f64.ln(), vec![-1.0, 1.0]));
+    /// assert_eq!(moved.samples.trace()?, 2.0);
     /// # Ok::<(), kappa_hessian::HessianError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// [`HessianError::WrongWeights`], [`HessianError::Device`], and as [`Self::chunks`].
-    pub fn with_weights(&self, weights: &Weights) -> Result<Self, HessianError> {
+    /// [`HessianError::WrongWeights`], [`HessianError::WrongLabels`], [`HessianError::Device`], and as
+    /// [`Self::chunks`].
+    pub fn moved(&self, weights: &Weights, labels: &[usize]) -> Result<Moved, HessianError> {
         self.check_weights(weights)?;
-        let mut samples = self.as_weighted(weights)?;
+        self.check_labels(labels)?;
+        let (m, k) = (self.features(), self.classes());
+        // What a source makes comes first, and is made again when it is wanted.
+        let first_held = self.first() + self.count - self.chunks.iter().map(Chunk::rows).sum::<usize>();
+        let parts = self.on_host(|chunk| {
+            let labels = &labels[chunk.first..];
+            let logits = weights.logits(&chunk.features);
+            let loss: f64 =
+                logits.chunks_exact(k).zip(labels).map(|(z, &label)| loss_of_logits(z, label)).sum();
+            let probabilities = probabilities(&logits, k);
+            let g = MatRef::from_row_major_slice(&chunk.features, chunk.rows, m);
+            let errors = errors(probabilities.clone(), labels, k);
+            let gradient = product(g.transpose(), MatRef::from_row_major_slice(&errors, chunk.rows, k));
+            (loss, gradient, (chunk.first >= first_held).then_some(probabilities))
+        })?;
+        let (mut loss, mut gradient, mut probabilities) = (0.0, Mat::zeros(m, k), Vec::new());
+        for (of_part, direction, found) in parts {
+            loss += of_part;
+            gradient += direction;
+            probabilities.extend(found.unwrap_or_default());
+        }
+        Ok(Moved {
+            samples: self.weighted(weights, &probabilities),
+            loss: self.sum_of_all(loss)? / self.count() as f64,
+            gradient: self.mean_by_class(gradient)?,
+        })
+    }
+
+    /// With the probabilities of what is held, in order.
+    fn weighted(&self, weights: &Weights, probabilities: &[f64]) -> Self {
+        let mut samples = self.clone();
+        if let Some(source) = &self.source {
+            let (source, weights) = (source.clone(), weights.clone());
+            samples.source = Some(Arc::new(Weighted { source, weights, dtype: self.dtype }));
+        }
+        let mut rest = probabilities;
+        for chunk in &mut samples.chunks {
+            let (own, others) = rest.split_at(chunk.rows() * classes::columns(self.classes()));
+            chunk.probabilities = tensor(own, &chunk.features, self.classes(), self.dtype);
+            rest = others;
+        }
         samples.input_error = InputError {
             features: self.input_error.features,
             probabilities: unit(self.dtype),
             underflow: InputError::underflow(unit(self.dtype)),
             ..InputError::of_softmax(classes::columns(self.classes()), f64::EPSILON)
         };
-        Ok(samples)
-    }
-
-    fn as_weighted(&self, weights: &Weights) -> Result<Self, HessianError> {
-        let mut samples = self.clone();
-        if let Some(source) = &self.source {
-            let (source, weights) = (source.clone(), weights.clone());
-            samples.source = Some(Arc::new(Weighted { source, weights, dtype: self.dtype }));
-        }
-        let chunks = self.chunks.iter().map(|chunk| weighted(chunk.clone(), weights, self.dtype));
-        samples.chunks = chunks.collect::<Result<_, _>>()?;
-        Ok(samples)
-    }
-
-    /// The mean loss for these labels under other weights, in nats, from the logits:
-    ///
-    /// ```text
-    /// mean_n (z_c - z_y) + ln(1 + sum_(a /= c) exp(z_a - z_c)),      c the class of the largest logit
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::with_weights`], [`HessianError::WrongLabels`].
-    pub fn loss_with(&self, labels: &[usize], weights: &Weights) -> Result<f64, HessianError> {
-        self.check_labels(labels)?;
-        self.check_weights(weights)?;
-        let k = self.classes();
-        let parts = self.on_host(|chunk| {
-            let logits = weights.logits(&chunk.features);
-            logits
-                .chunks_exact(k)
-                .zip(&labels[chunk.first..])
-                .map(|(z, &label)| loss_of_logits(z, label))
-                .sum::<f64>()
-        })?;
-        Ok(self.sum_of_all(parts.into_iter().sum())? / self.count() as f64)
+        samples
     }
 
     fn check_weights(&self, weights: &Weights) -> Result<(), HessianError> {
@@ -130,6 +153,7 @@ impl Samples {
 
 /// -ln p_y of logits; of one logit z of [0, z].
 pub fn loss_of_logits(logits: &[f64], label: usize) -> f64 {
+    clear_upper_halves();
     let (both, logits) = match *logits {
         [z] => ([0.0, z], None),
         _ => ([0.0; 2], Some(logits)),
@@ -141,18 +165,15 @@ pub fn loss_of_logits(logits: &[f64], label: usize) -> f64 {
     (z[likeliest] - z[label]) + rest.ln_1p()
 }
 
-fn weighted(chunk: Chunk, weights: &Weights, dtype: DType) -> Result<Chunk, HessianError> {
-    let classes = weights.offsets.len();
+/// The softmax of each of the logits [n, K], or the sigmoid of one, which has both classes.
+fn probabilities(logits: &[f64], classes: usize) -> Vec<f64> {
+    let of_sample = |z: &[f64]| if classes == 1 { softmax(&[0.0, z[0]]) } else { softmax(z) };
+    logits.chunks_exact(classes).flat_map(of_sample).collect()
+}
+
+/// Probabilities where the features are.
+fn tensor(probabilities: &[f64], features: &Tensor<2>, classes: usize, dtype: DType) -> Tensor<2> {
     let columns = classes::columns(classes);
-    let logits = weights.logits(&doubles(chunk.features.clone())?);
-    let mut probabilities = vec![0.0; logits.len() / classes * columns];
-    let rows = probabilities.par_chunks_mut(columns).zip(logits.par_chunks(classes));
-    rows.for_each(|(p, z)| {
-        let found = if classes == 1 { softmax(&[0.0, z[0]]) } else { softmax(z) };
-        p.copy_from_slice(&found);
-    });
-    let device = chunk.features.device();
-    let shape = [probabilities.len() / columns, columns];
-    let data = TensorData::new(probabilities, shape).convert_dtype(dtype);
-    Ok(Chunk { probabilities: Tensor::from_data(data, (&device, dtype)), features: chunk.features })
+    let data = TensorData::new(probabilities.to_vec(), [probabilities.len() / columns, columns]);
+    Tensor::from_data(data.convert_dtype(dtype), (&features.device(), dtype))
 }

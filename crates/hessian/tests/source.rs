@@ -9,8 +9,8 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device};
 use common::Samples;
 use kappa_hessian::{
-    Chunk, DensityOptions, HessianError, SampleSource, Samples as SampleSet, density, growing_subsets,
-    largest_pairs, verify,
+    Chunk, DensityOptions, HessianError, SampleSource, Samples as SampleSet, Weights, density,
+    growing_subsets, largest_pairs, verify,
 };
 
 const N: usize = 430;
@@ -49,6 +49,11 @@ fn from_source(count: usize, dtype: DType, fails_at: Option<usize>) -> SampleSet
     SampleSet::from_source(M, K, count, dtype, Arc::new(Cut { k: K, dtype, fails_at })).unwrap()
 }
 
+/// A layer that is not the one that the probabilities are of.
+fn weights() -> Weights {
+    Weights { elements: (0..K * M).map(|i| (i as f64).sin()).collect(), offsets: vec![0.5, 0.0, -0.5, 1.0] }
+}
+
 /// All that is computed of samples, as numbers.
 fn computed(set: &SampleSet) -> Result<Vec<(&'static str, Vec<f64>)>, HessianError> {
     let labels: Vec<usize> = (0..N).map(|n| n % K).collect();
@@ -58,7 +63,11 @@ fn computed(set: &SampleSet) -> Result<Vec<(&'static str, Vec<f64>)>, HessianErr
     let kronecker = set.kronecker(&hessian, pairs.leading(10))?;
     let subsets = growing_subsets(set, 2, 3, &())?;
     let of_subsets = subsets.iter().flat_map(|subset| &subset.spectra).flat_map(|s| s.eigenvalues().to_vec());
+    let moved = set.moved(&weights(), &labels)?;
     Ok(vec![
+        ("moved", [&[moved.loss], &moved.gradient[..], moved.samples.hessian()?.elements()].concat()),
+        ("gradient at other weights", moved.samples.gradient(&labels)?),
+        ("a sample", set.features_of(N - 3)?),
         ("H", hessian.elements().to_vec()),
         ("evidence", verify(&hessian, &pairs, set)?.checks.iter().map(|check| check.value).collect()),
         ("top", largest_pairs(set, 6, &())?.eigenvalues),
@@ -85,12 +94,23 @@ fn has_the_bits_of_the_same_chunks_in_memory() {
 fn samples_in_memory_may_follow_those_of_a_source() {
     let mut both = from_source(N, DType::F64, None);
     let (features, probabilities) = samples(K).tensors(&Device::flex(), DType::F64);
-    both.push(features, probabilities).unwrap();
+    // The same ones, the last first.
+    both.push(features.flip([0]), probabilities.flip([0])).unwrap();
     assert_eq!((both.count(), both.chunks().count()), (2 * N, N.div_ceil(CHUNK) + 1));
     let (twice, once) = (both.hessian().unwrap(), from_source(N, DType::F64, None).hessian().unwrap());
     assert_eq!(twice.samples(), 2 * N);
     // Every row twice: N additions more.
     assert!(common::relative_error(twice.elements(), once.elements()) < 2.0 * N as f64 * f64::EPSILON);
+    let labels: Vec<usize> = (0..N).chain((0..N).rev()).map(|n| n % K).collect();
+    let once = from_source(N, DType::F64, None).moved(&weights(), &labels[..N]).unwrap();
+    let twice = both.moved(&weights(), &labels).unwrap();
+    let [once_h, twice_h] = [&once, &twice].map(|moved| moved.samples.hessian().unwrap());
+    assert!(common::relative_error(twice_h.elements(), once_h.elements()) < 2.0 * N as f64 * f64::EPSILON);
+    assert!(common::relative_error(&twice.gradient, &once.gradient) < 2.0 * N as f64 * f64::EPSILON);
+    assert!((twice.loss - once.loss).abs() < 2.0 * N as f64 * f64::EPSILON * once.loss);
+    assert_eq!(both.features_of(2 * N - 8).unwrap(), both.features_of(7).unwrap());
+    let beyond = both.features_of(2 * N).unwrap_err();
+    assert!(matches!(beyond, HessianError::WrongCount { found, .. } if found == 2 * N), "{beyond}");
 }
 
 #[test]

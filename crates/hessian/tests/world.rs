@@ -7,7 +7,7 @@ use std::{
 };
 
 use burn::tensor::Device;
-use kappa_hessian::{DensityOptions, Samples, density, growing_subsets, largest_pairs, verify};
+use kappa_hessian::{DensityOptions, Samples, Weights, density, growing_subsets, largest_pairs, verify};
 use kappa_world::{Alone, Combine, World, WorldError};
 
 /// Threads that show each other their numbers on a board.
@@ -108,7 +108,10 @@ fn the_hessian_of_several_processes_is_that_of_all_samples() {
                 kronecker.relative_error,
             ];
             let gradient = samples.gradient(labels).unwrap();
-            (hessian.elements().to_vec(), [&rest[..], &gradient].concat())
+            let elements = (0..shape.1 * shape.2).map(|i| (i as f64).sin()).collect();
+            let moved = samples.moved(&Weights { elements, offsets: vec![0.0; shape.2] }, labels).unwrap();
+            let moved = [&[moved.loss, moved.samples.trace().unwrap()], &moved.gradient[..]].concat();
+            (hessian.elements().to_vec(), [&rest[..], &gradient, &moved].concat())
         };
         let alone = in_processes(shape, 1, of).remove(0);
         for processes in [2, 3, 4] {

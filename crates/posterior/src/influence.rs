@@ -27,18 +27,20 @@ use kappa_hessian::{
     faer::{Mat, MatRef},
     product,
 };
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::{Posterior, posterior::gram, softmax};
+use crate::{Posterior, posterior::Directions, softmax};
 
 /// Iterations of conjugate gradients, at the most.
 const ITERATIONS: usize = 1000;
 
 /// How to ask for what leaving out samples does.
-#[derive(Debug, Clone, Copy)]
-pub struct Influence<'a> {
-    posterior: &'a Posterior,
-    delta: f64,
+#[derive(Debug, Clone)]
+pub struct Influence {
+    /// Of A^(-1/2).
+    directions: Directions,
+    classes: usize,
 }
 
 /// Samples as influence sees them: A^(-1/2) of each one's gradient.
@@ -59,15 +61,16 @@ pub struct Projected {
     pub spreads: Vec<f64>,
 }
 
-impl<'a> Influence<'a> {
+impl Influence {
     /// By all eigenpairs of the Hessian at the optimum with `delta`.
-    pub fn new(posterior: &'a Posterior, delta: f64) -> Self {
-        Self { posterior, delta }
+    pub fn new(posterior: &Posterior, delta: f64) -> Self {
+        let directions = posterior.directions(|curvature| 1.0 / (curvature + delta));
+        Self { directions, classes: posterior.classes() }
     }
 
     /// Samples that are taken together.
     pub fn block(&self) -> usize {
-        self.posterior.block()
+        self.directions.block()
     }
 
     /// Samples of features [n, m], logits [n, K] and a label each; `in_training` if F has them among its own.
@@ -82,19 +85,18 @@ impl<'a> Influence<'a> {
         labels: &[usize],
         in_training: bool,
     ) -> Result<Projected, HessianError> {
-        let (k, m) = (self.posterior.classes(), self.posterior.features());
-        let g = MatRef::from_row_major_slice(features, labels.len(), m);
-        let factors = self.posterior.factors(g, |curvature| 1.0 / (curvature + self.delta));
+        let k = self.classes;
+        let along = self.directions.along(features);
         let of_sample = |n: usize| {
             let (z, label) =
                 (logits.get(n * k..(n + 1) * k).unwrap_or_default(), labels.get(n).copied().unwrap_or(0));
             let sample = Sample::new(z, label);
-            sample.seen(&gram(&factors, n), in_training)
+            sample.seen(&self.directions.gram(along.col(n)), in_training)
         };
         let seen = (0..labels.len()).into_par_iter().map(of_sample).collect::<Option<Vec<Seen>>>();
         let seen = seen.ok_or(HessianError::NoConvergence { size: k })?;
-        let gradients = combine(&factors, &seen, |seen| &seen.error);
-        let steps = in_training.then(|| combine(&factors, &seen, |seen| &seen.step));
+        let gradients = self.combined(&along, &seen, |seen| &seen.error);
+        let steps = in_training.then(|| self.combined(&along, &seen, |seen| &seen.step));
         let all = |number: fn(&Seen) -> f64| seen.iter().map(number).collect();
         Ok(Projected {
             gradients,
@@ -105,18 +107,35 @@ impl<'a> Influence<'a> {
             spreads: all(|seen| seen.spread),
         })
     }
+
+    /// sum_k (what `errors` has for class k) (what class k has of the eigenvectors): [r, n].
+    fn combined(&self, along: &Mat<f64>, seen: &[Seen], errors: fn(&Seen) -> &[f64]) -> Mat<f64> {
+        let mut combined = Mat::zeros(along.nrows() / self.classes, seen.len());
+        combined.par_col_iter_mut().zip(along.par_col_iter()).zip(seen).for_each(|((to, along), seen)| {
+            let Some(to) = to.try_as_col_major_mut() else { return };
+            let (classes, factors) = (self.directions.by_class(along), errors(seen));
+            Arch::new().dispatch(Sum { classes: &classes, factors, to: to.as_slice_mut() });
+        });
+        combined
+    }
 }
 
-/// sum_k (what `errors` has for class k) (the factor of class k): [r, n].
-fn combine(factors: &[Mat<f64>], seen: &[Seen], errors: impl Fn(&Seen) -> &[f64] + Sync) -> Mat<f64> {
-    let rows = factors.first().map_or(0, Mat::nrows);
-    let mut combined = Mat::zeros(rows, seen.len());
-    combined.par_col_iter_mut().zip(seen).enumerate().for_each(|(n, (column, seen))| {
-        for (row, x) in column.iter_mut().enumerate() {
-            *x = factors.iter().zip(errors(seen)).map(|(factor, error)| error * factor[(row, n)]).sum();
+/// sum_k f_k x_k, compiled for the processor that it runs on.
+struct Sum<'a> {
+    classes: &'a [&'a [f64]],
+    factors: &'a [f64],
+    to: &'a mut [f64],
+}
+
+impl WithSimd for Sum<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (x, factor) in self.classes.iter().zip(self.factors) {
+            self.to.iter_mut().zip(*x).for_each(|(to, x)| *to += factor * x);
         }
-    });
-    combined
+    }
 }
 
 /// Probabilities and the label of a sample.

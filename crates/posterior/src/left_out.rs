@@ -25,6 +25,7 @@ use kappa_hessian::{Factor, HessianError, Progress, Weights, loss_of_logits};
 use crate::{
     Point, Problem,
     problem::{precision, solved},
+    softmax,
 };
 
 /// How far predictions can be from the truth.
@@ -35,25 +36,6 @@ pub struct Reach {
 }
 
 impl Problem {
-    /// Features and probabilities of one sample at `point`: [m], [K], of one logit those of both classes.
-    fn sample(&self, point: &Point, index: usize) -> Result<(Vec<f64>, Vec<f64>), HessianError> {
-        let m = point.samples.features();
-        let found = point.samples.on_host(|chunk| {
-            let row = index.checked_sub(chunk.first).filter(|&row| row < chunk.rows)?;
-            let columns = chunk.probabilities.len() / chunk.rows;
-            Some((
-                chunk.features[row * m..(row + 1) * m].to_vec(),
-                chunk.probabilities[row * columns..(row + 1) * columns].to_vec(),
-            ))
-        })?;
-        let count = point.samples.count();
-        found
-            .into_iter()
-            .flatten()
-            .next()
-            .ok_or(HessianError::WrongCount { found: count, promised: index + 1 })
-    }
-
     /// The optimum of F without the sample `index`, from `point`, by Newton's method with the exact Hessian of what is
     /// left.
     ///
@@ -68,12 +50,12 @@ impl Problem {
         progress: &dyn Progress,
     ) -> Result<Point, HessianError> {
         let label = self.labels().get(index).copied().unwrap_or(0);
-        let (g, _) = self.sample(point, index)?;
+        let g = point.samples.features_of(index)?;
         let all = self.value(delta);
         let value = |point: &Point| all(point) - loss_of_logits(&point.weights.logits(&g), label);
         let start = Point { steps: 0, ..point.clone() };
         self.descended(start, progress, value, |here| {
-            let (g, p) = self.sample(here, index)?;
+            let p = softmax(&here.weights.logits(&g));
             let own = gradient_of(&g, &p, label, here.samples.classes());
             let slope: Vec<f64> = here.slope(delta).iter().zip(own).map(|(slope, own)| slope - own).collect();
             solved(&Factor::of(precision(&here.hessian()?.without(&g, &p)?, delta))?, &slope)

@@ -2,7 +2,7 @@
 
 use kappa_hessian::{
     Eigenpairs, ExtremePairs, HessianError,
-    faer::{Mat, MatRef},
+    faer::{ColRef, Mat, MatRef},
     product,
 };
 use pulp::{Arch, Simd, WithSimd};
@@ -13,7 +13,7 @@ use crate::Point;
 /// Halvings of the interval in which the best delta is looked for: more than a double's digits.
 const HALVINGS: usize = 200;
 /// Numbers that a block of samples takes on its way to covariances, at the most.
-const BLOCK: usize = 1 << 23;
+const BLOCK: usize = 1 << 21;
 
 /// The eigenpairs of N H at some weights: of every delta the posterior.
 #[derive(Debug, Clone)]
@@ -215,31 +215,14 @@ impl Posterior {
         square.sqrt()
     }
 
-    /// How a factor of each class stands to samples of features [n, m]: for each class R D, [r, n], where
-    ///
-    /// ```text
-    /// (e_k (x) g)' A^-1 (e_l (x) g) = (column of class k) . (column of class l)  (+ [k = l] |g|^2 / delta .. )
-    /// ```
-    ///
-    /// each row being scaled by the root of `weight` of its curvature.
-    pub(crate) fn factors(&self, features: MatRef<'_, f64>, weight: impl Fn(f64) -> f64) -> Vec<Mat<f64>> {
-        let m = self.features;
+    /// The eigenvectors, each times the root of `weight` of its curvature.
+    pub(crate) fn directions(&self, weight: impl Fn(f64) -> f64) -> Directions {
+        let (rank, m) = (self.curvatures.len(), self.features);
         let roots: Vec<f64> =
             self.curvatures.iter().map(|&curvature| weight(curvature).max(0.0).sqrt()).collect();
-        let of_class = |class: usize| {
-            let mut factor =
-                product(self.vectors.as_ref().subrows(class * m, m).transpose(), features.transpose());
-            factor.par_col_iter_mut().for_each(|column| {
-                column.iter_mut().zip(&roots).for_each(|(x, root)| *x *= root);
-            });
-            factor
-        };
-        (0..self.classes).map(of_class).collect()
-    }
-
-    /// Samples that are taken together.
-    pub(crate) fn block(&self) -> usize {
-        (BLOCK / (self.classes * self.curvatures.len().max(1))).clamp(1, 4096)
+        let element =
+            |row: usize, i: usize| roots[row % rank] * self.vectors[(row / rank * m + i, row % rank)];
+        Directions { elements: Mat::from_fn(self.classes * rank, m, element), rank }
     }
 
     /// The covariances of the logits of features [n, m], row by row: [n, K, K],
@@ -252,18 +235,18 @@ impl Posterior {
     pub fn covariances(&self, features: &[f64], delta: f64) -> Vec<f64> {
         let (k, m) = (self.classes, self.features);
         let mut covariances = vec![0.0; features.len() / m * k * k];
-        let block = self.block();
+        let whole = self.is_whole();
+        let directions = self.directions(|curvature| match whole {
+            true => 1.0 / (curvature + delta),
+            // 1 / delta - 1 / (c + delta), without taking one from the other.
+            false => curvature / (delta * (curvature + delta)),
+        });
+        let block = directions.block();
         for (rows, to) in features.chunks(block * m).zip(covariances.chunks_mut(block * k * k)) {
-            let g = MatRef::from_row_major_slice(rows, rows.len() / m, m);
-            let whole = self.is_whole();
-            let weight = |curvature: f64| match whole {
-                true => 1.0 / (curvature + delta),
-                // 1 / delta - 1 / (c + delta), without taking one from the other.
-                false => curvature / (delta * (curvature + delta)),
-            };
-            let factors = self.factors(g, weight);
-            to.par_chunks_mut(k * k).zip(rows.par_chunks(m)).enumerate().for_each(|(sample, (to, g))| {
-                let grams = gram(&factors, sample);
+            let along = directions.along(rows);
+            let samples = to.par_chunks_mut(k * k).zip(rows.par_chunks(m)).zip(along.par_col_iter());
+            samples.for_each(|((to, g), along)| {
+                let grams = directions.gram(along);
                 if whole {
                     to.copy_from_slice(&grams);
                     return;
@@ -284,10 +267,44 @@ impl Posterior {
     }
 }
 
-/// The scalar products of what classes have of a sample: [K, K].
-pub(crate) fn gram(factors: &[Mat<f64>], sample: usize) -> Vec<f64> {
-    let columns = factors.iter().filter_map(|factor| Some(factor.col(sample).try_as_col_major()?.as_slice()));
-    Arch::new().dispatch(Grams { columns: &columns.collect::<Vec<_>>() })
+/// Eigenvectors with a weight each, class by class: u_ki [m] of class k and eigenvector i, so that
+///
+/// ```text
+/// sum_i (u_ki . g) (u_li . h)
+/// ```
+///
+/// are the elements of a matrix of these eigenvectors and the weights' squares between e_k (x) g and e_l (x) h.
+#[derive(Debug, Clone)]
+pub(crate) struct Directions {
+    /// [K r, m].
+    elements: Mat<f64>,
+    /// r.
+    rank: usize,
+}
+
+impl Directions {
+    /// Samples that are taken together.
+    pub fn block(&self) -> usize {
+        (BLOCK / self.elements.nrows().max(1)).clamp(1, 4096)
+    }
+
+    /// u_ki . g of samples of features [n, m], row by row: [K r, n].
+    pub fn along(&self, features: &[f64]) -> Mat<f64> {
+        let m = self.elements.ncols();
+        let features = MatRef::from_row_major_slice(features, features.len() / m, m);
+        product(self.elements.as_ref(), features.transpose())
+    }
+
+    /// What a sample's classes have of each eigenvector: K times [r].
+    pub fn by_class<'a>(&self, along: ColRef<'a, f64>) -> Vec<&'a [f64]> {
+        let along = along.try_as_col_major().map_or(&[][..], |along| along.as_slice());
+        along.chunks_exact(self.rank.max(1)).collect()
+    }
+
+    /// The scalar products of what a sample's classes have: [K, K].
+    pub fn gram(&self, along: ColRef<'_, f64>) -> Vec<f64> {
+        Arch::new().dispatch(Grams { columns: &self.by_class(along) })
+    }
 }
 
 /// x_a . x_b for all a and b, compiled for the processor that it runs on: a structure, since a closure may stay as

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use kappa_hessian::{
-    Factor, Hessian, HessianError, Progress, Samples, Weights,
+    Factor, Hessian, HessianError, Moved, Progress, Samples, Weights,
     faer::{Mat, MatMut, MatRef},
 };
 
@@ -99,9 +99,7 @@ impl Problem {
     ///
     /// [`HessianError::WrongWeights`], [`HessianError`] of the samples.
     pub fn at(&self, weights: Weights) -> Result<Point, HessianError> {
-        let loss = self.samples.loss_with(&self.labels, &weights)?;
-        let samples = self.samples.with_weights(&weights)?;
-        let gradient = samples.gradient(&self.labels)?;
+        let Moved { samples, loss, gradient } = self.samples.moved(&weights, &self.labels)?;
         Ok(Point { weights, samples, loss, gradient, steps: 0 })
     }
 
