@@ -70,6 +70,12 @@ def of_products(found: Array, exact: Array) -> Digest:
     return {"relative_error": float(errors.max())}
 
 
+def of_posterior(log_marginals: Array, covariances: Array, probabilities: Array) -> Digest:
+    """All of what a posterior was asked for: [deltas], [T, K, K], [T, K]."""
+    found = {"log_marginals": log_marginals, "covariances": covariances, "probabilities": probabilities}
+    return {name: np.float64(values) for name, values in found.items()}
+
+
 def positions(n: int) -> list[tuple[int, int]]:
     """The elements of an n x n matrix that a digest shows: rows evenly spread, columns scattered."""
     return [(j * n // ELEMENTS, (3 * j * n // ELEMENTS + j) % n) for j in range(ELEMENTS)]
@@ -108,6 +114,11 @@ def distances(digest: Digest, reference: Digest) -> Iterator[tuple[str, float]]:
         # An eigenvalue is known as well as the largest one, whatever its own size.
         for name in ("lambda_1", "lambda_10", "sum"):
             yield name, abs(digest[name] - reference[name]) / reference["lambda_1"]
+    elif "log_marginals" in reference:
+        errors = {name: np.abs(digest[name] - reference[name]) for name in reference}
+        yield "ln p(D | delta)", (errors["log_marginals"] / np.abs(reference["log_marginals"])).max()
+        yield "a covariance", errors["covariances"].max() / np.abs(reference["covariances"]).max()
+        yield "a probability", errors["probabilities"].max()
     elif reference:
         for name in ("trace", "frobenius"):
             yield name, abs(digest[name] - reference[name]) / reference[name]

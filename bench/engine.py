@@ -20,7 +20,8 @@ def load(build: Path) -> ModuleType:
     """Makes both modules known to `import`, from the folder that cargo built them in."""
     module = extension("kappa_bench", build / LIBRARY.format("kappa_bench"))
     extension("kappa._kappa", build / LIBRARY.format("_kappa"))
-    sys.path.append(str(PACKAGE))
+    # First: another version may be installed in the environment.
+    sys.path.insert(0, str(PACKAGE))
     return module
 
 

@@ -64,7 +64,8 @@ def of_peers(work: works.Work, found: dict[str, Any], content: dict[str, Any]) -
         precision = work.precision
         rows = content["works"].get(f"peak {precision}", {}).get("rows", [])
         peak = max((row["gflops"] for row in rows if "gflops" in row), default=None)
-        if peak and work.group != "peak":
+        # What is of another run has its shares of that one's peak.
+        if peak and work.group != "peak" and "of" not in found:
             lines += f" The machine's peak in {precision}, as measured: {digits(peak)} GFLOP/s."
     return lines + earlier(found)
 

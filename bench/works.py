@@ -146,6 +146,29 @@ def eigen(_: bool) -> Iterator[Work]:
             )
 
 
+# Precisions of the prior at which the marginal likelihood is asked for, and the one of the predictions.
+DELTAS, DELTA, OTHERS = [1e-2, 0.1, 1.0, 10.0, 100.0], 1.0, 1000
+
+
+def laplace(_: bool) -> Iterator[Work]:
+    of = f"MNIST's last layer, its marginal likelihood at {len(DELTAS)} deltas and {OTHERS:,} predictions"
+    yield Work(
+        group="laplace",
+        name="laplace f64",
+        title=f"The posterior of {of}, N = 60,000, m = 100, K = 10, f64",
+        precision="f64",
+        peers={
+            "kappa": "kappa.posterior",
+            "kappa.laplace(..), called from Python": "kappa.python_posterior",
+            "laplace-torch: FullLLLaplace, CurvlinopsGGN (its own choice)": "hessian_libraries.posterior",
+            "laplace-torch: FullLLLaplace, CurvlinopsHessian": "hessian_libraries.posterior_of_hessian",
+            "laplace-torch: FullLLLaplace, BackPackGGN": "hessian_libraries.posterior_of_backpack",
+        },
+        given={"deltas": DELTAS, "delta": DELTA, "others": OTHERS},
+        answer="laplace",
+    )
+
+
 TRAINING = {
     "kappa": "kappa.training",
     "torch (eager, fused Adam)": "training.eager_fused",
@@ -268,7 +291,14 @@ def layer() -> Iterator[Work]:
 
 
 # All but those of scaling, whose peers follow from what was measured before.
-OF_GROUP = {"peak": peak, "hessian": hessian, "eigen": eigen, "training": training, "network": network}
+OF_GROUP = {
+    "peak": peak,
+    "hessian": hessian,
+    "eigen": eigen,
+    "laplace": laplace,
+    "training": training,
+    "network": network,
+}
 SWEEPS = {
     "N": [(samples, 100, 10) for samples in (1000, 6000, 60000)],
     "m": [(10000, features, 10) for features in (25, 50, 100, 200, 400)],

@@ -104,6 +104,48 @@ def laplace(context: Context, work: Work) -> Task:
     return given.task(run, SAMPLES, given.N, "samples")
 
 
+def posterior(context: Context, work: Work, backend: str = "CurvlinopsGGN") -> Task:
+    """All of `FullLLLaplace`, on all samples: it is fitted, and asked for what the work asks for.
+
+    The probabilities are made from the covariances as its own `link_approx="probit"` makes them, which
+    would compute the covariances once more.
+    """
+    from laplace import FullLLLaplace, curvature
+    from torch.utils.data import DataLoader, TensorDataset
+
+    given = inputs.classifier(work.given["delta"], work.given["others"])
+    G, y, W, T = (torch.from_numpy(array.copy()).to(context.device) for array in (given.G, given.y, given.W, given.T))
+    layer = nn.Linear(*W.T.shape, bias=False).to(W)
+    layer.weight.data.copy_(W)
+    model = nn.Sequential(nn.Identity(), layer)
+
+    def run() -> tuple[list[float], Tensor, Tensor]:
+        with defaults(G):
+            fit = FullLLLaplace(model, "classification", last_layer_name="1", backend=getattr(curvature, backend))
+            fit.fit(DataLoader(TensorDataset(G, y), batch_size=256))
+            at = [torch.tensor(delta) for delta in work.given["deltas"]]
+            log_marginals = [fit.log_marginal_likelihood(prior_precision=delta).item() for delta in at]
+            fit.prior_precision = work.given["delta"]
+            logits, covariances = fit._glm_predictive_distribution(T)
+            variances = covariances.diagonal(dim1=1, dim2=2)
+            probabilities = torch.softmax(logits / torch.sqrt(1 + torch.pi / 8 * variances), dim=1)
+        return log_marginals, covariances, probabilities
+
+    def digest(found: tuple[list[float], Tensor, Tensor]) -> checks.Digest:
+        log_marginals, covariances, probabilities = found
+        return checks.of_posterior(log_marginals, covariances.cpu().numpy(), probabilities.cpu().numpy())
+
+    return Task(run=run, digest=digest)
+
+
+def posterior_of_hessian(context: Context, work: Work) -> Task:
+    return posterior(context, work, "CurvlinopsHessian")
+
+
+def posterior_of_backpack(context: Context, work: Work) -> Task:
+    return posterior(context, work, "BackPackGGN")
+
+
 def functional(context: Context, work: Work) -> Task:
     """`torch.func.hessian` of the loss as a function of W, summed over batches."""
     given = problem(context, work, SAMPLES)

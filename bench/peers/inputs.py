@@ -1,5 +1,6 @@
 """What all peers compute from. What is random has a seed: the same for everybody, and every time."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,8 +42,7 @@ def _in_type(name: str, kind: np.dtype) -> tuple[Array, Array]:
 def last_layer(name: str) -> tuple[Array, Array]:
     """In f64: of FC after an epoch, or random of the sizes that the name has."""
     if name == MNIST:
-        G, P, (N, m, K) = kappa_bench.last_layer(configuration("fc"))
-        return np.frombuffer(G).reshape(N, m), np.frombuffer(P).reshape(N, K)
+        return mnist(test=False)[:2]
     kind, *sizes = name.split("-")
     N, m, K = map(int, sizes)
     draw = np.random.default_rng(0)
@@ -52,6 +52,38 @@ def last_layer(name: str) -> tuple[Array, Array]:
     # A layer whose logits are those of its features, as those of a network are.
     G = np.maximum(draw.standard_normal((N, m)), 0)
     return G, softmax(2 * G @ draw.standard_normal((m, K)) / np.sqrt(m))
+
+
+def mnist(test: bool) -> tuple[Array, Array, Array]:
+    """Of FC after an epoch: G, P and the labels of all training images, or of all test images."""
+    G, P, y, (N, m, K) = kappa_bench.last_layer(configuration("fc"), test)
+    return np.frombuffer(G).reshape(N, m), np.frombuffer(P).reshape(N, K), np.frombuffer(y, np.uint8)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A last layer without a bias, whose posterior is asked for, in f64."""
+
+    G: Array  # [N, m]
+    y: Array  # [N], integers.
+    W: Array  # [K, m]
+    T: Array  # Features of others, [T, m].
+
+    def in_kappa(self) -> kappa_bench.Classifier:
+        """On the CPU: WGSL has no f64."""
+        sizes = (*self.G.shape, len(self.W))
+        at = kappa_bench.Place(False)
+        return kappa_bench.Classifier(at, self.G.tobytes(), self.y.tolist(), self.T.tobytes(), sizes)
+
+
+@lru_cache(maxsize=1)
+def classifier(delta: float, others: int) -> Classifier:
+    """MNIST's features of FC after an epoch, and weights at the optimum of the loss with a prior of
+    precision `delta`: Laplace's method is of an optimum. The others are the first test images."""
+    (G, P, y), (T, _, _) = mnist(test=False), mnist(test=True)
+    start = Classifier(G, y.astype(np.int64), np.zeros((P.shape[1], G.shape[1])), T[:others])
+    W = np.frombuffer(start.in_kappa().optimum(delta)).reshape(start.W.shape)
+    return Classifier(start.G, start.y, W, start.T)
 
 
 def softmax(logits: Array) -> Array:

@@ -80,6 +80,44 @@ def python_call(context: Context, work: Work) -> Task:
     )
 
 
+def posterior(context: Context, work: Work) -> Task:
+    deltas, delta, others = (work.given[name] for name in ("deltas", "delta", "others"))
+    given = inputs.classifier(delta, others)
+    classifier, W = given.in_kappa(), given.W.tobytes()
+
+    def digest(found: engine.Posterior) -> checks.Digest:
+        K = len(given.W)
+        covariances = np.frombuffer(found.covariances()).reshape(others, K, K)
+        probabilities = np.frombuffer(found.probabilities()).reshape(others, K)
+        return checks.of_posterior(found.log_marginals, covariances, probabilities)
+
+    note = "on the CPU" if context.backend == "wgpu" else None
+    return Task(run=lambda: classifier.posterior(W, deltas, delta), digest=digest, note=note)
+
+
+def python_posterior(_: Context, work: Work) -> Task:
+    """`kappa.laplace`, which has the marginal likelihood along deltas of its own choice: at others it
+    follows from the curvatures."""
+    import kappa
+
+    deltas, delta, others = (work.given[name] for name in ("deltas", "delta", "others"))
+    given = inputs.classifier(delta, others)
+    Z = given.G @ given.W.T
+
+    def run() -> tuple[list[float], Array, Array]:
+        found = kappa.laplace(
+            given.G, Z, given.y, given.W, delta=delta, test_features=given.T, draws=1, backend="flex"
+        )
+        loss, square = (found.optimum[name] for name in ("loss", "square"))
+        log_marginals = [
+            -len(Z) * loss - 0.5 * at * square - 0.5 * np.log1p(found.curvatures / at).sum() for at in deltas
+        ]
+        return log_marginals, found.test.covariances, found.test.probabilities["probit"]
+
+    note = "beside it proofs, probabilities in four other ways, and cheaper posteriors"
+    return Task(run=run, digest=lambda found: checks.of_posterior(*found), note=note)
+
+
 def of_matrix(context: Context, work: Work) -> tuple[engine.Hessian, str | None]:
     """MNIST's H, which is decomposed on the CPU."""
     if work.precision == "f32":

@@ -1,11 +1,12 @@
 //! What kappa does in the benchmark (`just bench`), as a module of Python beside its peers.
 //!
 //! ```text
-//! place     what is computed on
-//! samples   a last layer: H, its eigenvalues, products without it, the whole call
-//! network   a network: an epoch, products with the Hessian of all parameters
-//! square    a plain product
-//! block     vectors, from Python and to it
+//! place      what is computed on
+//! samples    a last layer: H, its eigenvalues, products without it, the whole call
+//! network    a network: an epoch, products with the Hessian of all parameters
+//! posterior  a last layer's posterior: its marginal likelihood, and what it says of other samples
+//! square     a plain product
+//! block      vectors, from Python and to it
 //! ```
 //!
 //! Arrays come and go as bytes, outside of what is timed: a result is an object that is asked for its
@@ -14,6 +15,7 @@
 mod block;
 mod network;
 mod place;
+mod posterior;
 mod samples;
 mod square;
 
@@ -33,6 +35,7 @@ mod kappa_bench {
         block::{Block, Pairs},
         network::{Network, NetworkHessian, Trainer, images, last_layer},
         place::Place,
+        posterior::{Classifier, Posterior},
         samples::{Hessian, Layer, Samples},
         square::Square,
     };

@@ -111,19 +111,19 @@ pub fn images<'py>(
     Ok((PyBytes::new(py, trained.pixels()), PyBytes::new(py, trained.labels())))
 }
 
-/// Features [N, m] and probabilities [N, K] of all N training images after one epoch, in f64, and their
-/// sizes.
+/// Features [N, m] and probabilities [N, K], in f64, labels [N], a byte each, and sizes.
+type LastLayer<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>, [usize; 3]);
+
+/// What a last layer is of after one epoch: all N training images, or all test images.
 #[pyfunction]
-pub fn last_layer<'py>(
-    py: Python<'py>,
-    configuration: PathBuf,
-) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, [usize; 3])> {
+pub fn last_layer(py: Python<'_>, configuration: PathBuf, test: bool) -> PyResult<LastLayer<'_>> {
     let place = Place(kappa::choose(Some(kappa_run::Backend::Flex)).map_err(failed)?);
     let mut trained = Trainer::new(&place, configuration, Vec::new())?;
     trained.epoch()?;
     let set = DataSet::mnist().map_err(failed)?;
     let scaling = PixelScaling::new(kappa_run::Scaling::Unit, &set.train).map_err(failed)?;
-    let images = DeviceSplit::new(&set.train, set.classes, scaling, &trained.device);
+    let split = if test { &set.test } else { &set.train };
+    let images = DeviceSplit::new(split, set.classes, scaling, &trained.device);
     let request = Request::new(Precision::F64);
     let samples = kappa_probe::samples(trained.trainer.network(), &images, &request, &()).map_err(failed)?;
     let (mut features, mut probabilities) = (Vec::new(), Vec::new());
@@ -138,7 +138,7 @@ pub fn last_layer<'py>(
         Ok::<_, PyErr>(PyBytes::new(py, bytemuck::cast_slice(&numbers)))
     };
     let sizes = [samples.count(), samples.features(), samples.classes()];
-    Ok((bytes(features)?, bytes(probabilities)?, sizes))
+    Ok((bytes(features)?, bytes(probabilities)?, PyBytes::new(py, split.labels()), sizes))
 }
 
 /// A configuration, with its images on the device.
