@@ -23,11 +23,8 @@ use faer::prelude::{Reborrow, ReborrowMut};
 use faer::{Col, Mat, MatMut, MatRef};
 
 use crate::{
-    Hessian, HessianError, Samples, SymmetricOperator, classes,
-    operator::check_rows,
-    products::curved_product,
-    samples::{Chunk, doubles},
-    subspace::product,
+    Hessian, HessianError, Samples, SymmetricOperator, classes, host::doubles, operator::check_rows,
+    products::curved_product, samples::Chunk, subspace::product,
 };
 
 impl SymmetricOperator for Samples {

@@ -112,7 +112,8 @@
 //!   they are taken.
 //!
 //! ```text
-//! samples, source, probabilities       samples, kept or made when they are asked for
+//! samples, source, probabilities      samples, kept or made when they are asked for
+//! host                                the same in the host's memory
 //! weighted                            the same features under other weights
 //! input_error                         what was rounded before
 //! accumulator, sums, grams, classes   samples -> sums over class pairs
@@ -144,6 +145,7 @@ mod error;
 mod evidence;
 mod factor;
 pub mod grams;
+mod host;
 mod influence;
 mod input_error;
 mod krylov;
@@ -174,6 +176,7 @@ pub use eigenpairs::{Eigenpairs, NullSpace};
 pub use error::HessianError;
 pub use evidence::{Check, Evidence, KnownDigits, verify, verify_pairs, verify_values};
 pub use factor::Factor;
+pub use host::HostChunk;
 pub use influence::LeadingDirection;
 pub use input_error::InputError;
 pub use kappa_fused::{DeviceError, clear_upper_halves};
@@ -181,7 +184,7 @@ pub use krylov::{ExtremePairs, largest_pairs, largest_pairs_within, smallest_pai
 pub use matrix::Hessian;
 pub use operator::{DenseMatrix, SymmetricOperator};
 pub use progress::Progress;
-pub use samples::{Chunk, HostChunk, Samples};
+pub use samples::{Chunk, Samples};
 pub use scaled::Scaled;
 pub use source::SampleSource;
 pub use spectrum::Spectrum;

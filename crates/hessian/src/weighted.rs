@@ -7,11 +7,8 @@ use faer::{Mat, MatRef};
 use kappa_fused::clear_upper_halves;
 
 use crate::{
-    Chunk, HessianError, InputError, SampleSource, Samples, classes,
-    directions::errors,
-    probabilities::softmax,
-    samples::{doubles, unit},
-    subspace::product,
+    Chunk, HessianError, InputError, SampleSource, Samples, classes, directions::errors, host::doubles,
+    probabilities::softmax, samples::unit, subspace::product,
 };
 
 /// A last layer's weights [K, m], class by class, and what is added to each class's logit: z = W g + b.

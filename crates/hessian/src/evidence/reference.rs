@@ -7,8 +7,8 @@ use kappa_world::Combine;
 
 use crate::{
     HessianError, Samples, classes,
+    host::TASKS,
     probabilities::{self, uncertainty},
-    samples::TASKS,
 };
 
 /// Samples that are taken at once, so that what is computed of them stays in a core's cache.
