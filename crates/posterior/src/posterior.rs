@@ -222,7 +222,7 @@ impl Posterior {
             self.curvatures.iter().map(|&curvature| weight(curvature).max(0.0).sqrt()).collect();
         let element =
             |row: usize, i: usize| roots[row % rank] * self.vectors[(row / rank * m + i, row % rank)];
-        Directions { elements: Mat::from_fn(self.classes * rank, m, element), rank }
+        Directions { elements: Mat::from_fn(self.classes * rank, m, element), rank, classes: self.classes }
     }
 
     /// The covariances of the logits of features [n, m], row by row: [n, K, K],
@@ -280,6 +280,7 @@ pub(crate) struct Directions {
     elements: Mat<f64>,
     /// r.
     rank: usize,
+    classes: usize,
 }
 
 impl Directions {
@@ -298,7 +299,8 @@ impl Directions {
     /// What a sample's classes have of each eigenvector: K times [r].
     pub fn by_class<'a>(&self, along: ColRef<'a, f64>) -> Vec<&'a [f64]> {
         let along = along.try_as_col_major().map_or(&[][..], |along| along.as_slice());
-        along.chunks_exact(self.rank.max(1)).collect()
+        let of_class = |class| along.get(class * self.rank..(class + 1) * self.rank).unwrap_or_default();
+        (0..self.classes).map(of_class).collect()
     }
 
     /// The scalar products of what a sample's classes have: [K, K].

@@ -219,6 +219,14 @@ fn what_is_left_out_is_between_its_bounds() {
             assert!((found - expected).abs() < 1e-7 * cheaper[0], "{found} {expected}");
         }
     }
+    // Of none there is the prior alone.
+    let of_prior = Leading::of(&exact, 0).covariances(features, delta);
+    for (covariance, g) in of_prior.chunks_exact(k * k).zip(features.chunks_exact(m)) {
+        let variance = g.iter().map(|g| g * g).sum::<f64>() / delta;
+        for (index, found) in covariance.iter().enumerate() {
+            assert_eq!(*found, if index % (k + 1) == 0 { variance } else { 0.0 });
+        }
+    }
 }
 
 /// The lower bound of the marginal likelihood is largest where its best delta says.
