@@ -56,7 +56,10 @@ def test_progress_is_told_and_may_stop(rng: np.random.Generator) -> None:
 
 # Of some hours.
 LONG = """
+import signal
 import numpy as np, kappa
+# What a shell starts in the background ignores Ctrl-C, and so would this.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 rng = np.random.default_rng(0)
 layer = rng.normal(size=(50000, 200)), rng.normal(size=(50000, 50))
 print("begins", flush=True)
