@@ -137,7 +137,7 @@ impl Samples {
         let (m, k) = (self.features(), self.classes());
         self.check_labels(labels)?;
         let parts = self.on_host(|chunk| {
-            let errors = errors(chunk.probabilities, &labels[chunk.first..], k);
+            let errors = logit_gradients(chunk.probabilities, &labels[chunk.first..], k);
             let g = MatRef::from_row_major_slice(&chunk.features, chunk.rows, m);
             product(g.transpose(), MatRef::from_row_major_slice(&errors, chunk.rows, k))
         })?;
@@ -200,8 +200,10 @@ impl Samples {
     }
 }
 
-/// p - y of each sample: [n, K].
-pub(crate) fn errors(mut probabilities: Vec<f64>, labels: &[usize], classes: usize) -> Vec<f64> {
+/// The gradient of each sample's loss with respect to its logits, p - y: [n, K], row by row, of probabilities [n, K] and
+/// labels below K; of one logit of probabilities [n, 2]. Of the label's class it is taken as what the other classes
+/// have, which keeps its digits where a sample is all but certain.
+pub fn logit_gradients(mut probabilities: Vec<f64>, labels: &[usize], classes: usize) -> Vec<f64> {
     for (row, &label) in probabilities.chunks_exact_mut(classes::columns(classes)).zip(labels) {
         row[label] = -besides(row, label);
     }

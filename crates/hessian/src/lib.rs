@@ -171,7 +171,7 @@ mod world;
 pub use accumulator::{Accumulator, AccumulatorWithConstant, with_constant_feature};
 pub use decomposition::eigenpairs as symmetric_eigenpairs;
 pub use density::{Density, DensityOptions, density};
-pub use directions::{Kronecker, overlap, share};
+pub use directions::{Kronecker, logit_gradients, overlap, share};
 pub use eigenpairs::{Eigenpairs, NullSpace};
 pub use error::HessianError;
 pub use evidence::{Check, Evidence, KnownDigits, verify, verify_pairs, verify_values};

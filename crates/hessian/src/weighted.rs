@@ -7,8 +7,8 @@ use faer::{Mat, MatRef};
 use kappa_fused::clear_upper_halves;
 
 use crate::{
-    Chunk, HessianError, InputError, SampleSource, Samples, classes, directions::errors, host::doubles,
-    probabilities::softmax, samples::unit, subspace::product,
+    Chunk, HessianError, InputError, SampleSource, Samples, classes, directions::logit_gradients,
+    host::doubles, probabilities::softmax, samples::unit, subspace::product,
 };
 
 /// A last layer's weights [K, m], class by class, and what is added to each class's logit: z = W g + b.
@@ -99,7 +99,7 @@ impl Samples {
                 logits.chunks_exact(k).zip(labels).map(|(z, &label)| loss_of_logits(z, label)).sum();
             let probabilities = probabilities(&logits, k);
             let g = MatRef::from_row_major_slice(&chunk.features, chunk.rows, m);
-            let errors = errors(probabilities.clone(), labels, k);
+            let errors = logit_gradients(probabilities.clone(), labels, k);
             let gradient = product(g.transpose(), MatRef::from_row_major_slice(&errors, chunk.rows, k));
             (loss, gradient, (chunk.first >= first_held).then_some(probabilities))
         })?;

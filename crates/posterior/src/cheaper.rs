@@ -7,13 +7,7 @@ use kappa_hessian::{
 };
 use rayon::prelude::*;
 
-use crate::Posterior;
-
-/// A posterior that is not the exact one.
-pub trait Cheaper: Sync {
-    /// The covariances of the logits of features [n, m], row by row: [n, K, K].
-    fn covariances(&self, features: &[f64], delta: f64) -> Vec<f64>;
-}
+use crate::Covariances;
 
 /// The precision's diagonal alone, N H_ii + delta.
 #[derive(Debug, Clone)]
@@ -21,25 +15,26 @@ pub struct Diagonal {
     /// N H_ii: [K, m].
     curvatures: Vec<f64>,
     classes: usize,
+    delta: f64,
 }
 
 impl Diagonal {
-    /// Of the exact Hessian.
-    pub fn of(hessian: &Hessian) -> Self {
+    /// Of the exact Hessian, with the prior of precision `delta`.
+    pub fn of(hessian: &Hessian, delta: f64) -> Self {
         let n = hessian.samples() as f64;
         let diagonal = hessian.elements().iter().step_by(hessian.size() + 1);
-        Self { curvatures: diagonal.map(|element| n * element).collect(), classes: hessian.classes() }
+        Self { curvatures: diagonal.map(|element| n * element).collect(), classes: hessian.classes(), delta }
     }
 }
 
-impl Cheaper for Diagonal {
+impl Covariances for Diagonal {
     /// Sigma_kk = sum_i g_i^2 / (N H_(k i)(k i) + delta), and nothing between classes.
-    fn covariances(&self, features: &[f64], delta: f64) -> Vec<f64> {
+    fn covariances(&self, features: &[f64]) -> Vec<f64> {
         let (k, m) = (self.classes, self.curvatures.len() / self.classes);
         let of_sample = |g: &[f64]| {
             let mut covariance = vec![0.0; k * k];
             for (class, curvatures) in self.curvatures.chunks_exact(m).enumerate() {
-                let terms = g.iter().zip(curvatures).map(|(g, curvature)| g * g / (curvature + delta));
+                let terms = g.iter().zip(curvatures).map(|(g, curvature)| g * g / (curvature + self.delta));
                 covariance[class * k + class] = terms.sum();
             }
             covariance
@@ -57,15 +52,16 @@ pub struct Kronecker {
     of_classes: (Vec<f64>, Mat<f64>),
     /// and of E[g g'] [m, m].
     of_features: (Vec<f64>, Mat<f64>),
+    delta: f64,
 }
 
 impl Kronecker {
-    /// Of the samples.
+    /// Of the samples, with the prior of precision `delta`.
     ///
     /// # Errors
     ///
     /// [`HessianError`].
-    pub fn of(samples: &Samples) -> Result<Self, HessianError> {
+    pub fn of(samples: &Samples, delta: f64) -> Result<Self, HessianError> {
         let (k, m) = (samples.classes(), samples.features());
         let (mut jacobian, mut grams) = (Mat::<f64>::zeros(k, k), Mat::<f64>::zeros(m, m));
         for (of_classes, of_features) in samples.on_host(|chunk| {
@@ -92,13 +88,13 @@ impl Kronecker {
         let n = samples.count() as f64;
         let mean =
             |sum: Mat<f64>| symmetric_eigenpairs((sum * kappa_hessian::faer::Scale(n.recip())).as_ref());
-        Ok(Self { samples: n, of_classes: mean(jacobian)?, of_features: mean(grams)? })
+        Ok(Self { samples: n, of_classes: mean(jacobian)?, of_features: mean(grams)?, delta })
     }
 }
 
-impl Cheaper for Kronecker {
+impl Covariances for Kronecker {
     /// Sigma = sum_a u_a u_a' sum_i (v_i . g)^2 / (N s_a a_i + delta).
-    fn covariances(&self, features: &[f64], delta: f64) -> Vec<f64> {
+    fn covariances(&self, features: &[f64]) -> Vec<f64> {
         let ((s, u), (a, v)) = (&self.of_classes, &self.of_features);
         let (k, m) = (s.len(), a.len());
         let g = MatRef::from_row_major_slice(features, features.len() / m, m);
@@ -108,7 +104,7 @@ impl Cheaper for Kronecker {
                 .iter()
                 .map(|s| {
                     let terms = along.col(sample).iter().zip(a);
-                    terms.map(|(x, a)| x * x / (self.samples * (s * a).max(0.0) + delta)).sum()
+                    terms.map(|(x, a)| x * x / (self.samples * (s * a).max(0.0) + self.delta)).sum()
                 })
                 .collect();
             let element = |row: usize, column: usize| {
@@ -121,25 +117,5 @@ impl Cheaper for Kronecker {
             (0..k * k).map(|index| element(index / k, index % k)).collect::<Vec<_>>()
         };
         (0..g.nrows()).into_par_iter().flat_map_iter(of_sample).collect()
-    }
-}
-
-/// The leading eigenvectors of the exact posterior, and the prior elsewhere.
-#[derive(Debug, Clone, Copy)]
-pub struct Leading<'a> {
-    posterior: &'a Posterior,
-    count: usize,
-}
-
-impl<'a> Leading<'a> {
-    /// The `count` leading ones of `posterior`.
-    pub fn of(posterior: &'a Posterior, count: usize) -> Self {
-        Self { posterior, count }
-    }
-}
-
-impl Cheaper for Leading<'_> {
-    fn covariances(&self, features: &[f64], delta: f64) -> Vec<f64> {
-        self.posterior.truncated(self.count).covariances(features, delta)
     }
 }

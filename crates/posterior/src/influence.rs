@@ -25,12 +25,12 @@
 use kappa_hessian::{
     HessianError, SymmetricOperator,
     faer::{Mat, MatRef},
-    product,
+    logit_gradients, product,
 };
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::{Posterior, posterior::Directions, softmax};
+use crate::{Posterior, directions::Directions, softmax};
 
 /// Iterations of conjugate gradients, at the most.
 const ITERATIONS: usize = 1000;
@@ -140,7 +140,7 @@ impl WithSimd for Sum<'_> {
 
 /// Probabilities and the label of a sample.
 struct Sample {
-    /// e = p - y: [K], the label's as what the other classes have, so that it keeps its digits near p = 1.
+    /// e = p - y: [K].
     error: Vec<f64>,
     /// S = diag p - p p': [K, K].
     jacobian: Vec<f64>,
@@ -161,10 +161,6 @@ impl Sample {
         let (k, p) = (logits.len(), softmax(logits));
         let besides =
             |class: usize| p.iter().enumerate().filter(|&(b, _)| b != class).map(|(_, p)| p).sum::<f64>();
-        let mut error = p.clone();
-        if let Some(error) = error.get_mut(label) {
-            *error = -besides(label);
-        }
         let mut jacobian = vec![0.0; k * k];
         for a in 0..k {
             // The one logit is class 1's.
@@ -173,8 +169,7 @@ impl Sample {
                 jacobian[a * k + b] = if a == b { p[class] * besides(class) } else { -p[a] * p[b] };
             }
         }
-        let error = if k == 1 { error.split_off(1) } else { error };
-        Self { error, jacobian }
+        Self { error: logit_gradients(p, &[label], k), jacobian }
     }
 
     /// None if A is not positive definite without the sample.

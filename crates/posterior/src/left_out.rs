@@ -20,7 +20,7 @@
 //! For a test sample's loss the step's error counts with its gradient, and the loss's own curvature with an eighth of
 //! the squared range of its logits (Hoeffding's lemma: a variance within a range r is r^2 / 4 at the most).
 
-use kappa_hessian::{Factor, HessianError, Progress, Weights, loss_of_logits};
+use kappa_hessian::{Factor, HessianError, Progress, Weights, logit_gradients, loss_of_logits};
 
 use crate::{
     Point, Problem,
@@ -63,12 +63,10 @@ impl Problem {
     }
 }
 
-/// grad l = (p - y) (x) g, the label's as what the other classes have: [K m].
+/// grad l = (p - y) (x) g: [K m].
 fn gradient_of(g: &[f64], p: &[f64], label: usize, classes: usize) -> Vec<f64> {
-    let others: f64 = p.iter().enumerate().filter(|&(class, _)| class != label).map(|(_, p)| p).sum();
-    let error = |class: usize| if class == label { -others } else { p[class] };
-    let classes = if classes == 1 { 1..2 } else { 0..classes };
-    classes.flat_map(|class| g.iter().map(move |g| error(class) * g).collect::<Vec<_>>()).collect()
+    let errors = logit_gradients(p.to_vec(), &[label], classes);
+    errors.into_iter().flat_map(|error| g.iter().map(move |g| error * g)).collect()
 }
 
 impl Reach {

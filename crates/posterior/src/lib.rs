@@ -38,16 +38,19 @@
 //!
 //! ```text
 //! problem      the convex problem: loss, gradient and Hessian at any weights, Newton's way to its optimum
-//! posterior    the Gaussian about it: marginal likelihood, covariances of logits
+//! posterior    the Gaussian about it: marginal likelihood
+//! covariances  of logits under it; directions: its eigenvectors as they meet samples
 //! predictive   probabilities under it: probit, samples, the Laplace bridge
 //! scores       how good probabilities are
-//! cheaper      what a diagonal, a Kronecker product, some eigenvectors make of it
+//! cheaper      what a diagonal and a Kronecker product make of it
 //! influence    what leaving out a sample does to others' losses
 //! left_out     the same by solving again, and how far the two can be apart
 //! ```
 #![deny(missing_docs)]
 
 mod cheaper;
+mod covariances;
+mod directions;
 mod influence;
 mod left_out;
 mod posterior;
@@ -55,7 +58,8 @@ mod predictive;
 mod problem;
 mod scores;
 
-pub use cheaper::{Cheaper, Diagonal, Kronecker, Leading};
+pub use cheaper::{Diagonal, Kronecker};
+pub use covariances::{Covariances, Predictive};
 pub use influence::{Extremes, Influence, Projected, conjugate_gradients};
 pub use left_out::{Reach, losses};
 pub use posterior::{Bounds, Posterior, best_delta, contrast_variance};

@@ -2,18 +2,14 @@
 
 use kappa_hessian::{
     Eigenpairs, ExtremePairs, HessianError,
-    faer::{ColRef, Mat, MatRef},
+    faer::{Mat, MatRef},
     product,
 };
-use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
-use crate::Point;
+use crate::{Covariances, Point, Predictive, directions::Directions};
 
 /// Halvings of the interval in which the best delta is looked for: more than a double's digits.
 const HALVINGS: usize = 200;
-/// Numbers that a block of samples takes on its way to covariances, at the most.
-const BLOCK: usize = 1 << 21;
 
 /// The eigenpairs of N H at some weights: of every delta the posterior.
 #[derive(Debug, Clone)]
@@ -119,8 +115,8 @@ impl Posterior {
         }
     }
 
-    /// The same of its `count` leading eigenpairs alone.
-    pub(crate) fn truncated(&self, count: usize) -> Self {
+    /// The same of its `count` leading eigenpairs alone, and the prior elsewhere.
+    pub fn truncated(&self, count: usize) -> Self {
         let count = count.min(self.curvatures.len());
         let (kept, left) = self.curvatures.split_at(count);
         let rest = Rest {
@@ -222,121 +218,29 @@ impl Posterior {
             self.curvatures.iter().map(|&curvature| weight(curvature).max(0.0).sqrt()).collect();
         let element =
             |row: usize, i: usize| roots[row % rank] * self.vectors[(row / rank * m + i, row % rank)];
-        Directions { elements: Mat::from_fn(self.classes * rank, m, element), rank, classes: self.classes }
+        Directions::new(Mat::from_fn(self.classes * rank, m, element), self.classes)
     }
 
-    /// The covariances of the logits of features [n, m], row by row: [n, K, K],
-    ///
-    /// ```text
-    /// Sigma_kl = (e_k (x) g)' A^-1 (e_l (x) g) = sum_i (v_ik . g) (v_il . g) / (N lambda_i + delta)
-    /// ```
-    ///
-    /// over all eigenvectors v_i [K, m]; of the leading ones |g|^2 / delta [k = l] less what they take from it.
-    pub fn covariances(&self, features: &[f64], delta: f64) -> Vec<f64> {
-        let (k, m) = (self.classes, self.features);
-        let mut covariances = vec![0.0; features.len() / m * k * k];
-        let whole = self.is_whole();
-        let directions = self.directions(|curvature| match whole {
+    /// With the prior of precision `delta`: as it predicts.
+    pub fn predictive(&self, delta: f64) -> Predictive {
+        let exact = self.is_whole();
+        let directions = self.directions(|curvature| match exact {
             true => 1.0 / (curvature + delta),
             // 1 / delta - 1 / (c + delta), without taking one from the other.
             false => curvature / (delta * (curvature + delta)),
         });
-        let block = directions.block();
-        for (rows, to) in features.chunks(block * m).zip(covariances.chunks_mut(block * k * k)) {
-            let along = directions.along(rows);
-            let samples = to.par_chunks_mut(k * k).zip(rows.par_chunks(m)).zip(along.par_col_iter());
-            samples.for_each(|((to, g), along)| {
-                let grams = directions.gram(along);
-                if whole {
-                    to.copy_from_slice(&grams);
-                    return;
-                }
-                let own = g.iter().map(|g| g * g).sum::<f64>() / delta;
-                for (index, (to, gram)) in to.iter_mut().zip(grams).enumerate() {
-                    *to = if index % (k + 1) == 0 { own - gram } else { -gram };
-                }
-            });
-        }
-        covariances
+        Predictive::new(directions, (!exact).then_some(delta))
+    }
+
+    /// [`Predictive`]'s covariances [n, K, K] of features [n, m], row by row, with the prior of precision `delta`.
+    pub fn covariances(&self, features: &[f64], delta: f64) -> Vec<f64> {
+        self.predictive(delta).covariances(features)
     }
 
     /// The share of a variance that is at least right: those of the leading eigenvectors' posterior are the exact ones
     /// at the least, and the exact ones at the most over delta / (delta + N lambda) of the largest that is left out.
     pub fn least_share(&self, delta: f64) -> f64 {
         self.rest.map_or(1.0, |rest| delta / (delta + rest.largest))
-    }
-}
-
-/// Eigenvectors with a weight each, class by class: u_ki [m] of class k and eigenvector i, so that
-///
-/// ```text
-/// sum_i (u_ki . g) (u_li . h)
-/// ```
-///
-/// are the elements of a matrix of these eigenvectors and the weights' squares between e_k (x) g and e_l (x) h.
-#[derive(Debug, Clone)]
-pub(crate) struct Directions {
-    /// [K r, m].
-    elements: Mat<f64>,
-    /// r.
-    rank: usize,
-    classes: usize,
-}
-
-impl Directions {
-    /// Samples that are taken together.
-    pub fn block(&self) -> usize {
-        (BLOCK / self.elements.nrows().max(1)).clamp(1, 4096)
-    }
-
-    /// u_ki . g of samples of features [n, m], row by row: [K r, n].
-    pub fn along(&self, features: &[f64]) -> Mat<f64> {
-        let m = self.elements.ncols();
-        let features = MatRef::from_row_major_slice(features, features.len() / m, m);
-        product(self.elements.as_ref(), features.transpose())
-    }
-
-    /// What a sample's classes have of each eigenvector: K times [r].
-    pub fn by_class<'a>(&self, along: ColRef<'a, f64>) -> Vec<&'a [f64]> {
-        let along = along.try_as_col_major().map_or(&[][..], |along| along.as_slice());
-        let of_class = |class| along.get(class * self.rank..(class + 1) * self.rank).unwrap_or_default();
-        (0..self.classes).map(of_class).collect()
-    }
-
-    /// The scalar products of what a sample's classes have: [K, K].
-    pub fn gram(&self, along: ColRef<'_, f64>) -> Vec<f64> {
-        Arch::new().dispatch(Grams { columns: &self.by_class(along) })
-    }
-}
-
-/// x_a . x_b for all a and b, compiled for the processor that it runs on: a structure, since a closure may stay as
-/// narrow as the baseline. In 16 sums side by side, so that their order is the same on all of them.
-struct Grams<'a> {
-    columns: &'a [&'a [f64]],
-}
-
-impl WithSimd for Grams<'_> {
-    type Output = Vec<f64>;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Vec<f64> {
-        let k = self.columns.len();
-        let mut grams = vec![0.0; k * k];
-        for (a, x) in self.columns.iter().enumerate() {
-            for (b, y) in self.columns.iter().enumerate().take(a + 1) {
-                let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<16>(), y.as_chunks::<16>());
-                let mut sums = [0.0; 16];
-                for (x, y) in x.iter().zip(y) {
-                    for (sum, (x, y)) in sums.iter_mut().zip(x.iter().zip(y)) {
-                        *sum += x * y;
-                    }
-                }
-                let rest: f64 = x_rest.iter().zip(y_rest).map(|(x, y)| x * y).sum();
-                grams[a * k + b] = sums.iter().sum::<f64>() + rest;
-                grams[b * k + a] = grams[a * k + b];
-            }
-        }
-        grams
     }
 }
 

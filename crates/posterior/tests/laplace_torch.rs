@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use kappa_hessian::{Samples, Weights, burn::tensor::Device};
-use kappa_posterior::{Cheaper, Diagonal, Kronecker, Point, Posterior, Problem, bridge, probit};
+use kappa_posterior::{Covariances, Diagonal, Kronecker, Point, Posterior, Problem, bridge, probit};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -109,12 +109,12 @@ fn diagonal_and_kronecker_posteriors_are_laplace_torchs() {
     for (name, case) in golden().problems {
         let point = point(&case);
         let features = rows(&case.test_features, case.bias.is_some());
-        let diagonal = Diagonal::of(&point.hessian().unwrap());
-        let found = diagonal.covariances(&features, case.diag.prior_precision);
+        let diagonal = Diagonal::of(&point.hessian().unwrap(), case.diag.prior_precision);
+        let found = diagonal.covariances(&features);
         assert_close(&found, &case.diag.covariance.concat().concat(), 1e-13, &format!("{name}: diagonal"));
         if case.bias.is_none() {
-            let kronecker = Kronecker::of(&point.samples).unwrap();
-            let found = kronecker.covariances(&features, case.kron.prior_precision);
+            let kronecker = Kronecker::of(&point.samples, case.kron.prior_precision).unwrap();
+            let found = kronecker.covariances(&features);
             assert_close(
                 &found,
                 &case.kron.covariance.concat().concat(),

@@ -3,8 +3,8 @@
 
 use kappa_hessian::{Samples, SymmetricOperator, Weights, burn::tensor::Device, faer::Mat, largest_pairs};
 use kappa_posterior::{
-    Cheaper, Extremes, Influence, Leading, Point, Posterior, Problem, Reach, conjugate_gradients,
-    contrast_variance, decrement, losses,
+    Extremes, Influence, Point, Posterior, Problem, Reach, conjugate_gradients, contrast_variance, decrement,
+    losses,
 };
 use proptest::prelude::*;
 
@@ -214,13 +214,13 @@ fn what_is_left_out_is_between_its_bounds() {
             let Some(last) = pairs.eigenvalues.last() else { continue };
             assert!(leading.least_share(delta) <= 1.0 && *last > 0.0);
         }
-        let cheaper = Leading::of(&exact, count).covariances(features, delta);
+        let cheaper = exact.truncated(count).covariances(features, delta);
         for (found, expected) in cheaper.iter().zip(leading.covariances(features, delta)) {
             assert!((found - expected).abs() < 1e-7 * cheaper[0], "{found} {expected}");
         }
     }
     // Of none there is the prior alone.
-    let of_prior = Leading::of(&exact, 0).covariances(features, delta);
+    let of_prior = exact.truncated(0).covariances(features, delta);
     for (covariance, g) in of_prior.chunks_exact(k * k).zip(features.chunks_exact(m)) {
         let variance = g.iter().map(|g| g * g).sum::<f64>() / delta;
         for (index, found) in covariance.iter().enumerate() {

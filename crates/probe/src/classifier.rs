@@ -1,7 +1,7 @@
 //! A last layer with its labels and weights: the convex problem that posteriors and influences are about.
 
 use kappa_data::OtherSamples;
-use kappa_hessian::{Weights, largest_pairs};
+use kappa_hessian::{Hessian, Weights, largest_pairs};
 use kappa_posterior::{Point, Posterior, Problem, best_delta, decrement};
 use kappa_run::{FileChecksum, OptimumRecord, SpectrumSettings};
 
@@ -44,8 +44,15 @@ pub(crate) struct Settled {
     pub point: Point,
     pub delta: f64,
     pub record: OptimumRecord,
-    /// Leading eigenpairs there, where the matrix is not formed.
-    pub posterior: Option<Posterior>,
+    pub known: Known,
+}
+
+/// What is known of the Hessian at a point.
+pub(crate) enum Known {
+    /// All of it.
+    Matrix(Hessian),
+    /// Its leading eigenpairs: the matrix is not formed.
+    Leading(Posterior),
 }
 
 impl Classifier {
@@ -137,17 +144,19 @@ impl Classifier {
                 }
             }
         }
-        let (given, reached, posterior) = match top {
+        let (given, reached, known) = match top {
             None => {
-                let given = decrement(&self.given.hessian()?, &self.given, found)?;
-                let reached = if newton { decrement(&point.hessian()?, &point, found)? } else { given };
-                (given, reached, None)
+                let hessian = self.given.hessian()?;
+                let given = decrement(&hessian, &self.given, found)?;
+                let hessian = if newton { point.hessian()? } else { hessian };
+                let reached = if newton { decrement(&hessian, &point, found)? } else { given };
+                (given, reached, Known::Matrix(hessian))
             }
             Some(_) => {
                 let of_given = leading(&self.given, top, observer)?;
                 let given = of_given.decrement(&self.given, found);
                 let posterior = if newton { leading(&point, top, observer)? } else { of_given };
-                (given, posterior.decrement(&point, found), Some(posterior))
+                (given, posterior.decrement(&point, found), Known::Leading(posterior))
             }
         };
         let pairs = point.weights.elements.iter().zip(&self.given.weights.elements);
@@ -163,7 +172,7 @@ impl Classifier {
             loss: point.loss,
             square: point.square(),
         };
-        Ok(Settled { point, delta: found, record, posterior })
+        Ok(Settled { point, delta: found, record, known })
     }
 }
 

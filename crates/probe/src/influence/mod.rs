@@ -14,7 +14,9 @@ use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Classifier, Observer, OtherSet, ProbeError, check_record, classifier::Settled, laplace::optimum_check,
+    Classifier, Observer, OtherSet, ProbeError, check_record,
+    classifier::{Known, Settled},
+    laplace::optimum_check,
     memory,
 };
 use planted::plant;
@@ -61,7 +63,7 @@ pub fn influence(
     let top = asked.top.map(usize::from);
     // Labels that are made wrong now were not those of the weights.
     let newton = asked.newton || planted.is_some();
-    let Settled { point, delta, record: optimum, posterior } =
+    let Settled { point, delta, record: optimum, known } =
         classifier.settled(Some(asked.delta), newton, top, observer)?;
     let mut checks = vec![optimum_check(optimum.reached, optimum.bound)];
     let samples = point.samples.count();
@@ -78,9 +80,8 @@ pub fn influence(
     let problem = &classifier.problem;
     let subject = Subject { problem, point: &point, delta, test, labels };
     let mut left_out = None;
-    match posterior {
-        None => {
-            let hessian = point.hessian()?;
+    match known {
+        Known::Matrix(hessian) => {
             let pairs = hessian.eigenpairs()?;
             checks.extend(verify(&hessian, &pairs, &point.samples)?.checks.iter().map(check_record));
             drop(hessian);
@@ -94,7 +95,7 @@ pub fn influence(
                 left_out = Some(record);
             }
         }
-        Some(known) => {
+        Known::Leading(known) => {
             let solved = Solved::of(&point, &known, delta, test, labels, observer)?;
             subject.each_block(BLOCK, |block| {
                 found.add(block, solved.effects(block).as_ref(), 0..labels.len());

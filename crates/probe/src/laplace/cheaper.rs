@@ -2,8 +2,7 @@
 
 use kappa_hessian::{Hessian, Weights};
 use kappa_posterior::{
-    Cheaper, Diagonal, Kronecker, Leading, Point, Posterior, Scores, auroc, contrast_variance,
-    probit_of_contrasts,
+    Covariances, Diagonal, Kronecker, Point, Posterior, Scores, auroc, contrast_variance, probit_of_contrasts,
 };
 use kappa_run::CheaperRecord;
 
@@ -24,32 +23,31 @@ pub(super) struct Exact<'a> {
 impl Exact<'_> {
     /// The diagonal, the Kronecker product, and some leading eigenvectors, beside it.
     pub fn beside_cheaper(&self, point: &Point, hessian: &Hessian) -> Result<Vec<CheaperRecord>, ProbeError> {
-        let (kronecker, diagonal) = (Kronecker::of(&point.samples)?, Diagonal::of(hessian));
+        let diagonal = Diagonal::of(hessian, self.delta);
+        let kronecker = Kronecker::of(&point.samples, self.delta)?;
         let few = self.posterior.classes().saturating_sub(1).max(1);
         let known = self.posterior.curvatures().iter().filter(|&&curvature| curvature > 0.0).count();
         let counts = [few, 10 * few].into_iter().filter(|&count| count < known);
-        let leading: Vec<_> = counts.map(|count| (count, Leading::of(self.posterior, count))).collect();
         let mut found = vec![
             self.beside("diagonal".to_owned(), &diagonal),
             self.beside("Kronecker".to_owned(), &kronecker),
         ];
-        for (count, leading) in &leading {
-            let name = format!("{count} eigenvector{}", if *count == 1 { "" } else { "s" });
-            found.push(self.beside(name, leading));
+        for count in counts {
+            let name = format!("{count} eigenvector{}", if count == 1 { "" } else { "s" });
+            found.push(self.beside(name, &self.posterior.truncated(count).predictive(self.delta)));
         }
         Ok(found)
     }
 
-    fn beside(&self, name: String, cheaper: &dyn Cheaper) -> CheaperRecord {
+    fn beside(&self, name: String, cheaper: &dyn Covariances) -> CheaperRecord {
         let (k, m) = (self.posterior.classes(), self.posterior.features());
         let (mut difference, mut norm, mut variances, mut probabilities) = (0.0, 0.0, Vec::new(), Vec::new());
-        let together = together(k);
+        let (together, exact) = (together(k), self.posterior.predictive(self.delta));
         for (block, features) in self.set.features.chunks(together * m).enumerate() {
-            let found = cheaper.covariances(features, self.delta);
+            let found = cheaper.covariances(features);
             let kept = self.predicted.covariances.as_ref();
             let kept = kept.and_then(|all| all.chunks(together * k * k).nth(block));
-            let truth =
-                kept.map_or_else(|| self.posterior.covariances(features, self.delta), <[f64]>::to_vec);
+            let truth = kept.map_or_else(|| exact.covariances(features), <[f64]>::to_vec);
             let logits = self.weights.logits(features);
             let each = found.chunks_exact(k * k).zip(truth.chunks_exact(k * k)).zip(logits.chunks_exact(k));
             for ((found, truth), z) in each {
@@ -62,7 +60,7 @@ impl Exact<'_> {
         }
         let of_other = self.other.map(|other| {
             let blocks = other.features.chunks(together * m).flat_map(|features| {
-                let covariances = cheaper.covariances(features, self.delta);
+                let covariances = cheaper.covariances(features);
                 let variances =
                     covariances.chunks_exact(k * k).map(|covariance| contrast_variance(covariance, k));
                 variances.collect::<Vec<_>>()

@@ -9,7 +9,10 @@ use kappa_hessian::{Factor, Hessian, faer::Mat, product, verify};
 use kappa_posterior::{Posterior, precision};
 use kappa_run::{CheckRecord, LAPLACE_VERSION, LaplaceRecord, LaplaceRequest, PosteriorRecord, SavedTensor};
 
-use crate::{Classifier, Observer, OtherSet, ProbeError, check_record, classifier::Settled};
+use crate::{
+    Classifier, Observer, OtherSet, ProbeError, check_record,
+    classifier::{Known, Settled},
+};
 use cheaper::Exact;
 pub(crate) use predictions::{mean, method_record};
 use predictions::{predictions, separations};
@@ -42,13 +45,12 @@ pub fn laplace(
 ) -> Result<Laplaced, ProbeError> {
     let start = Instant::now();
     let top = asked.top.map(usize::from);
-    let Settled { point, delta, record: optimum, posterior } =
+    let Settled { point, delta, record: optimum, known } =
         classifier.settled(asked.delta, asked.newton, top, observer)?;
     let mut checks = vec![optimum_check(optimum.reached, optimum.bound)];
-    let (posterior, hessian) = match posterior {
-        Some(posterior) => (posterior, None),
-        None => {
-            let hessian = point.hessian()?;
+    let (posterior, hessian) = match known {
+        Known::Leading(posterior) => (posterior, None),
+        Known::Matrix(hessian) => {
             let pairs = hessian.eigenpairs()?;
             let evidence = verify(&hessian, &pairs, &point.samples)?;
             checks.extend(evidence.checks.iter().map(check_record));
@@ -56,10 +58,12 @@ pub fn laplace(
         }
     };
     if let Some(hessian) = &hessian {
-        let first = sets.first().map(|set| set.features.clone());
-        let features = match first {
-            Some(features) => features,
-            None => point.samples.on_host(|chunk| chunk.features)?.concat(),
+        let features = match sets.first() {
+            Some(set) => set.features.iter().take(SOLVED * hessian.features()).copied().collect(),
+            None => {
+                let rows = 0..SOLVED.min(point.samples.count());
+                rows.map(|row| point.samples.features_of(row)).collect::<Result<Vec<_>, _>>()?.concat()
+            }
         };
         checks.extend(against_factor(&posterior, hessian, &features, delta)?);
     }
@@ -168,9 +172,9 @@ fn against_factor(
         bound,
         passed: apart <= bound,
     };
-    let rows = features.chunks_exact(m).take(SOLVED);
+    let covariances = posterior.covariances(features, delta);
     let mut worst = 0.0f64;
-    for g in rows {
+    for (g, found) in features.chunks_exact(m).zip(covariances.chunks_exact(k * k)) {
         let of_class = |row: usize, class: usize| {
             if row / m == class { g.get(row % m).copied().unwrap_or(0.0) } else { 0.0 }
         };
@@ -178,7 +182,6 @@ fn against_factor(
         let mut solved = right.clone();
         factor.solve(solved.as_mut())?;
         let by_factor = product(right.transpose(), solved.as_ref());
-        let found = posterior.covariances(g, delta);
         let (mut difference, mut norm) = (0.0, 0.0);
         for (index, found) in found.iter().enumerate() {
             difference += (found - by_factor[(index / k, index % k)]).powi(2);

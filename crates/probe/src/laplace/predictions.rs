@@ -2,8 +2,8 @@
 
 use kappa_hessian::{HessianError, Weights};
 use kappa_posterior::{
-    Posterior, Scores, auroc, bridge, contrast_variance, entropy, probit, probit_of_contrasts, sampled,
-    softmax,
+    Covariances, Posterior, Scores, auroc, bridge, contrast_variance, entropy, probit, probit_of_contrasts,
+    sampled, softmax,
 };
 use kappa_run::{
     LaplaceRequest, Method, MethodRecord, PredictionRecord, SavedTensor, ScoresRecord, SeparationRecord,
@@ -49,10 +49,10 @@ pub(super) fn predictions(
     let mut variances = Vec::with_capacity(count);
     let mut probabilities: Vec<(Method, Vec<f64>)> =
         Method::ALL.iter().map(|&method| (method, Vec::with_capacity(count * columns))).collect();
-    let together = together(k);
+    let (together, predictive) = (together(k), posterior.predictive(delta));
     let blocks = set.features.chunks(together * m).zip(logits.chunks(together * k)).enumerate();
     for (block, (features, z)) in blocks {
-        let covariances = posterior.covariances(features, delta);
+        let covariances = predictive.covariances(features);
         let each = || z.chunks_exact(k).zip(covariances.chunks_exact(k * k));
         variances.extend(each().map(|(_, covariance)| contrast_variance(covariance, k)));
         for (method, to) in &mut probabilities {
